@@ -1,0 +1,50 @@
+/* dnnl.h - what the ops need of oneDNN, in one version-free interface.  Only dnnl.c knows which oneDNN it is built with.
+ *
+ * Results must not depend on the thread count, and oneDNN does not promise that (it may split K over threads).  So
+ * every primitive here is made for ONE thread and works on a tile; the tiles of a product are a function of its
+ * sizes alone and are spread over our own OpenMP loop. */
+#ifndef WEFT_DNNL_H
+#define WEFT_DNNL_H
+
+#include "graph/op.h"
+
+/* C[b][m,n] = alpha * sum_k A[b][m,k] B[b][k,n] (+ bias[n]) (+ C if accumulate), then GELU if asked.
+ * Strides in elements; for each operand one of the two inner strides is 1.  batch stride 0: shared by the batch. */
+typedef struct {
+    int64_t batch, m, n, k;
+    int64_t a_batch, a_row, a_col;
+    int64_t b_batch, b_row, b_col;
+    int64_t c_batch, c_row; /* c_col is 1 */
+    weft_dtype dtype;       /* of A and B; C is f32 */
+    float alpha;
+    bool bias, accumulate, gelu;
+} weft_gemm_desc;
+
+typedef struct weft_gemm weft_gemm;
+
+/* At compile time: a product with its tiles and primitives, equal ones shared through the session. NULL and the
+ * kernel's error set if oneDNN refuses. Adds its scratch to the kernel's and tells its impl name to the kernel. */
+const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *d);
+/* At run time, from outside parallel regions: all tiles over `threads`. `scratch`: the run's scratch. */
+void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const void *b, const float *bias, float *c);
+/* From inside a parallel region: the whole product on the calling thread; `thread` = omp_get_thread_num(). */
+void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const void *a, const void *b,
+                        const float *bias, float *c);
+
+/* Element-wise functions and softmax by oneDNN on dense f32, chunked the same way. */
+typedef enum { WEFT_ELTWISE_GELU_TANH, WEFT_ELTWISE_GELU_ERF, WEFT_ELTWISE_EXP, WEFT_ELTWISE_TANH, WEFT_ELTWISE_LOG } weft_eltwise_alg;
+typedef struct weft_eltwise weft_eltwise;
+const weft_eltwise *weft_kernel_eltwise(weft_kernel *k, weft_eltwise_alg alg, bool backward, int64_t count);
+/* forward: y = f(x); backward: y = dy * f'(x) */
+void weft_eltwise_run(const weft_eltwise *e, const weft_run *r, const float *x, const float *dy, float *y);
+
+typedef struct weft_softmax weft_softmax;
+const weft_softmax *weft_kernel_softmax(weft_kernel *k, int64_t rows, int64_t cols, bool log);
+void weft_softmax_run(const weft_softmax *s, const weft_run *r, const float *x, float *y);
+
+/* The session's oneDNN engine, primitives and per-thread memory objects. */
+struct weft_dnnl *weft_dnnl_new(weft_ctx *c);
+void weft_dnnl_free(struct weft_dnnl *d);
+const char *weft_dnnl_version(void); /* "oneDNN 2.6.3, cpu isa avx2" */
+
+#endif

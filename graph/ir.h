@@ -1,0 +1,136 @@
+/* ir.h - the graph in memory: values, nodes, outputs, updates; and the builder every pass uses.
+ *
+ * A graph is an append-only array of nodes in topological order.  A value is an integer and has a type from the
+ * moment it exists.  A pass builds a new graph from an old one; nothing is edited in place.  Everything of a graph
+ * lives in its arena. */
+#ifndef WEFT_IR_H
+#define WEFT_IR_H
+
+#include "graph/op.h"
+#include "graph/util.h"
+
+typedef enum {
+    WEFT_VALUE_INPUT, /* fed before every run */
+    WEFT_VALUE_STATE, /* lives across runs: weights, moments, counters */
+    WEFT_VALUE_NODE   /* computed */
+} weft_value_kind;
+
+typedef struct {
+    weft_type type;
+    weft_value_kind kind;
+    const char *name; /* unique in the graph ("h.3.attn.p"); state: the checkpoint name; may be NULL for made values */
+    int node, port;   /* VALUE_NODE: which node computes it */
+    const char *init; /* VALUE_STATE: evaluated initialiser, "normal(0.02)" */
+    bool trainable;   /* VALUE_STATE: a weight that training may change */
+} weft_value;
+
+typedef struct {
+    const weft_op *op;
+    const weft_attr *attr; /* one per entry of op->attr */
+    weft_val *in, *out;
+    int n_in, n_out;
+    const char *scope; /* "h.3.attn", "" at the top */
+    const char *file;  /* where the user wrote it; NULL if made */
+    int line;
+    uint32_t stream;   /* WEFT_DRAWS: random stream, stable under rewriting */
+    bool backward;     /* made by differentiation of a node of this scope */
+    bool recompute;    /* forward node whose activations are computed again in backward */
+} weft_node;
+
+typedef struct {
+    const char *name;
+    weft_val value;
+} weft_named;
+
+struct weft_graph {
+    weft_ctx *ctx;
+    weft_arena *arena;
+    weft_value *value;
+    int n_value, cap_value;
+    weft_node *node;
+    int n_node, cap_node;
+    weft_named *output; /* what the entry module hands out, and what passes add ("grad:h.0...") */
+    int n_output, cap_output;
+    weft_map *names;    /* value name -> value */
+    weft_val rng;       /* the input i64[2] {seed, step} of drawing ops, or WEFT_NONE; named "rng" */
+    uint32_t next_stream;
+    const char *entry;  /* name of the entry module */
+    /* where emitted nodes say they come from */
+    const char *at_scope, *at_file;
+    int at_line;
+    bool at_backward, at_recompute;
+};
+
+weft_graph *weft_graph_new(weft_ctx *c);
+/* A new graph with the same inputs and states (same order, so the first values map 1:1 when `map` is filled). */
+weft_graph *weft_graph_like(const weft_graph *g, weft_val *map);
+weft_val weft_graph_input(weft_graph *g, const char *name, const weft_type *t);
+weft_val weft_graph_state(weft_graph *g, const char *name, const weft_type *t, const char *init, bool trainable);
+/* The i64[2] input {seed, step}, made on first use. */
+weft_val weft_graph_rng(weft_graph *g);
+weft_status weft_graph_output(weft_graph *g, const char *name, weft_val v);
+weft_val weft_graph_find_output(const weft_graph *g, const char *name); /* WEFT_NONE if there is none */
+weft_val weft_graph_find(const weft_graph *g, const char *name);        /* value by name */
+
+/* Checks arity and element types, infers, appends. in[i] == WEFT_NONE: optional input left out. Fills out[] (may be
+ * NULL); returns the node index or -1 with the error recorded. */
+int weft_graph_append(weft_graph *g, const weft_op *op, const weft_val *in, int n_in, const weft_attr *attr,
+                      weft_val *out);
+/* Appends a copy of node `n` of `from` with mapped inputs, keeping scope, source, stream, names. */
+int weft_graph_copy_node(weft_graph *g, const weft_graph *from, int n, weft_val *map);
+/* By op name and attribute text; for passes outside callbacks. First output, or WEFT_NONE with the error recorded. */
+weft_val weft_graph_emit(weft_graph *g, const char *op, const weft_val *in, int n_in, const char *attrs, ...)
+    WEFT_PRINTF(5, 6);
+void weft_graph_name(weft_graph *g, weft_val v, const char *name); /* names a value; the name must be free */
+
+/* Attributes from "axis=-1 eps=1e-5" (already evaluated values); errors name the op, nearest attribute, range. */
+weft_status weft_attrs_parse(weft_ctx *c, weft_arena *a, const weft_op *op, const char *const *text, int n,
+                             weft_attr **out);
+/* Canonical "axis=-1" strings of a node, defaults left out. Returns the count. */
+int weft_attrs_print(weft_arena *a, const weft_node *n, const char **out, int max);
+
+/* The context behind all callbacks of op.h. */
+struct weft_call {
+    weft_ctx *ctx;
+    weft_graph *graph; /* emitted nodes go here */
+    const weft_op *op;
+    const weft_attr *attr;
+    int n_in, n_out;
+    const weft_type *in_type; /* [n_in] */
+    weft_type *out_type;      /* [n_out] */
+    const weft_val *in, *out; /* grad, lower, incr: the node's values in `graph` */
+    bool failed;
+    void *pass;               /* state of the pass that runs the callback */
+    const weft_node *node;
+    const weft_tensor *in_tensor, *out_tensor; /* kernel */
+};
+
+/* ---- passes ------------------------------------------------------------------------------------------------------ */
+/* verify.c: re-infers every node and checks the invariants of this page. */
+weft_status weft_graph_verify(const weft_graph *g);
+/* grad.c: appends gradients of `loss` with respect to xs to g itself. out[i]: WEFT_NONE -> zeros were emitted. */
+weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs, int n, weft_val *out);
+/* grad.c: replaces meta nodes (gradient(...)) by what they stand for. */
+weft_status weft_graph_lower(const weft_graph *g, weft_graph **out);
+/* prune.c: only what the given values and effects need. `map` (n_value entries or NULL): old -> new. */
+weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, weft_graph **out, weft_val *map);
+
+/* Mode of a rewrite and of a compiled program. */
+typedef struct {
+    bool train;          /* false: WEFT_TRAIN_ONLY ops vanish */
+    bool no_rewrite;     /* only what correctness needs */
+    const char *disable; /* comma-separated names of rules that are switched off, or NULL */
+} weft_rewrite_options;
+/* rewrite.c: applies the rules of ops/rules.def until nothing changes; outputs keep their names.
+ * `map` (n_value entries): old -> new value, WEFT_NONE when gone. */
+weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out, weft_val *map);
+/* incr.c: the graph over `n_new` new positions with key/value caches as states ("cache:..."), an i32[] input "pos";
+ * `time_inputs`: names of the inputs that are indexed by time on axis 1. */
+weft_status weft_graph_incremental(const weft_graph *g, int64_t n_new, const char *const *time_inputs, int n,
+                                   weft_graph **out);
+
+/* print.c */
+weft_status weft_graph_print(const weft_graph *g, weft_string *s);      /* the stable one-line-per-node dump */
+weft_status weft_graph_to_model(const weft_graph *g, weft_model **out); /* the flat graph as a model file */
+
+#endif

@@ -1,0 +1,90 @@
+/* plan.h - from a graph to something that runs: memory plan, compiled program, session. */
+#ifndef WEFT_PLAN_H
+#define WEFT_PLAN_H
+
+#include "graph/ir.h"
+
+/* ---- memory.c: a pure function --------------------------------------------------------------------------------------- */
+typedef struct {
+    size_t bytes;
+    int first, last; /* steps, inclusive, at which the buffer holds something */
+} weft_life;
+
+/* Offsets (multiples of `align`) for buffers so that those alive together do not overlap; returns the peak.
+ * Greedy by size (Pisarchyk and Lee, 2020). `work`: n ints of scratch. */
+size_t weft_memory_plan(const weft_life *life, int n, size_t align, size_t *offset, int *work);
+/* Independent check by sweeping over steps: index of an overlapping pair in *a, *b and false, or true. */
+bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_t peak, int *a, int *b);
+
+/* ---- compile.c, exec.c ----------------------------------------------------------------------------------------------- */
+typedef struct {
+    const weft_node *node; /* in program->graph */
+    weft_run run;
+    void (*fn)(const weft_run *r);
+    const char *impl;      /* "gemm:jit", "weft", "view" ... */
+    size_t scratch_bytes, scratch_offset;
+    double flops;
+    int64_t ns, calls;     /* profile */
+} weft_step;
+
+typedef struct {
+    bool train, reference, no_rewrite, check_nan, profile;
+    const char *disable_rules;
+    size_t max_memory; /* 0: no limit; counts state + plan */
+} weft_compile_options;
+
+struct weft_program {
+    weft_session *session;
+    weft_graph *graph;     /* rewritten and pruned */
+    weft_arena *arena;
+    weft_step *step;
+    int n_step;
+    weft_tensor *value;    /* one per graph value; data bound after the plan */
+    const char **input_name;
+    size_t plan_bytes, naive_bytes; /* activations, scratch, feeds, fetches */
+    weft_compile_options options;
+    int64_t compile_ns;
+};
+
+/* State values in memory, shared by the programs of one session; one activation block as large as the largest program. */
+typedef struct {
+    const char *name;
+    weft_type type;   /* as in the graph; f64 when the session is a reference session */
+    const char *init;
+    bool trainable;
+    bool ready;       /* initialised or loaded */
+    void *data;
+} weft_state;
+
+struct weft_session {
+    weft_ctx *ctx;
+    weft_arena *arena;
+    weft_state *state;
+    int n_state, cap_state;
+    weft_map *names;
+    bool reference;
+    void *block;       /* activation memory */
+    size_t block_bytes, state_bytes;
+    struct weft_dnnl *dnnl;
+    weft_program **program;
+    int n_program, cap_program;
+};
+
+weft_status weft_session_new(weft_ctx *c, bool reference, weft_session **out);
+void weft_session_free(weft_session *s); /* frees its programs */
+/* Adds the states of `g` that the session lacks (types must agree where it has them). */
+weft_status weft_session_add_states(weft_session *s, const weft_graph *g);
+/* Runs the initialisers of all states that are not ready. Bits depend on (seed, name, index) alone. */
+weft_status weft_session_init(weft_session *s, uint64_t seed);
+weft_state *weft_session_state(weft_session *s, const char *name); /* NULL if unknown */
+
+/* Compiles what `fetch` (names of outputs or values) and the effects among `effect` outputs need. */
+weft_status weft_program_compile(weft_session *s, const weft_graph *g, const char *const *fetch, int n_fetch,
+                                 const weft_compile_options *o, weft_program **out);
+/* Pointer to fill before a run; NULL and *t zero if the program does not need this input. */
+void *weft_program_input(weft_program *p, const char *name, weft_type *t);
+weft_status weft_program_run(weft_program *p);
+/* Where a fetched value stands after a run; NULL if it was not fetched. Valid until any program of the session runs. */
+const void *weft_program_output(weft_program *p, const char *name, weft_type *t);
+
+#endif

@@ -1,0 +1,106 @@
+/* weft.h - the public interface of libweft: load a model file, expand, compile, run, train, generate.
+ *
+ * Every object belongs to the weft_ctx that made it; a context and all that hangs on it is used by one thread at a
+ * time (kernels use OpenMP inside).  Functions that can fail return a weft_status, which is also the exit code of
+ * the tool; the message is then weft_error(ctx).  The library never prints, exits or aborts. */
+#ifndef WEFT_H
+#define WEFT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define WEFT_API __attribute__((visibility("default")))
+#define WEFT_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#else
+#define WEFT_API
+#define WEFT_PRINTF(f, a)
+#endif
+
+/* Outcome of a call, and exit code of the tool (numbers follow sysexits.h where it has one). */
+typedef enum {
+    WEFT_OK = 0,
+    WEFT_FAILED = 1,       /* a check ran and said no (gradcheck, compare) */
+    WEFT_USAGE = 2,        /* the command line, an option, a setting */
+    WEFT_MALFORMED = 65,   /* an input file breaks its format or its meaning */
+    WEFT_MISSING = 66,     /* an input file is missing or unreadable */
+    WEFT_UNSUPPORTED = 69, /* valid, but this build cannot do it */
+    WEFT_INTERNAL = 70,    /* our bug: please report */
+    WEFT_NOMEM = 71,       /* out of memory, or over --max-memory */
+    WEFT_CANTCREATE = 73,  /* an output cannot be created */
+    WEFT_IO = 74,          /* reading or writing failed */
+    WEFT_LOCKED = 75,      /* another run uses the directory */
+    WEFT_MISMATCH = 78,    /* inputs are fine but disagree (vocabulary, shapes, graph hash) */
+    WEFT_NUMERIC = 80,     /* NaN or Inf */
+    WEFT_CORRUPT = 81,     /* checkpoint damaged, none usable */
+    WEFT_INTERRUPTED = 130,/* stopped by SIGINT after saving */
+    WEFT_TERMINATED = 143  /* stopped by SIGTERM after saving */
+} weft_status;
+
+#define WEFT_MAX_RANK 8
+
+/* Element types. F64 is the type of the reference kernels, not of graph files. */
+typedef enum { WEFT_F32 = 1, WEFT_F64, WEFT_BF16, WEFT_I32, WEFT_I64, WEFT_U16, WEFT_BOOL } weft_dtype;
+
+/* Element type and sizes, outermost axis first. A scalar has rank 0. */
+typedef struct {
+    weft_dtype dtype;
+    int rank;
+    int64_t dim[WEFT_MAX_RANK];
+} weft_type;
+
+typedef struct weft_ctx weft_ctx;
+typedef struct weft_model weft_model;     /* a parsed model file with its imports and settings */
+typedef struct weft_graph weft_graph;     /* a flat typed graph */
+typedef struct weft_session weft_session; /* state values in memory, and the programs that use them */
+typedef struct weft_program weft_program; /* a compiled part of a graph */
+
+/* The allocator seam: every allocation of the library goes through it. `alloc` returns uninitialised memory. */
+typedef struct {
+    void *(*alloc)(void *user, size_t bytes);
+    void *(*realloc)(void *user, void *old, size_t bytes);
+    void (*free)(void *user, void *p);
+    void *user;
+} weft_allocator;
+
+struct weft_io; /* the file seam, see graph/io.h */
+
+typedef struct {
+    const weft_allocator *allocator; /* NULL: malloc */
+    const struct weft_io *io;        /* NULL: the operating system */
+    int threads;                     /* 0: OMP_NUM_THREADS or all cores */
+    void (*log)(void *user, const char *line); /* progress and warnings, one line each; NULL: dropped */
+    void *log_user;
+} weft_options;
+
+/* ---- context and errors ------------------------------------------------------------------------------------- */
+WEFT_API weft_ctx *weft_open(const weft_options *o); /* NULL: defaults. Returns NULL when out of memory. */
+WEFT_API void weft_close(weft_ctx *c);
+WEFT_API const char *weft_error(const weft_ctx *c);  /* first failure and its context lines; "" if none */
+WEFT_API weft_status weft_error_status(const weft_ctx *c);
+WEFT_API void weft_error_clear(weft_ctx *c);
+WEFT_API const char *weft_version(void);             /* "0.1.0" */
+WEFT_API int weft_threads(const weft_ctx *c);
+
+/* ---- model files -------------------------------------------------------------------------------------------- */
+/* Reads a .txtpb or .binpb file with its imports. `set`: n_set strings "name=value", parameters of the entry
+ * module. Errors name file:line:column. Free with weft_model_free before the context. */
+WEFT_API weft_status weft_model_load(weft_ctx *c, const char *path, const char *const *set, int n_set,
+                                     weft_model **out);
+WEFT_API void weft_model_free(weft_model *m);
+/* Writes the model with its imports merged as one file: binary for .binpb, text otherwise. */
+WEFT_API weft_status weft_model_save(weft_model *m, const char *path);
+
+/* ---- graphs ------------------------------------------------------------------------------------------------- */
+WEFT_API weft_status weft_graph_expand(weft_model *m, weft_graph **out); /* modules -> flat typed graph */
+WEFT_API void weft_graph_free(weft_graph *g);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
