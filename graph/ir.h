@@ -9,6 +9,12 @@
 #include "graph/op.h"
 #include "graph/util.h"
 
+/* ---- type.c: what op.h does not show ------------------------------------------------------------------------------- */
+bool weft_dtype_parse(const char *s, size_t n, weft_dtype *out); /* "f32" */
+/* Rank in range, sizes positive, number of elements far from overflow; else false and a sentence in `why`. */
+bool weft_type_check(const weft_type *t, char *why, size_t n);
+const char *weft_type_print(char *out, size_t n, const weft_type *t); /* "f32[4,12]" into out; returns out */
+
 typedef enum {
     WEFT_VALUE_INPUT, /* fed before every run */
     WEFT_VALUE_STATE, /* lives across runs: weights, moments, counters */
@@ -86,6 +92,22 @@ void weft_graph_name(weft_graph *g, weft_val v, const char *name); /* names a va
 /* Attributes from "axis=-1 eps=1e-5" (already evaluated values); errors name the op, nearest attribute, range. */
 weft_status weft_attrs_parse(weft_ctx *c, weft_arena *a, const weft_op *op, const char *const *text, int n,
                              weft_attr **out);
+/* The same with values that are expressions over `params`. */
+weft_status weft_attrs_eval(weft_ctx *c, weft_arena *a, const weft_op *op, const struct weft_params *params,
+                            const char *const *text, int n, weft_attr **out);
+/* A number as the shortest text that reads back to the same double. */
+const char *weft_number_print(char *out, size_t n, double v);
+/* Index of an attribute in op->attr, -1 if the op has none of this name; number of inputs and outputs declared. */
+int weft_op_attr(const weft_op *op, const char *name);
+int weft_op_n_attr(const weft_op *op);
+int weft_op_n_in(const weft_op *op);
+int weft_op_n_out(const weft_op *op);
+/* Runs op->infer. types of the n_out outputs into out_type; false with the error recorded. */
+bool weft_graph_infer(weft_graph *g, const weft_op *op, const weft_attr *attr, const weft_val *in, int n_in,
+                      weft_type *out_type);
+/* A call context over node `n` of g, for callbacks that only look (flops, view). in_type and out_type are made in
+ * g's arena. */
+bool weft_call_node(weft_call *c, weft_graph *g, const weft_node *n);
 /* Canonical "axis=-1" strings of a node, defaults left out. Returns the count. */
 int weft_attrs_print(weft_arena *a, const weft_node *n, const char **out, int max);
 
