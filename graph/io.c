@@ -1,0 +1,567 @@
+/* io.c - files: the operating system's table, whole-file reads, atomic writes, folders. */
+#include "graph/io.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "graph/hash.h"
+
+/* ---- the operating system ---- */
+static int not_regular(mode_t mode)
+{
+    errno = S_ISDIR(mode) ? EISDIR : EINVAL;
+    return -1;
+}
+
+/* O_NONBLOCK means nothing for regular files and keeps a FIFO given as input from hanging us. */
+static int system_open(void *user, const char *path, int flags, int mode)
+{
+    (void)user;
+    int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
+    struct stat st = {0};
+    if (fd < 0 || flags & O_DIRECTORY || (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)))
+        return fd;
+    close(fd);
+    return not_regular(st.st_mode);
+}
+
+static int system_close(void *user, int fd) { (void)user; return close(fd); }
+
+static int64_t system_read(void *user, int fd, void *buf, size_t n)
+{
+    (void)user;
+    return read(fd, buf, n);
+}
+
+static int64_t system_pread(void *user, int fd, void *buf, size_t n, int64_t offset)
+{
+    (void)user;
+    return pread(fd, buf, n, offset);
+}
+
+static int64_t system_write(void *user, int fd, const void *buf, size_t n)
+{
+    (void)user;
+    return write(fd, buf, n);
+}
+
+static int system_fsync(void *user, int fd) { (void)user; return fsync(fd); }
+static int system_truncate(void *user, int fd, int64_t n) { (void)user; return ftruncate(fd, n); }
+
+static int64_t system_size(void *user, int fd)
+{
+    (void)user;
+    struct stat st;
+    if (fstat(fd, &st))
+        return -1;
+    return S_ISREG(st.st_mode) ? (int64_t)st.st_size : not_regular(st.st_mode);
+}
+
+static int system_rename(void *user, const char *from, const char *to)
+{
+    (void)user;
+    return rename(from, to);
+}
+
+static int system_unlink(void *user, const char *path) { (void)user; return unlink(path); }
+static int system_rmdir(void *user, const char *path) { (void)user; return rmdir(path); }
+
+static int system_mkdir(void *user, const char *path, int mode)
+{
+    (void)user;
+    return mkdir(path, (mode_t)mode);
+}
+
+static int system_lock(void *user, int fd) { (void)user; return flock(fd, LOCK_EX | LOCK_NB); }
+
+static int system_list(void *user, const char *path, void (*each)(void *, const char *), void *arg)
+{
+    (void)user;
+    DIR *d = opendir(path);
+    if (!d)
+        return -1;
+    errno = 0;
+    for (struct dirent *e; (e = readdir(d)); errno = 0)
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+            each(arg, e->d_name);
+    int why = errno;
+    closedir(d);
+    errno = why;
+    return why ? -1 : 0;
+}
+
+static int system_exists(void *user, const char *path)
+{
+    (void)user;
+    struct stat st;
+    if (stat(path, &st) == 0)
+        return S_ISDIR(st.st_mode) ? 2 : 1;
+    return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+}
+
+static int system_identify(void *user, const char *path, weft_file_id *out)
+{
+    (void)user;
+    struct stat st;
+    if (stat(path, &st))
+        return -1;
+    *out = (weft_file_id){
+        .size = st.st_size,
+        .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
+        .inode = (int64_t)st.st_ino,
+        .device = (int64_t)st.st_dev,
+    };
+    return 0;
+}
+
+static int64_t system_clock_ns(void *user)
+{
+    (void)user;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+const weft_io weft_io_system = {
+    .open = system_open, .close = system_close, .read = system_read, .pread = system_pread,
+    .write = system_write, .fsync = system_fsync, .truncate = system_truncate, .size = system_size,
+    .rename = system_rename, .unlink = system_unlink, .rmdir = system_rmdir, .mkdir = system_mkdir,
+    .lock = system_lock, .list = system_list, .exists = system_exists, .identify = system_identify,
+    .clock_ns = system_clock_ns,
+};
+
+/* ---- errors ---- */
+/* The device's or the system's fault, as opposed to a wrong path or missing rights. */
+static bool device_fault(int e)
+{
+    static const int faults[] = {EIO, ENOSPC, EFBIG, EDQUOT, EMFILE, ENFILE, ENXIO, ESTALE, EBUSY};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        if (e == faults[i])
+            return true;
+    return false;
+}
+
+weft_status weft_io_fail(weft_ctx *c, weft_status otherwise, const char *doing, const char *path)
+{
+    int e = errno;
+    char name[1024];
+    weft_printable(name, sizeof name, path);
+    if (e == ENOMEM)
+        return weft_fail(c, WEFT_NOMEM, "cannot %s %s: out of memory", doing, name);
+    return weft_fail(c, device_fault(e) ? WEFT_IO : otherwise, "cannot %s %s: %s", doing, name,
+                     e == EINVAL ? "not a regular file" : strerror(e));
+}
+
+int64_t weft_now_ns(weft_ctx *c) { return c->io->clock_ns(c->io->user); }
+
+/* ---- reading ---- */
+static int open_again(weft_ctx *c, const char *path, int flags)
+{
+    int fd;
+    do
+        fd = c->io->open(c->io->user, path, flags, 0666);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+weft_status weft_open_read(weft_ctx *c, const char *path, int *fd)
+{
+    *fd = open_again(c, path, O_RDONLY);
+    return *fd < 0 ? weft_io_fail(c, WEFT_MISSING, "open", path) : WEFT_OK;
+}
+
+void weft_close_fd(weft_ctx *c, int fd)
+{
+    if (fd >= 0)
+        c->io->close(c->io->user, fd);
+}
+
+/* One call never asks for more than Linux gives at once (2^31 - 4096). */
+#define WEFT_IO_MAX ((size_t)1 << 30)
+
+weft_status weft_read_at(weft_ctx *c, int fd, const char *path, void *buf, size_t n, int64_t offset)
+{
+    for (size_t done = 0; done < n;) {
+        size_t want = n - done < WEFT_IO_MAX ? n - done : WEFT_IO_MAX;
+        int64_t got =
+            c->io->pread(c->io->user, fd, (char *)buf + done, want, offset + (int64_t)done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return weft_io_fail(c, WEFT_IO, "read", path);
+        char name[1024];
+        if (!got)
+            return weft_fail(c, WEFT_MALFORMED,
+                             "%s: ends at byte %lld, expected %zu more bytes",
+                             weft_printable(name, sizeof name, path),
+                             (long long)offset + (long long)done, n - done);
+        done += (size_t)got;
+    }
+    return WEFT_OK;
+}
+
+static weft_status read_open_file(weft_arena *a, int fd, const char *path, size_t limit,
+                                  char **data, size_t *n)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    int64_t size = c->io->size(c->io->user, fd);
+    if (size < 0)
+        return weft_io_fail(c, WEFT_MISSING, "read", path);
+    char name[1024];
+    if ((uint64_t)size > limit)
+        return weft_fail(c, WEFT_MALFORMED, "%s: %lld bytes, the limit for this kind of file is %zu",
+                         weft_printable(name, sizeof name, path), (long long)size, limit);
+    char *text = weft_arena_alloc(a, (size_t)size + 1);
+    if (!text)
+        return c->status;
+    *data = text;
+    *n = (size_t)size;
+    return weft_read_at(c, fd, path, text, (size_t)size, 0);
+}
+
+weft_status weft_read_file(weft_arena *a, const char *path, size_t limit, char **data, size_t *n)
+{
+    int fd;
+    WEFT_TRY(weft_open_read(weft_arena_ctx(a), path, &fd));
+    weft_status s = read_open_file(a, fd, path, limit, data, n);
+    weft_close_fd(weft_arena_ctx(a), fd);
+    return s;
+}
+
+/* ---- writing ---- */
+weft_status weft_write_all(weft_ctx *c, int fd, const char *path, const void *data, size_t n)
+{
+    for (size_t done = 0; done < n;) {
+        size_t want = n - done < WEFT_IO_MAX ? n - done : WEFT_IO_MAX;
+        int64_t put = c->io->write(c->io->user, fd, (const char *)data + done, want);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (!put) /* POSIX allows it for no known file system; endless otherwise */
+            errno = ENOSPC;
+        if (put <= 0) {
+            weft_io_fail(c, WEFT_IO, "write", path);
+            return weft_note(c, "with %zu more bytes to write", n - done);
+        }
+        done += (size_t)put;
+    }
+    return WEFT_OK;
+}
+
+/* EINTR did nothing yet. Any other failure is final: the kernel may have dropped the dirty pages, so a second fsync
+ * that succeeds would prove nothing (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). */
+static int fsync_again(weft_ctx *c, int fd)
+{
+    int r;
+    do
+        r = c->io->fsync(c->io->user, fd);
+    while (r && errno == EINTR);
+    return r;
+}
+
+/* Linux has released the fd when close reports EINTR. */
+static int close_written(weft_ctx *c, int fd)
+{
+    int r = c->io->close(c->io->user, fd);
+    return r && errno != EINTR ? r : 0;
+}
+
+static int rename_again(weft_ctx *c, const char *from, const char *to)
+{
+    int r;
+    do
+        r = c->io->rename(c->io->user, from, to);
+    while (r && errno == EINTR);
+    return r;
+}
+
+static int unlink_again(weft_ctx *c, const char *path)
+{
+    int r;
+    do
+        r = c->io->unlink(c->io->user, path);
+    while (r && errno == EINTR);
+    return r;
+}
+
+#define WRITER_BUFFER 65536
+
+struct weft_writer {
+    weft_ctx *ctx;
+    weft_arena *arena;
+    const char *path, *temp;
+    int fd;
+    weft_status failed; /* sticky */
+    int64_t size;
+    weft_xxh64 hash;
+    size_t used;
+    char buffer[WRITER_BUFFER];
+};
+
+/* The name holds our pid, so an old file of that name is what a dead process left. */
+static int create_temp(weft_ctx *c, const char *temp)
+{
+    int fd = open_again(c, temp, O_WRONLY | O_CREAT | O_EXCL);
+    if (fd < 0 && errno == EEXIST && unlink_again(c, temp) == 0)
+        fd = open_again(c, temp, O_WRONLY | O_CREAT | O_EXCL);
+    return fd;
+}
+
+weft_status weft_writer_open(weft_ctx *c, const char *path, weft_writer **out)
+{
+    *out = NULL;
+    weft_arena *a = weft_arena_new(c, 0);
+    weft_writer *w = a ? weft_arena_alloc(a, sizeof *w) : NULL;
+    if (w) {
+        w->path = weft_arena_strdup(a, path);
+        w->temp = weft_arena_printf(a, "%s.%ld.tmp", path, (long)getpid());
+    }
+    if (!w || !w->path || !w->temp) {
+        weft_arena_free(a);
+        return c->status;
+    }
+    w->ctx = c;
+    w->arena = a;
+    weft_xxh64_init(&w->hash, 0);
+    w->fd = create_temp(c, w->temp);
+    if (w->fd < 0) {
+        weft_io_fail(c, WEFT_CANTCREATE, "create", w->temp);
+        weft_arena_free(a);
+        return c->status;
+    }
+    *out = w;
+    return WEFT_OK;
+}
+
+static weft_status writer_flush(weft_writer *w)
+{
+    if (!w->failed && w->used)
+        w->failed = weft_write_all(w->ctx, w->fd, w->path, w->buffer, w->used);
+    w->used = 0;
+    return w->failed;
+}
+
+weft_status weft_writer_put(weft_writer *w, const void *data, size_t n)
+{
+    if (w->failed)
+        return w->failed;
+    weft_xxh64_add(&w->hash, data, n);
+    w->size += (int64_t)n;
+    if (n > WRITER_BUFFER - w->used)
+        WEFT_TRY(writer_flush(w));
+    if (n > WRITER_BUFFER)
+        return w->failed = weft_write_all(w->ctx, w->fd, w->path, data, n);
+    if (n)
+        memcpy(w->buffer + w->used, data, n);
+    w->used += n;
+    return WEFT_OK;
+}
+
+uint64_t weft_writer_hash(const weft_writer *w) { return weft_xxh64_value(&w->hash); }
+int64_t weft_writer_size(const weft_writer *w) { return w->size; }
+
+void weft_writer_abort(weft_writer *w)
+{
+    if (!w)
+        return;
+    weft_close_fd(w->ctx, w->fd);
+    if (w->temp)
+        unlink_again(w->ctx, w->temp);
+    weft_arena_free(w->arena);
+}
+
+/* Makes the temporary file whole and durable; closes it in any case. */
+static weft_status writer_settle(weft_writer *w)
+{
+    weft_ctx *c = w->ctx;
+    WEFT_TRY(writer_flush(w));
+    if (fsync_again(c, w->fd))
+        return weft_io_fail(c, WEFT_IO, "write to disk", w->path);
+    int fd = w->fd;
+    w->fd = -1;
+    if (close_written(c, fd))
+        return weft_io_fail(c, WEFT_IO, "close", w->path);
+    if (rename_again(c, w->temp, w->path))
+        return weft_io_fail(c, WEFT_CANTCREATE, "rename a temporary file to", w->path);
+    w->temp = NULL; /* nothing left to remove */
+    char *dir = weft_parent_dir(w->arena, w->path);
+    return dir ? weft_sync_dir(c, dir) : c->status;
+}
+
+weft_status weft_writer_commit(weft_writer *w)
+{
+    weft_status s = writer_settle(w);
+    weft_writer_abort(w);
+    return s;
+}
+
+weft_status weft_write_file(weft_ctx *c, const char *path, const void *data, size_t n)
+{
+    weft_writer *w;
+    WEFT_TRY(weft_writer_open(c, path, &w));
+    weft_writer_put(w, data, n);
+    return weft_writer_commit(w);
+}
+
+/* ---- folders ---- */
+weft_status weft_sync_dir(weft_ctx *c, const char *path)
+{
+    int fd = open_again(c, path, O_RDONLY | O_DIRECTORY);
+    if (fd < 0)
+        return weft_io_fail(c, WEFT_IO, "open the folder", path);
+    int r = fsync_again(c, fd);
+    int why = errno;
+    weft_close_fd(c, fd);
+    errno = why;
+    if (r && why != EINVAL && why != ENOTSUP) /* some network file systems have no such thing */
+        return weft_io_fail(c, WEFT_IO, "write to disk the folder", path);
+    return WEFT_OK;
+}
+
+char *weft_parent_dir(weft_arena *a, const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n && path[n - 1] != '/')
+        n--;
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    return n ? weft_arena_strndup(a, path, n) : weft_arena_strdup(a, ".");
+}
+
+static weft_status make_dir(weft_arena *a, const char *path)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    int r;
+    do
+        r = c->io->mkdir(c->io->user, path, 0777);
+    while (r && errno == EINTR);
+    if (r && errno == EEXIST && c->io->exists(c->io->user, path) == 2)
+        return WEFT_OK;
+    if (r)
+        return weft_io_fail(c, WEFT_CANTCREATE, "create the folder", path);
+    char *parent = weft_parent_dir(a, path);
+    return parent ? weft_sync_dir(c, parent) : c->status;
+}
+
+static weft_status make_dirs(weft_arena *a, const char *path)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    char *p = weft_arena_strdup(a, path);
+    if (!p)
+        return c->status;
+    if (c->io->exists(c->io->user, path) == 2)
+        return WEFT_OK;
+    for (char *slash = p; *slash && (slash = strchr(slash + 1, '/'));) {
+        *slash = 0;
+        if (c->io->exists(c->io->user, p) != 2)
+            WEFT_TRY(make_dir(a, p));
+        *slash = '/';
+    }
+    return make_dir(a, p);
+}
+
+weft_status weft_make_dirs(weft_ctx *c, const char *path)
+{
+    weft_arena *a = weft_arena_new(c, 0);
+    if (!a)
+        return c->status;
+    weft_status s = *path ? make_dirs(a, path)
+                          : weft_fail(c, WEFT_CANTCREATE, "cannot create a folder without a name");
+    weft_arena_free(a);
+    return s;
+}
+
+typedef struct {
+    weft_arena *arena;
+    const char **name;
+    int n, cap;
+    bool failed;
+} name_list;
+
+static void name_list_add(void *arg, const char *name)
+{
+    name_list *l = arg;
+    char *copy = l->failed ? NULL : weft_arena_strdup(l->arena, name);
+    l->failed = !copy || !WEFT_GROW(l->arena, l->name, l->n, l->cap);
+    if (!l->failed)
+        l->name[l->n++] = copy;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+weft_status weft_list_dir(weft_arena *a, const char *path, const char ***names, int *n)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    name_list l = {.arena = a};
+    int r;
+    do {
+        l.n = 0;
+        r = c->io->list(c->io->user, path, name_list_add, &l);
+    } while (r && errno == EINTR);
+    if (l.failed)
+        return c->status;
+    if (r)
+        return weft_io_fail(c, WEFT_MISSING, "list the folder", path);
+    if (l.n)
+        qsort(l.name, (size_t)l.n, sizeof *l.name, by_name);
+    *names = l.name;
+    *n = l.n;
+    return WEFT_OK;
+}
+
+/* Removes a file or link; a folder is put on the list instead. */
+static weft_status remove_or_queue(name_list *dirs, const char *path)
+{
+    weft_ctx *c = weft_arena_ctx(dirs->arena);
+    if (unlink_again(c, path) == 0 || errno == ENOENT || errno == ENOTDIR)
+        return WEFT_OK;
+    if ((errno != EISDIR && errno != EPERM) || c->io->exists(c->io->user, path) != 2)
+        return weft_io_fail(c, WEFT_IO, "remove", path);
+    name_list_add(dirs, path);
+    return dirs->failed ? c->status : WEFT_OK;
+}
+
+/* Empties folder by folder, outer before inner, then removes the emptied ones in the opposite order: no recursion. */
+static weft_status remove_tree(weft_arena *a, const char *path)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    name_list dirs = {.arena = a};
+    WEFT_TRY(remove_or_queue(&dirs, path));
+    for (int d = 0; d < dirs.n; d++) {
+        const char **names;
+        int n;
+        WEFT_TRY(weft_list_dir(a, dirs.name[d], &names, &n));
+        for (int i = 0; i < n; i++) {
+            char *inner = weft_arena_printf(a, "%s/%s", dirs.name[d], names[i]);
+            if (!inner)
+                return c->status;
+            WEFT_TRY(remove_or_queue(&dirs, inner));
+        }
+    }
+    for (int d = dirs.n - 1; d >= 0; d--)
+        if (c->io->rmdir(c->io->user, dirs.name[d]) && errno != ENOENT)
+            return weft_io_fail(c, WEFT_IO, "remove the folder", dirs.name[d]);
+    return WEFT_OK;
+}
+
+weft_status weft_remove_tree(weft_ctx *c, const char *path)
+{
+    weft_arena *a = weft_arena_new(c, 0);
+    if (!a)
+        return c->status;
+    weft_status s = remove_tree(a, path);
+    weft_arena_free(a);
+    return s;
+}
