@@ -15,6 +15,8 @@ bool weft_dtype_parse(const char *s, size_t n, weft_dtype *out); /* "f32" */
 bool weft_type_check(const weft_type *t, char *why, size_t n);
 const char *weft_type_print(char *out, size_t n, const weft_type *t); /* "f32[4,12]" into out; returns out */
 
+struct weft_params; /* expr.h */
+
 typedef enum {
     WEFT_VALUE_INPUT, /* fed before every run */
     WEFT_VALUE_STATE, /* lives across runs: weights, moments, counters */

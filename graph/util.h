@@ -70,6 +70,11 @@ void weft_string_free(weft_string *b);
 void weft_string_add(weft_string *b, const char *data, size_t n);
 void weft_string_printf(weft_string *b, const char *fmt, ...) WEFT_PRINTF(2, 3);
 
+/* Appends text as a JSON string with its quotes. */
+void weft_string_json(weft_string *b, const char *text);
+/* Hands the string to the caller (weft_text_free), or WEFT_NOMEM when it failed while growing. */
+weft_status weft_string_take(weft_string *b, char **out);
+
 /* A map from strings to ints (names to indices) inside an arena. Keys are borrowed and must outlive the map. */
 typedef struct weft_map weft_map;
 weft_map *weft_map_new(weft_arena *a);
@@ -81,8 +86,6 @@ static inline bool weft_mul_ok(int64_t a, int64_t b, int64_t *out) { return !__b
 static inline bool weft_add_ok(int64_t a, int64_t b, int64_t *out) { return !__builtin_add_overflow(a, b, out); }
 
 /* ---- words ---------------------------------------------------------------------------------------------------- */
-/* The candidate nearest to `word` in edit distance, or NULL if none is near enough for a "did you mean". */
-const char *weft_nearest(const char *word, const char *const *candidates, int n);
 /* Strict numbers: the whole string, in range, no leading space; false otherwise. */
 bool weft_parse_i64(const char *s, int64_t *out);
 bool weft_parse_f64(const char *s, double *out); /* finite only */

@@ -86,6 +86,22 @@ WEFT_API weft_status weft_error_status(const weft_ctx *c);
 WEFT_API void weft_error_clear(weft_ctx *c);
 WEFT_API const char *weft_version(void);             /* "0.1.0" */
 WEFT_API int weft_threads(const weft_ctx *c);
+WEFT_API weft_status weft_threads_set(weft_ctx *c, int threads); /* 1..1024; programs compiled later use it */
+/* The candidate nearest to `word` in edit distance, or NULL if none is near enough for a "did you mean". */
+WEFT_API const char *weft_nearest(const char *word, const char *const *candidates, int n);
+
+/* Text that the library made, NUL-terminated, is the caller's: release it with this. NULL is fine. */
+WEFT_API void weft_text_free(weft_ctx *c, char *text);
+/* What the library was built with and runs on: its version, compiler, oneDNN and its CPU ISA, OpenMP, protobuf-c;
+ * one "name value" line each. */
+WEFT_API weft_status weft_build_text(weft_ctx *c, char **out);
+
+/* ---- ops and rules: what a graph file may use ------------------------------------------------------------------- */
+typedef enum { WEFT_DOC_LIST, WEFT_DOC_TEXT, WEFT_DOC_MARKDOWN, WEFT_DOC_JSON } weft_doc_format;
+/* Describes the op `name`, or all ops in alphabetical order when NULL. LIST: a line each. An unknown name is
+ * WEFT_USAGE and is answered with the nearest. */
+WEFT_API weft_status weft_ops_text(weft_ctx *c, const char *name, weft_doc_format f, char **out);
+WEFT_API weft_status weft_rules_text(weft_ctx *c, weft_doc_format f, char **out); /* rewrite rules, the same way */
 
 /* ---- model files -------------------------------------------------------------------------------------------- */
 /* Reads a .txtpb or .binpb file with its imports. `set`: n_set strings "name=value", parameters of the entry

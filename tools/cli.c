@@ -1,0 +1,218 @@
+/* cli.c - options from tables, error lines, and numbers as people read them. */
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/verbs.h"
+
+enum { MAX_OPTIONS = 40, FIRST_CODE = 1000, HELP_CODE = 999 };
+
+static void print_help(const cli_spec *s)
+{
+    printf("usage: weft %s %s\n\n%s\n", s->verb, s->args, s->doc);
+    printf("\noptions:\n");
+    for (const cli_option *o = s->option; o && o->name; o++) {
+        char left[64];
+        const char *form = o->kind == CLI_FLAG    ? "--%s"
+                           : o->kind == CLI_MAYBE ? "--%s[=%s]"
+                                                  : "--%s=%s";
+        snprintf(left, sizeof left, form, o->name, o->arg);
+        printf("  %-24s %s\n", left, o->help);
+    }
+    printf("  %-24s %s\n", "--help", "this text");
+}
+
+int cli_usage(const char *verb, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fprintf(stderr, "weft: error: ");
+    vfprintf(stderr, fmt, ap);
+    fprintf(stderr, "\n  see 'weft%s%s --help'\n", verb ? " " : "", verb ? verb : "");
+    va_end(ap);
+    return WEFT_USAGE;
+}
+
+/* "an integer in 1..8", "a number": what the option takes. */
+static void describe_range(char *buf, size_t n, const cli_option *o)
+{
+    const char *what = o->kind == CLI_INT ? "an integer" : "a number";
+    if (o->min < o->max)
+        snprintf(buf, n, "%s in %.15g..%.15g", what, o->min, o->max);
+    else
+        snprintf(buf, n, "%s", what);
+}
+
+/* Whole string, finite, in range. */
+static bool parse_number(const cli_option *o, const char *text, double *f, int64_t *i)
+{
+    char *end = NULL;
+    if (!*text || *text == ' ' || *text == '+')
+        return false;
+    errno = 0;
+    if (o->kind == CLI_INT)
+        *f = (double)(*i = strtoll(text, &end, 10));
+    else
+        *f = strtod(text, &end);
+    if (errno || *end || !isfinite(*f))
+        return false;
+    return !(o->min < o->max) || (*f >= o->min && *f <= o->max);
+}
+
+static bool store(const cli_spec *s, const cli_option *o, const char *text)
+{
+    double f = 0;
+    int64_t i = 0;
+    char range[96];
+    switch (o->kind) {
+    case CLI_FLAG: *(bool *)o->to = true; return true;
+    case CLI_TEXT: *(const char **)o->to = text; return true;
+    case CLI_MAYBE: *(const char **)o->to = text ? text : ""; return true;
+    case CLI_LIST: {
+        cli_list *l = o->to;
+        if (l->n == CLI_LIST_MAX) {
+            cli_usage(s->verb, "--%s is given more than %d times", o->name, CLI_LIST_MAX);
+            return false;
+        }
+        l->item[l->n++] = text;
+        return true;
+    }
+    default: break;
+    }
+    if (!parse_number(o, text, &f, &i)) {
+        describe_range(range, sizeof range, o);
+        cli_usage(s->verb, "--%s=%s: expected %s", o->name, text, range);
+        return false;
+    }
+    if (o->kind == CLI_INT)
+        *(int64_t *)o->to = i;
+    else
+        *(double *)o->to = f;
+    return true;
+}
+
+static int build_table(const cli_spec *s, struct option *t)
+{
+    int n = 0;
+    for (const cli_option *o = s->option; o && o->name && n < MAX_OPTIONS; o++, n++) {
+        int has = o->kind == CLI_FLAG    ? no_argument
+                  : o->kind == CLI_MAYBE ? optional_argument
+                                         : required_argument;
+        t[n] = (struct option){o->name, has, NULL, FIRST_CODE + n};
+    }
+    t[n] = (struct option){"help", no_argument, NULL, HELP_CODE};
+    return n;
+}
+
+static int complain_unknown(const cli_spec *s, const struct option *t, int n, const char *arg)
+{
+    const char *names[MAX_OPTIONS + 1];
+    for (int i = 0; i <= n; i++)
+        names[i] = t[i].name;
+    const char *word = arg + strspn(arg, "-");
+    char bare[64];
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(word, "="), word);
+    const char *near = weft_nearest(bare, names, n + 1);
+    if (near && strcmp(near, bare))
+        return cli_usage(s->verb, "unknown option '%s'; did you mean '--%s'?", arg, near);
+    return cli_usage(s->verb, "unknown option '%s'", arg);
+}
+
+static int check_count(const cli_spec *s, int n, char **argv)
+{
+    if (n < s->min_args)
+        return cli_usage(s->verb, "%s takes %s", s->verb, s->args);
+    if (n > s->max_args)
+        return cli_usage(s->verb, "unexpected argument '%s'", argv[s->max_args]);
+    return -1;
+}
+
+int cli_parse(const cli_spec *s, int *argc, char ***argv)
+{
+    struct option t[MAX_OPTIONS + 2] = {{0}};
+    int n = build_table(s, t), code;
+    optind = 0; /* glibc: start over, a verb may be the second parse of the process */
+    opterr = 0;
+    while ((code = getopt_long(*argc, *argv, ":h", t, NULL)) != -1) {
+        if (code == HELP_CODE || code == 'h') {
+            print_help(s);
+            return WEFT_OK;
+        }
+        const char *word = (*argv)[optind - 1];
+        if (code == ':')
+            return cli_usage(s->verb, "option '%s' needs an argument", word);
+        if (code == '?')
+            return complain_unknown(s, t, n, word);
+        if (!store(s, &s->option[code - FIRST_CODE], optarg))
+            return WEFT_USAGE;
+    }
+    *argc -= optind;
+    *argv += optind;
+    return check_count(s, *argc, *argv);
+}
+
+int cli_fail(weft_ctx *c)
+{
+    fflush(stdout);
+    fprintf(stderr, "weft: error: %s\n", weft_error(c));
+    return (int)weft_error_status(c);
+}
+
+int cli_finish(weft_ctx *c, int status)
+{
+    (void)c;
+    if ((fflush(stdout) || ferror(stdout)) && !status) {
+        fprintf(stderr, "weft: error: writing to standard output: %s\n", strerror(errno));
+        return WEFT_IO;
+    }
+    return status;
+}
+
+int cli_print(weft_ctx *c, char *text)
+{
+    fputs(text, stdout);
+    weft_text_free(c, text);
+    return WEFT_OK;
+}
+
+void cli_json_text(FILE *f, const char *s)
+{
+    fputc('"', f);
+    for (; *s; s++) {
+        unsigned char u = (unsigned char)*s;
+        if (u == '"' || u == '\\')
+            fprintf(f, "\\%c", u);
+        else if (u < 0x20)
+            fprintf(f, "\\u%04x", u);
+        else
+            fputc(u, f);
+    }
+    fputc('"', f);
+}
+
+const char *cli_count(char *buf, size_t n, int64_t v)
+{
+    char digits[32];
+    int len = snprintf(digits, sizeof digits, "%lld", (long long)v);
+    size_t at = 0;
+    for (int i = 0; i < len && at + 2 < n; i++) {
+        if (i && digits[i - 1] != '-' && (len - i) % 3 == 0)
+            buf[at++] = ',';
+        buf[at++] = digits[i];
+    }
+    buf[at] = 0;
+    return buf;
+}
+
+const char *cli_bytes(char *buf, size_t n, double bytes)
+{
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    int u = 0;
+    for (; bytes >= 1024 && u < 4; u++)
+        bytes /= 1024;
+    snprintf(buf, n, u ? "%.2f %s" : "%.0f %s", bytes, unit[u]);
+    return buf;
+}

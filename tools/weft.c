@@ -1,0 +1,102 @@
+/* weft.c - the tool: a table of verbs, and the choice of one. */
+#include <signal.h>
+#include <string.h>
+
+#include "tools/verbs.h"
+
+typedef struct {
+    const char *name, *help;
+    int (*run)(weft_ctx *c, int argc, char **argv);
+} verb;
+
+static const verb verbs[] = {
+    {"ops", "list the ops, the schema of one, or the rewrite rules", verb_ops},
+};
+enum { N_VERBS = (int)(sizeof verbs / sizeof *verbs) };
+
+static void print_verbs(FILE *f)
+{
+    fprintf(f, "usage: weft VERB [ARGUMENT]... [OPTION]...\n\n");
+    for (int i = 0; i < N_VERBS; i++)
+        fprintf(f, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+    fprintf(f, "\n'weft help VERB' tells more; 'weft --version' what it was built with.\n");
+}
+
+static const verb *find_verb(const char *name)
+{
+    for (int i = 0; i < N_VERBS; i++)
+        if (!strcmp(verbs[i].name, name))
+            return &verbs[i];
+    return NULL;
+}
+
+static int unknown_verb(const char *name)
+{
+    const char *names[N_VERBS];
+    for (int i = 0; i < N_VERBS; i++)
+        names[i] = verbs[i].name;
+    const char *near = weft_nearest(name, names, N_VERBS);
+    if (near)
+        return cli_usage(NULL, "unknown verb '%s'; did you mean '%s'?", name, near);
+    return cli_usage(NULL, "unknown verb '%s'", name);
+}
+
+/* `weft help VERB` is `weft VERB --help`. */
+static int help(weft_ctx *c, int argc, char **argv)
+{
+    if (argc < 2) {
+        print_verbs(stdout);
+        return WEFT_OK;
+    }
+    const verb *v = find_verb(argv[1]);
+    if (!v)
+        return unknown_verb(argv[1]);
+    char option[] = "--help";
+    char *args[] = {argv[1], option, NULL};
+    return v->run(c, 2, args);
+}
+
+static int print_build(weft_ctx *c)
+{
+    char *text = NULL;
+    if (weft_build_text(c, &text))
+        return cli_fail(c);
+    return cli_print(c, text);
+}
+
+static int dispatch(weft_ctx *c, int argc, char **argv)
+{
+    if (argc < 2) {
+        print_verbs(stdout);
+        return WEFT_OK;
+    }
+    const char *name = argv[1];
+    if (!strcmp(name, "--version") || !strcmp(name, "version"))
+        return print_build(c);
+    if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h"))
+        return help(c, argc - 1, argv + 1);
+    const verb *v = find_verb(name);
+    return v ? v->run(c, argc - 1, argv + 1) : unknown_verb(name);
+}
+
+static void log_line(void *user, const char *line)
+{
+    (void)user;
+    fprintf(stderr, "weft: %s\n", line);
+}
+
+int main(int argc, char **argv)
+{
+    /* A closed pipe or a file-size limit is an error of a write, not a death. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    const weft_options o = {.log = log_line};
+    weft_ctx *c = weft_open(&o);
+    if (!c) {
+        fprintf(stderr, "weft: error: out of memory\n");
+        return WEFT_NOMEM;
+    }
+    int status = cli_finish(c, dispatch(c, argc, argv));
+    weft_close(c);
+    return status;
+}
