@@ -93,6 +93,8 @@ typedef struct weft_run {
     int threads;           /* for num_threads(); results must not depend on it */
     uint32_t stream;       /* random stream of this node */
     struct weft_fault *fault;
+    void *lib_scratch;     /* of the library's products (dnnl.h), `lib_stride` bytes a thread */
+    size_t lib_stride;
 } weft_run;
 
 typedef struct weft_op {
@@ -105,8 +107,9 @@ typedef struct weft_op {
     void (*grad)(weft_grad *g);            /* NULL and no WEFT_NO_GRADIENT: asking for one is an error */
     void (*lower)(weft_lower *l);          /* a meta op: replaced by other nodes before anything runs */
     void (*incr)(weft_incr *c);            /* NULL: WEFT_ELEMENTWISE ops are handled by the framework */
-    bool (*view)(const weft_call *c, const weft_tensor *x, weft_tensor *y); /* no kernel: y is x with other strides;
-                                              y has its type, the op sets y->stride and y->data = offset in elements;
+    bool (*view)(const weft_call *c, const weft_tensor *x, weft_tensor *y); /* no kernel: each output y[0..] is input 0
+                                              with other strides; y has its type, dense strides, data 0; the op sets
+                                              y->stride and y->data = offset from x's start, in elements;
                                               false: x's strides do not allow it, the compiler copies x first */
     void (*kernel)(weft_kernel *k);        /* compile time; may call weft_kernel_run to choose the run function */
     void (*run)(const weft_run *r);        /* run time, when `kernel` chose nothing else */
