@@ -31,8 +31,6 @@ weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_prog
 /* Loads a checkpoint folder. All states of s must be in it, and nothing else, unless `weights_only` (then
  * optimizer.safetensors is not read and states that are no weights stay as they are). */
 weft_status weft_checkpoint_load(weft_ctx *c, const char *path, weft_session *s, bool weights_only, weft_progress *p);
-/* Weights alone from a safetensors file or folder; strict names after `scope` is put before them. */
-weft_status weft_weights_load(weft_session *s, const char *path, const char *scope);
 /* Finds the weights behind a path given by a user: a run directory (its newest good checkpoint), a checkpoint folder,
  * or a file. Read-only: takes no lock. The result is arena memory. */
 weft_status weft_weights_find(weft_arena *a, const char *path, const char **folder);

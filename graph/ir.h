@@ -129,22 +129,12 @@ struct weft_call {
     const weft_tensor *in_tensor, *out_tensor; /* kernel */
 };
 
-/* ---- passes ------------------------------------------------------------------------------------------------------ */
-/* verify.c: re-infers every node and checks the invariants of this page. */
-weft_status weft_graph_verify(const weft_graph *g);
+/* ---- passes (weft.h has the public ones) ------------------------------------------------------------------------------------------------------ */
 /* grad.c: appends gradients of `loss` with respect to xs to g itself. out[i]: WEFT_NONE -> zeros were emitted. */
 weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs, int n, weft_val *out);
-/* grad.c: replaces meta nodes (gradient(...)) by what they stand for. */
-weft_status weft_graph_lower(const weft_graph *g, weft_graph **out);
 /* prune.c: only what the given values and effects need. `map` (n_value entries or NULL): old -> new. */
 weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, weft_graph **out, weft_val *map);
 
-/* Mode of a rewrite and of a compiled program. */
-typedef struct {
-    bool train;          /* false: WEFT_TRAIN_ONLY ops vanish */
-    bool no_rewrite;     /* only what correctness needs */
-    const char *disable; /* comma-separated names of rules that are switched off, or NULL */
-} weft_rewrite_options;
 /* rewrite.c: applies the rules of ops/rules.def until nothing changes; outputs keep their names.
  * `map` (n_value entries): old -> new value, WEFT_NONE when gone. */
 weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out, weft_val *map);
@@ -155,6 +145,10 @@ weft_status weft_graph_incremental(const weft_graph *g, int64_t n_new, const cha
 
 /* print.c */
 weft_status weft_graph_print(const weft_graph *g, weft_string *s);      /* the stable one-line-per-node dump */
-weft_status weft_graph_to_model(const weft_graph *g, weft_model **out); /* the flat graph as a model file */
+/* size.c: floating-point operations of one node. */
+double weft_node_flops(const weft_graph *g, int n);
+/* size.c: of everything that decides what the graph computes (ops, attributes, types, wiring, states), not of names
+ * of values, places in files or comments. */
+uint64_t weft_graph_hash(const weft_graph *g);
 
 #endif

@@ -33,12 +33,6 @@ typedef struct {
     int64_t ns, calls;     /* profile */
 } weft_step;
 
-typedef struct {
-    bool train, reference, no_rewrite, check_nan, profile;
-    const char *disable_rules;
-    size_t max_memory; /* 0: no limit; counts state + plan */
-} weft_compile_options;
-
 struct weft_program {
     weft_session *session;
     weft_graph *graph;     /* rewritten and pruned */
@@ -76,21 +70,10 @@ struct weft_session {
     int n_program, cap_program;
 };
 
-weft_status weft_session_new(weft_ctx *c, bool reference, weft_session **out);
-void weft_session_free(weft_session *s); /* frees its programs */
 /* Adds the states of `g` that the session lacks (types must agree where it has them). */
 weft_status weft_session_add_states(weft_session *s, const weft_graph *g);
-/* Runs the initialisers of all states that are not ready. Bits depend on (seed, name, index) alone. */
-weft_status weft_session_init(weft_session *s, uint64_t seed);
 weft_state *weft_session_state(weft_session *s, const char *name); /* NULL if unknown */
 
-/* Compiles what `fetch` (names of outputs or values) and the effects among `effect` outputs need. */
-weft_status weft_program_compile(weft_session *s, const weft_graph *g, const char *const *fetch, int n_fetch,
-                                 const weft_compile_options *o, weft_program **out);
-/* Pointer to fill before a run; NULL and *t zero if the program does not need this input. */
-void *weft_program_input(weft_program *p, const char *name, weft_type *t);
-weft_status weft_program_run(weft_program *p);
-/* Where a fetched value stands after a run; NULL if it was not fetched. Valid until any program of the session runs. */
-const void *weft_program_output(weft_program *p, const char *name, weft_type *t);
+/* Compiling and running: weft.h. */
 
 #endif

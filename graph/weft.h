@@ -112,9 +112,104 @@ WEFT_API void weft_model_free(weft_model *m);
 /* Writes the model with its imports merged as one file: binary for .binpb, text otherwise. */
 WEFT_API weft_status weft_model_save(weft_model *m, const char *path);
 
+/* Tells a model file from a recipe by its content. */
+typedef enum { WEFT_FILE_MODEL = 1, WEFT_FILE_RECIPE } weft_file_kind;
+WEFT_API weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_kind *out);
+
 /* ---- graphs ------------------------------------------------------------------------------------------------- */
+/* Every function that gives a graph gives a new one, to be freed before the context; the old one stays as it is. */
 WEFT_API weft_status weft_graph_expand(weft_model *m, weft_graph **out); /* modules -> flat typed graph */
 WEFT_API void weft_graph_free(weft_graph *g);
+/* Re-infers every node and checks the invariants of the representation. */
+WEFT_API weft_status weft_graph_verify(const weft_graph *g);
+/* Replaces meta nodes (gradient(...)) by what they stand for. */
+WEFT_API weft_status weft_graph_lower(const weft_graph *g, weft_graph **out);
+/* A lowered graph that also has an output "grad:NAME" for each trainable weight, of the output `loss`. */
+WEFT_API weft_status weft_graph_differentiate(const weft_graph *g, const char *loss, weft_graph **out);
+
+/* Mode of a rewrite and of a compiled program. */
+typedef struct {
+    bool train;          /* false: ops that act in training only vanish (dropout) */
+    bool no_rewrite;     /* only what correctness needs */
+    const char *disable; /* comma-separated names of rules that are switched off, or NULL */
+} weft_rewrite_options;
+/* Applies the rewrite rules until nothing changes, and drops what no output needs. */
+WEFT_API weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out);
+
+/* The flat graph as a model file (for weft_model_save); as one line per node; as a Graphviz drawing. */
+WEFT_API weft_status weft_graph_to_model(const weft_graph *g, weft_model **out);
+WEFT_API weft_status weft_graph_text(const weft_graph *g, char **out);
+typedef struct {
+    const char *rankdir; /* "TB" (NULL) or "LR" */
+    int depth;           /* scopes nested deeper are drawn as one box; 0: no limit */
+    bool unfold;         /* draw every repetition of a repeated scope instead of one with xN */
+} weft_dot_options;
+WEFT_API weft_status weft_graph_dot(const weft_graph *g, const weft_dot_options *o, char **out);
+
+/* Ports of the entry module. NULL beyond the end; *t may be NULL. */
+WEFT_API const char *weft_graph_input_at(const weft_graph *g, int i, weft_type *t);
+WEFT_API const char *weft_graph_output_at(const weft_graph *g, int i, weft_type *t);
+/* "f32[4,12]" into buf; returns buf. */
+WEFT_API const char *weft_type_print(char *buf, size_t n, const weft_type *t);
+
+typedef struct {
+    int n_value, n_node, n_weight;
+    int64_t parameters, trainable; /* stored scalars of the weights; those that training may change */
+    double flops;                  /* of one run of every node; a multiply-add counts two */
+    int64_t tokens;                /* elements of the input "tokens" (1 without one): flops / tokens is per token */
+} weft_graph_size;
+WEFT_API weft_status weft_graph_measure(const weft_graph *g, weft_graph_size *out);
+
+/* ---- running ------------------------------------------------------------------------------------------------ */
+/* A session holds the state values (weights, moments, counters, caches) that its programs share. */
+WEFT_API weft_status weft_session_new(weft_ctx *c, bool reference, weft_session **out);
+WEFT_API void weft_session_free(weft_session *s); /* frees its programs */
+/* Runs the initialisers of all states that are not ready. Bits depend on (seed, name, index) alone. */
+WEFT_API weft_status weft_session_init(weft_session *s, uint64_t seed);
+/* The memory of a state, dense and row-major, for reading or writing between runs; NULL if unknown. */
+WEFT_API void *weft_session_data(weft_session *s, const char *name, weft_type *t);
+/* Weights from a safetensors file or a checkpoint folder; strict names after `scope` is put before them. */
+WEFT_API weft_status weft_weights_load(weft_session *s, const char *path, const char *scope);
+
+typedef struct {
+    bool train, reference, no_rewrite, check_nan, profile;
+    const char *disable_rules;
+    size_t max_memory; /* 0: no limit; counts state + plan */
+} weft_compile_options;
+/* Compiles what `fetch` (names of outputs or values) needs of g, which is not kept. The session gets g's states. */
+WEFT_API weft_status weft_program_compile(weft_session *s, const weft_graph *g, const char *const *fetch, int n_fetch,
+                                          const weft_compile_options *o, weft_program **out);
+/* Pointer to fill before a run; NULL and *t zero if the program does not need this input. */
+WEFT_API void *weft_program_input(weft_program *p, const char *name, weft_type *t);
+WEFT_API weft_status weft_program_run(weft_program *p);
+/* Where a fetched value stands after a run; NULL if it was not fetched. Valid until any program of the session runs. */
+WEFT_API const void *weft_program_output(weft_program *p, const char *name, weft_type *t);
+
+typedef struct {
+    int n_step;
+    size_t state_bytes; /* of the whole session */
+    size_t plan_bytes;  /* activations, scratch, feeds, fetches: the planned peak */
+    size_t naive_bytes; /* the same without sharing memory over time */
+    double flops;
+    int64_t compile_ns;
+} weft_program_size;
+WEFT_API void weft_program_measure(const weft_program *p, weft_program_size *out);
+
+/* One step of a program, in the order of execution. Strings live as long as the program. */
+typedef struct {
+    const char *op, *name, *scope; /* name of the first output; "" when it has none */
+    const char *impl;              /* oneDNN's implementation, "weft", "view" ... */
+    const char *file;              /* where the node was written, or NULL */
+    int line;
+    bool backward;
+    weft_type type;                /* of the first output */
+    double flops;
+    size_t scratch_bytes;
+    int64_t ns, calls;             /* of profiled runs */
+} weft_step_info;
+WEFT_API bool weft_program_step_at(const weft_program *p, int i, weft_step_info *out); /* false: beyond the end */
+/* Every step with its memory, implementation and source; the memory plan's peak and largest live values. */
+WEFT_API weft_status weft_program_text(const weft_program *p, char **out);
 
 #ifdef __cplusplus
 }

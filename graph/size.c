@@ -1,0 +1,103 @@
+/* size.c - what a graph amounts to: parameters, floating-point operations, its ports, and a hash of its meaning. */
+#include <string.h>
+
+#include "graph/ir.h"
+
+double weft_node_flops(const weft_graph *g, int n)
+{
+    const weft_node *node = &g->node[n];
+    weft_type in[24] = {{0}}, out[8] = {{0}};
+    if (!node->op->flops || node->n_in > 24 || node->n_out > 8)
+        return 0;
+    for (int i = 0; i < node->n_in; i++)
+        if (node->in[i] != WEFT_NONE)
+            in[i] = g->value[node->in[i]].type;
+    for (int i = 0; i < node->n_out; i++)
+        out[i] = g->value[node->out[i]].type;
+    const weft_call call = {.ctx = g->ctx, .op = node->op, .attr = node->attr, .n_in = node->n_in,
+                            .n_out = node->n_out, .in_type = in, .out_type = out, .in = node->in,
+                            .out = node->out, .node = node};
+    return node->op->flops(&call);
+}
+
+weft_status weft_graph_measure(const weft_graph *g, weft_graph_size *out)
+{
+    *out = (weft_graph_size){.n_value = g->n_value, .n_node = g->n_node, .tokens = 1};
+    for (int i = 0; i < g->n_value; i++) {
+        const weft_value *v = &g->value[i];
+        if (v->kind == WEFT_VALUE_STATE) {
+            out->n_weight++;
+            out->parameters += weft_type_count(&v->type);
+            out->trainable += v->trainable ? weft_type_count(&v->type) : 0;
+        } else if (v->kind == WEFT_VALUE_INPUT && v->name && !strcmp(v->name, "tokens"))
+            out->tokens = weft_type_count(&v->type);
+    }
+    for (int i = 0; i < g->n_node; i++)
+        out->flops += weft_node_flops(g, i);
+    return WEFT_OK;
+}
+
+const char *weft_graph_input_at(const weft_graph *g, int i, weft_type *t)
+{
+    for (int v = 0; v < g->n_value; v++)
+        if (g->value[v].kind == WEFT_VALUE_INPUT && i-- == 0) {
+            if (t)
+                *t = g->value[v].type;
+            return g->value[v].name;
+        }
+    return NULL;
+}
+
+const char *weft_graph_output_at(const weft_graph *g, int i, weft_type *t)
+{
+    if (i < 0 || i >= g->n_output)
+        return NULL;
+    if (t)
+        *t = g->value[g->output[i].value].type;
+    return g->output[i].name;
+}
+
+/* ---- hash -------------------------------------------------------------------------------------------------------- */
+static uint64_t hash_text(const char *s, uint64_t h) { return weft_hash(s ? s : "", s ? strlen(s) + 1 : 1, h); }
+
+static uint64_t hash_type(const weft_type *t, uint64_t h)
+{
+    const int64_t head[2] = {(int64_t)t->dtype, t->rank};
+    h = weft_hash(head, sizeof head, h);
+    return weft_hash(t->dim, sizeof t->dim[0] * (size_t)t->rank, h);
+}
+
+static uint64_t hash_attrs(const weft_node *n, uint64_t h)
+{
+    for (int i = 0; i < 10 && n->op->attr[i].name; i++) {
+        const weft_attr *a = &n->attr[i];
+        const int64_t k[2] = {a->i, a->n};
+        h = weft_hash(&a->f, sizeof a->f, h);
+        h = weft_hash(k, sizeof k, h);
+        h = weft_hash(a->v, sizeof a->v[0] * (size_t)a->n, h);
+    }
+    return h;
+}
+
+uint64_t weft_graph_hash(const weft_graph *g)
+{
+    uint64_t h = 0;
+    for (int i = 0; i < g->n_value; i++) {
+        const weft_value *v = &g->value[i];
+        if (v->kind == WEFT_VALUE_NODE)
+            continue;
+        h = hash_text(v->name, weft_hash(&i, sizeof i, h));
+        h = hash_type(&v->type, h);
+        h = weft_hash(&v->trainable, sizeof v->trainable, h);
+    }
+    for (int i = 0; i < g->n_node; i++) {
+        const weft_node *n = &g->node[i];
+        h = hash_attrs(n, hash_text(n->op->name, h));
+        h = weft_hash(n->in, sizeof n->in[0] * (size_t)n->n_in, h);
+        h = weft_hash(n->out, sizeof n->out[0] * (size_t)n->n_out, h);
+        h = weft_hash(&n->stream, sizeof n->stream, h);
+    }
+    for (int i = 0; i < g->n_output; i++)
+        h = hash_text(g->output[i].name, weft_hash(&g->output[i].value, sizeof(weft_val), h));
+    return h;
+}
