@@ -259,7 +259,7 @@ static void stamp(weft_graph *g, weft_node *n)
     n->file = keep(g, g->at_file, last ? last->file : NULL);
     n->line = g->at_line;
     n->backward = g->at_backward;
-    n->recompute = g->at_recompute;
+    n->segment = g->at_segment;
     if (n->op->flags & WEFT_DRAWS)
         n->stream = g->next_stream++;
 }
@@ -297,7 +297,7 @@ int weft_graph_copy_node(weft_graph *g, const weft_graph *from, int index, weft_
     g->at_file = n->file;
     g->at_line = n->line;
     g->at_backward = n->backward;
-    g->at_recompute = n->recompute;
+    g->at_segment = n->segment;
     weft_val out[sizeof n->op->out / sizeof *n->op->out];
     uint32_t stream = g->next_stream;
     int k = weft_graph_append(g, n->op, in, n->n_in, n->attr, out);
@@ -305,6 +305,7 @@ int weft_graph_copy_node(weft_graph *g, const weft_graph *from, int index, weft_
         return -1;
     g->next_stream = stream;
     g->node[k].stream = n->stream;
+    g->node[k].again = n->again;
     for (int i = 0; i < n->n_out; i++) {
         map[n->out[i]] = out[i];
         if (from->value[n->out[i]].name && weft_graph_find(g, from->value[n->out[i]].name) < 0)

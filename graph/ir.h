@@ -42,7 +42,8 @@ typedef struct {
     int line;
     uint32_t stream;   /* WEFT_DRAWS: random stream, stable under rewriting */
     bool backward;     /* made by differentiation of a node of this scope */
-    bool recompute;    /* forward node whose activations are computed again in backward */
+    int segment;       /* > 0: inside a `recompute` call with this number; its values are computed again in backward */
+    bool again;        /* such a second computation: never shared with the first */
 } weft_node;
 
 typedef struct {
@@ -66,7 +67,8 @@ struct weft_graph {
     /* where emitted nodes say they come from */
     const char *at_scope, *at_file;
     int at_line;
-    bool at_backward, at_recompute;
+    bool at_backward;
+    int at_segment;
 };
 
 weft_graph *weft_graph_new(weft_ctx *c);
