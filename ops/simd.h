@@ -1,7 +1,9 @@
-/* simd.h - inner loops that vectorise on every x86-64: run-time clones, fixed-order sums, exp and tanh.
+/* simd.h - inner loops that vectorise on every x86-64: run-time clones, fixed-order sums, exp and
+ * tanh.
  *
- * Results are the same for every instruction set and every thread count: no fused multiply-add (the build has
- * -ffp-contract=off), and sums run over a fixed number of lanes that are combined in a fixed order. */
+ * Results are the same for every instruction set and every thread count: no fused multiply-add (the
+ * build has -ffp-contract=off), and sums run over a fixed number of lanes that are combined in a
+ * fixed order. */
 #ifndef WEFT_OPS_SIMD_H
 #define WEFT_OPS_SIMD_H
 
@@ -9,9 +11,10 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Compiles a function for several instruction sets; the loader picks one.  An OpenMP parallel region inside would be
- * outlined without the clones: let the region call a cloned function on a range instead.  Loops that must vectorise
- * say `#pragma omp simd`, because -O2 alone declines most of them. */
+/* Compiles a function for several instruction sets; the loader picks one.  An OpenMP parallel
+ * region inside would be outlined without the clones: let the region call a cloned function on a
+ * range instead.  Loops that must vectorise say `#pragma omp simd`, because -O2 alone declines most
+ * of them. */
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 #define WEFT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -40,14 +43,17 @@ WEFT_INLINE uint32_t weft_to_bits(float f)
     return b;
 }
 
-/* e^x with relative error below 1e-7 where the result is a normal number, 0 below, inf above; NaN stays NaN.
- * x = n ln 2 + r, |r| <= ln 2 / 2; e^r by the degree-7 form of Cephes' expf (Moshier, netlib.org/cephes). */
+/* e^x with relative error below 1e-7 where the result is a normal number, 0 below, inf above; NaN
+ * stays NaN. x = n ln 2 + r, |r| <= ln 2 / 2; e^r by the degree-7 form of Cephes' expf (Moshier,
+ * netlib.org/cephes). */
 WEFT_INLINE float weft_exp(float x)
 {
-    const float top = 88.7228f, bottom = -87.3365f; /* ln of the largest and smallest normal numbers */
+    const float top = 88.7228f,
+                bottom = -87.3365f; /* ln of the largest and smallest normal numbers */
     float c = x > top ? top : x;
     c = c < bottom ? bottom : c;
-    float t = c * 1.44269504f + 12582912.0f; /* adding 1.5 * 2^23 rounds to an integer held in the low bits */
+    float t = c * 1.44269504f +
+              12582912.0f; /* adding 1.5 * 2^23 rounds to an integer held in the low bits */
     float n = t - 12582912.0f;
     float r = (c - n * 0.693359375f) - n * -2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -65,7 +71,8 @@ WEFT_INLINE float weft_exp(float x)
     return x > top ? INFINITY : y;
 }
 
-/* e^x for x <= 0 alone (softmax after its maximum is taken off): the same values, two thirds of the work. */
+/* e^x for x <= 0 alone (softmax after its maximum is taken off): the same values, two thirds of the
+ * work. */
 WEFT_INLINE float weft_exp_nonpositive(float x)
 {
     const float bottom = -87.3365f;
@@ -84,7 +91,8 @@ WEFT_INLINE float weft_exp_nonpositive(float x)
     return x < bottom ? 0.0f : y;
 }
 
-/* tanh x, relative error below 2e-7: Cephes' tanhf polynomial for |x| < 0.625, else 1 - 2 / (e^2|x| + 1). */
+/* tanh x, relative error below 2e-7: Cephes' tanhf polynomial for |x| < 0.625, else 1 - 2 / (e^2|x|
+ * + 1). */
 WEFT_INLINE float weft_tanh(float x)
 {
     float a = weft_from_bits(weft_to_bits(x) & 0x7fffffffu), z = x * x;
