@@ -33,6 +33,13 @@ typedef struct {
     int64_t ns, calls;     /* profile */
 } weft_step;
 
+/* Behind a kernel callback (weft_call.pass): the step that is being made, and where its data lives. */
+typedef struct {
+    weft_session *session;
+    weft_arena *arena; /* of the program */
+    weft_step *step;
+} weft_build;
+
 struct weft_program {
     weft_session *session;
     weft_graph *graph;     /* rewritten and pruned */

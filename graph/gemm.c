@@ -1,0 +1,304 @@
+/* gemm.c - matrix products cut into tiles that depend on sizes alone, so that bits do not depend on the threads.
+ *
+ * A tile spans the whole depth K and is one call of a one-thread primitive; a product with few rows (decoding) goes
+ * to our own loops, which read the large operand once, as fast as memory delivers it. */
+#include <string.h>
+
+#include <omp.h>
+
+#include "graph/plan.h"
+#include "graph/prim.h"
+
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define CLONES
+#endif
+
+enum {
+    FEW_ROWS = 6,     /* at most this many rows: own loops (oneDNN needs more rows to be worth its packing) */
+    FEW_COLUMNS = 256 /* columns of one task of the own loops */
+};
+
+struct weft_gemm {
+    weft_gemm_desc d;
+    int64_t tile_m, tile_n, n_m, n_n; /* tile sizes and counts */
+    const weft_prim *prim[2][2];      /* [last row of tiles][last column of tiles]; all NULL: own loops */
+    bool bias_first;                  /* oneDNN would scale the bias too: it is put into C before */
+};
+
+/* ---- choosing ----------------------------------------------------------------------------------------------------- */
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* `size` in equal parts of at most `most`, each a multiple of `unit`. */
+static int64_t even_tile(int64_t size, int64_t most, int64_t unit)
+{
+    int64_t tile = ceil_div(ceil_div(size, ceil_div(size, most)), unit) * unit;
+    return tile < size ? tile : size;
+}
+
+/* Sizes found by trial on AVX2 (gemm:jit packs A and B of every tile again, so small tiles pay for packing, large ones
+ * leave threads idle at the end): with A transposed packing costs more and tiles are larger. */
+static void choose_tiles(weft_gemm *g)
+{
+    const weft_gemm_desc *d = &g->d;
+    int64_t m = d->a_col == 1 ? 256 : 512, n = 768, batch = d->outer * d->batch;
+    for (;;) {
+        g->tile_m = even_tile(d->m, m, 16);
+        g->tile_n = even_tile(d->n, n, 16);
+        g->n_m = ceil_div(d->m, g->tile_m);
+        g->n_n = ceil_div(d->n, g->tile_n);
+        bool small = m <= 128 && n <= 192;
+        if (small || batch * g->n_m * g->n_n >= 8)
+            return;
+        if (m > 128 && (g->tile_m * 2 > g->tile_n || n <= 192))
+            m /= 2;
+        else
+            n /= 2;
+    }
+}
+
+static weft_prim_key tile_key(const weft_gemm *g, int64_t m, int64_t n)
+{
+    const weft_gemm_desc *d = &g->d;
+    weft_prim_key key = {.kind = WEFT_PRIM_MATMUL, .m = m, .n = n, .k = d->k, .a_row = d->a_row, .a_col = d->a_col,
+                         .b_row = d->b_row, .b_col = d->b_col, .c_row = d->c_row, .dtype = d->dtype,
+                         .bias = d->bias && !g->bias_first, .accumulate = d->accumulate || g->bias_first,
+                         .gelu = d->gelu};
+    memcpy(&key.alpha, &d->alpha, sizeof d->alpha);
+    return key;
+}
+
+static bool get_prims(weft_kernel *k, weft_gemm *g)
+{
+    weft_build *b = k->pass;
+    weft_step *step = b->step;
+    int64_t edge_m = g->d.m - (g->n_m - 1) * g->tile_m, edge_n = g->d.n - (g->n_n - 1) * g->tile_n;
+    for (int i = 0; i < 4; i++) {
+        weft_prim_key key = tile_key(g, i / 2 ? edge_m : g->tile_m, i % 2 ? edge_n : g->tile_n);
+        const weft_prim *p = weft_prim_get(b->session->dnnl, &key);
+        if (!p)
+            return false;
+        g->prim[i / 2][i % 2] = p;
+        size_t bytes = (weft_prim_scratch(p) + 63) / 64 * 64;
+        if (bytes > step->run.lib_stride)
+            step->run.lib_stride = bytes;
+    }
+    weft_kernel_impl(k, weft_prim_impl(g->prim[0][0]));
+    return true;
+}
+
+/* Own loops walk A by any strides. */
+static bool valid(const weft_gemm_desc *d, bool own)
+{
+    bool inner = (own || d->a_row == 1 || d->a_col == 1) && (d->b_row == 1 || d->b_col == 1);
+    return inner && d->m >= 0 && d->n >= 0 && d->k >= 0 && d->batch >= 1 && d->outer >= 1;
+}
+
+/* A stride of an axis of one element may be anything; oneDNN wants it to be possible. */
+static void tidy(weft_gemm_desc *d)
+{
+    d->outer = d->outer ? d->outer : 1;
+    d->a_row = d->m == 1 ? d->k * d->a_col : d->a_row;
+    d->c_row = d->m == 1 ? d->n : d->c_row;
+    if (d->k == 1) {
+        d->a_col = d->a_row == 1 ? d->m : 1;
+        d->b_row = d->b_col == 1 ? d->n : 1;
+    }
+    if (d->n == 1)
+        d->b_col = d->b_row == 1 ? d->k : 1;
+}
+
+const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *desc)
+{
+    weft_build *b = k->pass;
+    weft_gemm *g = weft_arena_alloc(b->arena, sizeof *g);
+    k->failed = k->failed || !g;
+    if (k->failed)
+        return NULL;
+    g->d = *desc;
+    tidy(&g->d);
+    bool own = g->d.dtype == WEFT_F32 && !g->d.gelu && (g->d.m <= FEW_ROWS || g->d.k == 0);
+    if (!valid(&g->d, own)) {
+        weft_call_fail(k, "internal: a product of sizes %lld x %lld x %lld with strides that it cannot take",
+                       (long long)desc->m, (long long)desc->n, (long long)desc->k);
+        return NULL;
+    }
+    if (own) {
+        g->tile_m = g->d.m;
+        g->tile_n = FEW_COLUMNS;
+        g->n_m = 1;
+        g->n_n = ceil_div(g->d.n, FEW_COLUMNS);
+        weft_kernel_impl(k, "weft:few-rows");
+        return g;
+    }
+    g->bias_first = g->d.bias && g->d.alpha != 1.0f;
+    choose_tiles(g);
+    k->failed = k->failed || !get_prims(k, g);
+    return k->failed ? NULL : g;
+}
+
+/* ---- own loops for few rows --------------------------------------------------------------------------------------- */
+typedef struct {
+    const float *a, *b, *bias;
+    float *c;
+    int64_t m, n; /* of this task */
+} task;
+
+/* B has rows of N: sums for FEW_COLUMNS columns stay in the first-level cache while the rows of B stream by. Four rows
+ * of B at a time, added in a fixed order. */
+CLONES static void few_rows_plain(const weft_gemm_desc *d, const task *t, float *restrict sum)
+{
+    for (int64_t i = 0; i < t->m; i++, sum += FEW_COLUMNS) {
+        const float *a = t->a + i * d->a_row;
+        for (int64_t j = 0; j < t->n; j++)
+            sum[j] = 0;
+        int64_t p = 0;
+        for (; p + 4 <= d->k; p += 4) {
+            const float *b0 = t->b + p * d->b_row, *b1 = b0 + d->b_row, *b2 = b1 + d->b_row, *b3 = b2 + d->b_row;
+            float a0 = a[p * d->a_col], a1 = a[(p + 1) * d->a_col];
+            float a2 = a[(p + 2) * d->a_col], a3 = a[(p + 3) * d->a_col];
+#pragma omp simd
+            for (int64_t j = 0; j < t->n; j++)
+                sum[j] += (a0 * b0[j] + a1 * b1[j]) + (a2 * b2[j] + a3 * b3[j]);
+        }
+        for (; p < d->k; p++) {
+            const float *b0 = t->b + p * d->b_row;
+            float a0 = a[p * d->a_col];
+#pragma omp simd
+            for (int64_t j = 0; j < t->n; j++)
+                sum[j] += a0 * b0[j];
+        }
+    }
+}
+
+enum { LANES = 16 }; /* of a dot product, combined in a fixed order */
+
+/* B has columns of K (b_row is 1): each result is a dot product of two contiguous runs. */
+CLONES static void few_rows_dots(const weft_gemm_desc *d, const task *t, float *restrict sum)
+{
+    for (int64_t i = 0; i < t->m; i++, sum += FEW_COLUMNS) {
+        const float *a = t->a + i * d->a_row;
+        for (int64_t j = 0; j < t->n; j++) {
+            const float *b = t->b + j * d->b_col;
+            float lane[LANES] = {0}, total = 0;
+            int64_t p = 0;
+            for (; p + LANES <= d->k; p += LANES) {
+#pragma omp simd
+                for (int l = 0; l < LANES; l++)
+                    lane[l] += a[p + l] * b[p + l];
+            }
+            for (; p < d->k; p++)
+                total += a[p * d->a_col] * b[p];
+            for (int w = LANES / 2; w; w /= 2)
+                for (int l = 0; l < w; l++)
+                    lane[l] += lane[l + w];
+            sum[j] = total + lane[0];
+        }
+    }
+}
+
+/* The same when A's row is not contiguous. */
+static void few_rows_strided(const weft_gemm_desc *d, const task *t, float *sum)
+{
+    for (int64_t i = 0; i < t->m; i++, sum += FEW_COLUMNS)
+        for (int64_t j = 0; j < t->n; j++) {
+            sum[j] = 0;
+            for (int64_t p = 0; p < d->k; p++)
+                sum[j] += t->a[i * d->a_row + p * d->a_col] * t->b[p * d->b_row + j * d->b_col];
+        }
+}
+
+static void few_rows(const weft_gemm_desc *d, const task *t)
+{
+    float sum[FEW_ROWS * FEW_COLUMNS];
+    if (d->b_col == 1)
+        few_rows_plain(d, t, sum);
+    else if (d->a_col == 1)
+        few_rows_dots(d, t, sum);
+    else
+        few_rows_strided(d, t, sum);
+    for (int64_t i = 0; i < t->m; i++)
+        for (int64_t j = 0; j < t->n; j++) {
+            float y = d->alpha * sum[i * FEW_COLUMNS + j] + (t->bias ? t->bias[j] : 0.0f);
+            float *c = &t->c[i * d->c_row + j];
+            *c = d->accumulate ? *c + y : y;
+        }
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------------ */
+static void put_bias(const weft_gemm_desc *d, const task *t)
+{
+    for (int64_t i = 0; i < t->m; i++)
+        for (int64_t j = 0; j < t->n; j++)
+            t->c[i * d->c_row + j] = t->bias[j] + (d->accumulate ? t->c[i * d->c_row + j] : 0.0f);
+}
+
+/* Operands of A and B by element offset, whatever the element size. */
+static const void *at(const void *p, int64_t offset, weft_dtype t)
+{
+    return (const char *)p + offset * (t == WEFT_BF16 ? 2 : 4);
+}
+
+/* Task `index` of outer x batch x tiles, rows of tiles innermost: neighbours share a panel of B. */
+static bool run_task(const weft_gemm *g, const weft_run *r, int thread, int64_t index, const void *a, const void *b,
+                     const float *bias, float *c)
+{
+    const weft_gemm_desc *d = &g->d;
+    int64_t tm = index % g->n_m, tn = index / g->n_m % g->n_n;
+    int64_t batch = index / (g->n_m * g->n_n) % d->batch, outer = index / (g->n_m * g->n_n * d->batch);
+    int64_t m0 = tm * g->tile_m, n0 = tn * g->tile_n;
+    bool last_m = tm == g->n_m - 1, last_n = tn == g->n_n - 1;
+    task t = {.a = at(a, outer * d->a_outer + batch * d->a_batch + m0 * d->a_row, d->dtype),
+              .b = at(b, outer * d->b_outer + batch * d->b_batch + n0 * d->b_col, d->dtype),
+              .bias = d->bias ? bias + n0 : NULL,
+              .c = c + outer * d->c_outer + batch * d->c_batch + m0 * d->c_row + n0,
+              .m = last_m ? d->m - m0 : g->tile_m,
+              .n = last_n ? d->n - n0 : g->tile_n};
+    const weft_prim *p = g->prim[last_m][last_n];
+    if (!p) {
+        few_rows(d, &t);
+        return true;
+    }
+    if (g->bias_first)
+        put_bias(d, &t);
+    void *arg[] = {(void *)(uintptr_t)t.a, (void *)(uintptr_t)t.b, t.c, (void *)(uintptr_t)t.bias};
+    return weft_prim_run(p, thread, (char *)r->lib_scratch + (size_t)thread * r->lib_stride, arg);
+}
+
+static int64_t task_count(const weft_gemm *g) { return g->d.outer * g->d.batch * g->n_m * g->n_n; }
+
+void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const void *b, const float *bias, float *c)
+{
+    int64_t n = task_count(g);
+    int threads = n < r->threads ? (int)n : r->threads;
+    bool failed = false;
+    if (!n)
+        return;
+#pragma omp parallel num_threads(threads)
+    {
+        int saved = weft_prim_enter();
+        int me = omp_get_thread_num();
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < n; i++)
+            if (!run_task(g, r, me, i, a, b, bias, c)) {
+#pragma omp atomic write
+                failed = true;
+            }
+        weft_prim_leave(saved);
+    }
+    if (failed)
+        weft_run_fail(r, "internal: oneDNN failed to run a tile of a matrix product");
+}
+
+void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const void *a, const void *b,
+                        const float *bias, float *c)
+{
+    int64_t n = task_count(g);
+    int saved = weft_prim_enter();
+    for (int64_t i = 0; i < n; i++)
+        run_task(g, r, thread, i, a, b, bias, c);
+    weft_prim_leave(saved);
+}
+
+int64_t weft_gemm_tiles(const weft_gemm *g) { return task_count(g); }
