@@ -42,6 +42,7 @@ static void run_chunks(const chunks *c, const weft_run *r, const void *const *ar
 {
     int threads = c->n < r->threads ? (int)c->n : r->threads;
     bool failed = false;
+    (void)threads; /* clang with libgomp ignores the pragmas and runs one thread */
 #pragma omp parallel num_threads(threads)
     {
         int saved = weft_prim_enter(), me = omp_get_thread_num();

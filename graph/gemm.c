@@ -273,6 +273,7 @@ void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const v
     int64_t n = task_count(g);
     int threads = n < r->threads ? (int)n : r->threads;
     bool failed = false;
+    (void)threads; /* clang with libgomp ignores the pragmas and runs one thread */
     if (!n)
         return;
 #pragma omp parallel num_threads(threads)
