@@ -51,6 +51,13 @@ typedef struct {
     weft_val value;
 } weft_named;
 
+/* One call that was expanded, for weft show: which parameters it had and where each came from. */
+typedef struct {
+    const char *scope, *module, *params; /* "d=768 (caller), o=2304 (here)" */
+    const char *file;
+    int line;
+} weft_call_record;
+
 struct weft_graph {
     weft_ctx *ctx;
     weft_arena *arena;
@@ -64,6 +71,8 @@ struct weft_graph {
     weft_val rng;       /* the input i64[2] {seed, step} of drawing ops, or WEFT_NONE; named "rng" */
     uint32_t next_stream;
     const char *entry;  /* name of the entry module */
+    weft_call_record *call; /* expanded graphs only; not kept by later passes */
+    int n_call, cap_call;
     /* where emitted nodes say they come from */
     const char *at_scope, *at_file;
     int at_line;
