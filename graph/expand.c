@@ -573,6 +573,7 @@ static weft_status expand_entry(instance *it)
 
 weft_status weft_graph_expand(weft_model *m, weft_graph **out)
 {
+    WEFT_TRY(weft_model_check(m));
     weft_graph *g = weft_graph_new(m->ctx);
     if (!g)
         return m->ctx->status;

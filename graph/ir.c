@@ -197,7 +197,7 @@ static bool check_arity(weft_graph *g, const weft_op *op, const weft_val *in, in
     }
     for (int i = 0; i < n_in; i++) {
         const weft_port *p = &op->in[i < n_port ? i : n_port - 1];
-        if (in[i] < 0 && !(p->kind & WEFT_OPTIONAL)) {
+        if (in[i] < 0 && !(p->kind & (WEFT_OPTIONAL | WEFT_INPUT_RNG))) {
             weft_fail(g->ctx, WEFT_MALFORMED, "%s needs its input '%s'", op->name, p->name);
             return false;
         }

@@ -60,4 +60,7 @@ struct weft_model {
     int n_set, cap_set;
 };
 
+/* wellformed.c: names and types are there where the schema cannot demand them. Called by expansion. */
+weft_status weft_model_check(const weft_model *m);
+
 #endif

@@ -1,0 +1,225 @@
+/* incr.c - a graph over a window of new positions, for decoding with key/value caches.
+ *
+ * Input: a forward graph over T positions.  Output: a graph that computes the same values at `n_new` positions that
+ * start at the input `pos`; values of earlier positions that it needs again (keys and values of attention, whatever
+ * the model calls them) live in states named "cache:...".  Which axis of a value is time is followed from the inputs
+ * through every op by the op's `incr` callback; element-wise ops need none.  Nothing here knows a model. */
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/ir.h"
+
+typedef struct {
+    const weft_graph *g;
+    weft_graph *h;
+    int64_t n_new, n_all;
+    weft_val pos;
+    weft_val *now;   /* value at the new positions (or the value itself when it has no time) */
+    weft_val *full;  /* value at all positions, once somebody asked */
+    int *axis;       /* time axis of a value of g, -1: none */
+} window;
+
+/* The callback sees the node of g: types of the full graph; values are looked up through these. */
+static weft_val old_in(const weft_incr *c, int i) { return i < c->node->n_in ? c->node->in[i] : WEFT_NONE; }
+
+int weft_incr_axis(weft_incr *c, int i)
+{
+    const window *w = c->pass;
+    weft_val v = old_in(c, i);
+    return v < 0 ? -1 : w->axis[v];
+}
+
+weft_val weft_incr_new(weft_incr *c, int i)
+{
+    const window *w = c->pass;
+    weft_val v = old_in(c, i);
+    return v < 0 ? WEFT_NONE : w->now[v];
+}
+
+const weft_type *weft_incr_type(weft_incr *c, int i) { return weft_call_in(c, i); }
+
+weft_val weft_incr_pos(weft_incr *c)
+{
+    const window *w = c->pass;
+    return w->pos;
+}
+
+weft_val weft_incr_full(weft_incr *c, int i)
+{
+    window *w = c->pass;
+    weft_val v = old_in(c, i);
+    if (v < 0 || w->axis[v] < 0)
+        return v < 0 ? WEFT_NONE : w->now[v];
+    if (w->full[v] >= 0)
+        return w->full[v];
+    const weft_value *x = &w->g->value[v];
+    const char *name = x->name ? weft_arena_printf(w->h->arena, "cache:%s", x->name)
+                               : weft_arena_printf(w->h->arena, "cache:%d", v);
+    weft_val cache = name ? weft_graph_state(w->h, name, &x->type, "zeros", false) : WEFT_NONE;
+    if (cache < 0) {
+        c->failed = true;
+        return WEFT_NONE;
+    }
+    w->full[v] = weft_emit(c, "cache_write", (weft_val[]){cache, w->now[v], w->pos}, 3, "axis=%d", w->axis[v]);
+    return w->full[v];
+}
+
+weft_val weft_incr_window(weft_incr *c, weft_val v, int axis)
+{
+    const window *w = c->pass;
+    return weft_emit(c, "time_slice", (weft_val[]){v, w->pos}, 2, "axis=%d size=%lld", axis, (long long)w->n_new);
+}
+
+void weft_incr_out(weft_incr *c, int i, weft_val v, int axis)
+{
+    window *w = c->pass;
+    if (c->failed || v < 0 || i >= c->node->n_out)
+        return;
+    weft_type want = w->g->value[c->node->out[i]].type;
+    if (axis >= 0 && axis < want.rank)
+        want.dim[axis] = w->n_new * (want.dim[axis] / w->n_all);
+    if (!weft_type_equal(&want, weft_val_type(c, v))) {
+        char a[256], b[256];
+        c->failed = true;
+        weft_fail(c->ctx, WEFT_INTERNAL, "%s over new positions gives %s where %s is expected", c->op->name,
+                  weft_type_print(a, sizeof a, weft_val_type(c, v)), weft_type_print(b, sizeof b, &want));
+        return;
+    }
+    w->now[c->node->out[i]] = v;
+    w->axis[c->node->out[i]] = axis;
+}
+
+/* Element-wise: time keeps its distance from the right; operands without time that span it are cut to the window. */
+static void incr_elementwise(weft_incr *c)
+{
+    window *w = c->pass;
+    const weft_type *y = &w->g->value[c->node->out[0]].type;
+    int right = 0; /* distance of the time axis from the right end */
+    weft_val in[32];
+    for (int i = 0; i < c->node->n_in; i++)
+        if (weft_incr_axis(c, i) >= 0)
+            right = weft_call_in(c, i)->rank - weft_incr_axis(c, i);
+    for (int i = 0; i < c->node->n_in && i < 32; i++) {
+        const weft_type *x = weft_call_in(c, i);
+        in[i] = weft_incr_new(c, i);
+        if (in[i] < 0 || w->axis[c->node->in[i]] == x->rank - right)
+            continue;
+        if (w->axis[c->node->in[i]] >= 0) {
+            weft_call_fail(c, "operands have time on different axes");
+            return;
+        }
+        if (x->rank >= right && x->dim[x->rank - right] != 1)
+            in[i] = weft_incr_window(c, in[i], x->rank - right);
+    }
+    weft_val v = weft_emit(c, c->op->name, in, c->node->n_in, "%s", weft_attrs_text(c));
+    for (int i = 0; i < c->node->n_out; i++)
+        weft_incr_out(c, i, weft_emit_nth(c, v, i), y->rank - right);
+}
+
+static bool has_time(const window *w, const weft_node *n)
+{
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] >= 0 && w->axis[n->in[i]] >= 0)
+            return true;
+    return false;
+}
+
+static weft_status step_node(window *w, int k)
+{
+    const weft_node *n = &w->g->node[k];
+    weft_call c;
+    if (!has_time(w, n)) {
+        for (int i = 0; i < n->n_out; i++)
+            w->axis[n->out[i]] = -1;
+        return weft_graph_copy_node(w->h, w->g, k, w->now) < 0 ? w->g->ctx->status : WEFT_OK;
+    }
+    if (!n->op->incr && !(n->op->flags & WEFT_ELEMENTWISE))
+        return weft_fail(w->g->ctx, WEFT_UNSUPPORTED,
+                         "'%s' (scope '%s') mixes positions in a way that cannot be decoded step by step; use --no-cache",
+                         n->op->name, n->scope);
+    if (!weft_call_node(&c, (weft_graph *)w->g, n)) /* types of the full graph; emits into h */
+        return w->g->ctx->status;
+    c.graph = w->h;
+    c.pass = w;
+    w->h->at_scope = n->scope;
+    w->h->at_file = n->file;
+    w->h->at_line = n->line;
+    w->h->at_backward = false;
+    w->h->at_segment = 0;
+    if (n->op->incr)
+        n->op->incr(&c);
+    else
+        incr_elementwise(&c);
+    for (int i = 0; i < n->n_out && !c.failed; i++) {
+        weft_val v = w->now[n->out[i]];
+        if (v >= 0 && w->g->value[n->out[i]].name && !w->h->value[v].name)
+            weft_graph_name(w->h, v, w->g->value[n->out[i]].name);
+    }
+    return c.failed && !w->g->ctx->status
+               ? weft_fail(w->g->ctx, WEFT_INTERNAL, "'%s' failed over new positions", n->op->name)
+               : w->g->ctx->status;
+}
+
+static bool is_time_input(const char *name, const char *const *time_inputs, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!strcmp(name, time_inputs[i]))
+            return true;
+    return false;
+}
+
+static weft_status make_sources(window *w, const char *const *time_inputs, int n)
+{
+    for (weft_val v = 0; v < w->g->n_value; v++) {
+        const weft_value *x = &w->g->value[v];
+        w->now[v] = w->full[v] = WEFT_NONE;
+        w->axis[v] = -1;
+        if (x->kind == WEFT_VALUE_STATE) {
+            w->now[v] = weft_graph_state(w->h, x->name, &x->type, x->init, x->trainable);
+        } else if (x->kind == WEFT_VALUE_INPUT) {
+            weft_type t = x->type;
+            if (t.rank > 1 && is_time_input(x->name, time_inputs, n)) {
+                if (w->n_all && w->n_all != t.dim[1])
+                    return weft_fail(w->g->ctx, WEFT_MALFORMED, "inputs disagree about the number of positions");
+                w->n_all = t.dim[1];
+                t.dim[1] = w->n_new;
+                w->axis[v] = 1;
+            }
+            w->now[v] = weft_graph_input(w->h, x->name, &t);
+            if (v == w->g->rng)
+                w->h->rng = w->now[v];
+        }
+        if (x->kind != WEFT_VALUE_NODE && w->now[v] < 0)
+            return w->g->ctx->status;
+    }
+    const weft_type scalar = {.dtype = WEFT_I32};
+    w->pos = weft_graph_input(w->h, "pos", &scalar);
+    if (w->n_new < 1 || w->n_new > w->n_all)
+        return weft_fail(w->g->ctx, WEFT_USAGE, "%lld new positions do not fit into a window of %lld", (long long)w->n_new,
+                         (long long)w->n_all);
+    return w->g->ctx->status;
+}
+
+weft_status weft_graph_incremental(const weft_graph *g, int64_t n_new, const char *const *time_inputs, int n,
+                                   weft_graph **out)
+{
+    window w = {.g = g, .h = weft_graph_new(g->ctx), .n_new = n_new};
+    if (!w.h)
+        return g->ctx->status;
+    size_t count = (size_t)g->n_value + 1;
+    w.now = weft_arena_array(w.h->arena, count, sizeof *w.now);
+    w.full = weft_arena_array(w.h->arena, count, sizeof *w.full);
+    w.axis = weft_arena_array(w.h->arena, count, sizeof *w.axis);
+    weft_status s = w.now && w.full && w.axis ? make_sources(&w, time_inputs, n) : g->ctx->status;
+    w.h->next_stream = g->next_stream;
+    w.h->entry = weft_arena_strdup(w.h->arena, g->entry);
+    for (int k = 0; !s && k < g->n_node; k++)
+        s = step_node(&w, k);
+    for (int i = 0; !s && i < g->n_output; i++)
+        s = weft_graph_output(w.h, g->output[i].name, w.now[g->output[i].value]);
+    if (s)
+        weft_graph_free(w.h);
+    else
+        *out = w.h;
+    return s;
+}
