@@ -34,7 +34,7 @@ static void incr_embedding(weft_incr *c)
     if (weft_incr_axis(c, 0) >= 0)
         weft_call_fail(c, "the table changes with time, so it cannot be decoded step by step");
     else
-        weft_incr_out(c, 0, weft_emit2(c, "embedding", weft_x(c, 0), weft_incr_new(c, 1)),
+        weft_incr_out(c, 0, weft_emit2(c, "embedding", weft_incr_new(c, 0), weft_incr_new(c, 1)),
                       weft_incr_axis(c, 1));
 }
 

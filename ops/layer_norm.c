@@ -60,7 +60,9 @@ static void incr_layer_norm(weft_incr *c)
         weft_call_fail(c, "the normalised axis is time, so it cannot be decoded step by step");
         return;
     }
-    weft_val in[] = {weft_incr_new(c, 0), weft_x(c, 1), weft_x(c, 2)};
+    weft_val in[3];
+    for (int i = 0; i < 3; i++)
+        in[i] = weft_call_has(c, i) ? weft_incr_new(c, i) : WEFT_NONE;
     weft_val y = weft_emit(c, "layer_norm", in, weft_call_n_in(c), "%s", weft_attrs_text(c));
     for (int i = 0; i < 3; i++)
         weft_incr_out(c, i, weft_emit_nth(c, y, i), axis);
