@@ -1,0 +1,197 @@
+/* unary.c - element-wise functions of one tensor. */
+#include <math.h>
+
+#include "ops/loops.h"
+#include "ops/simd.h"
+
+WEFT_INLINE void unary_loop(const weft_span *s, float (*f)(float))
+{
+    float *y = (float *)s->p[0];
+    const float *x = (const float *)s->p[1];
+    int64_t n = s->n, sx = s->stride[1];
+    if (sx == 1) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            y[i] = f(x[i]);
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            y[i] = f(x[i * sx]);
+    }
+}
+
+WEFT_INLINE float neg_one(float x) { return -x; }
+WEFT_INLINE float relu_one(float x) { return x < 0 ? 0 : x; } /* NaN stays NaN */
+
+WEFT_CLONES static void span_neg(const weft_span *s) { unary_loop(s, neg_one); }
+WEFT_CLONES static void span_exp(const weft_span *s) { unary_loop(s, weft_exp); }
+WEFT_CLONES static void span_log(const weft_span *s) { unary_loop(s, logf); }
+WEFT_CLONES static void span_sqrt(const weft_span *s) { unary_loop(s, sqrtf); }
+WEFT_CLONES static void span_tanh(const weft_span *s) { unary_loop(s, weft_tanh); }
+WEFT_CLONES static void span_relu(const weft_span *s) { unary_loop(s, relu_one); }
+
+WEFT_CLONES static void span_scale(const weft_span *s)
+{
+    float *y = (float *)s->p[0], alpha = s->param[0], beta = s->param[1];
+    const float *x = (const float *)s->p[1];
+    int64_t n = s->n, sx = s->stride[1];
+    if (sx != 1) {
+        for (int64_t i = 0; i < n; i++)
+            y[i] = alpha * x[i * sx] + beta;
+        return;
+    }
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        y[i] = alpha * x[i] + beta;
+}
+
+static void run_neg(const weft_run *r) { weft_run_walk(r, 1, span_neg, NULL); }
+static void run_exp(const weft_run *r) { weft_run_walk(r, 1, span_exp, NULL); }
+static void run_log(const weft_run *r) { weft_run_walk(r, 1, span_log, NULL); }
+static void run_sqrt(const weft_run *r) { weft_run_walk(r, 1, span_sqrt, NULL); }
+static void run_tanh(const weft_run *r) { weft_run_walk(r, 1, span_tanh, NULL); }
+static void run_relu(const weft_run *r) { weft_run_walk(r, 1, span_relu, NULL); }
+
+static void run_scale(const weft_run *r)
+{
+    float param[] = {(float)weft_run_float(r, "alpha"), (float)weft_run_float(r, "beta")};
+    weft_run_walk(r, 1, span_scale, param);
+}
+
+static double neg_exact(double x) { return -x; }
+static double relu_exact(double x) { return x < 0 ? 0 : x; }
+
+static void ref_neg(const weft_run *r) { weft_ref_unary(r, neg_exact); }
+static void ref_exp(const weft_run *r) { weft_ref_unary(r, exp); }
+static void ref_log(const weft_run *r) { weft_ref_unary(r, log); }
+static void ref_sqrt(const weft_run *r) { weft_ref_unary(r, sqrt); }
+static void ref_tanh(const weft_run *r) { weft_ref_unary(r, tanh); }
+static void ref_relu(const weft_run *r) { weft_ref_unary(r, relu_exact); }
+
+static void ref_scale(const weft_run *r)
+{
+    double alpha = weft_run_float(r, "alpha"), beta = weft_run_float(r, "beta");
+    for (int64_t i = 0; i < r->out[0].count; i++)
+        weft_put(&r->out[0], i, alpha * weft_get(&r->in[0], i) + beta);
+}
+
+/* ---- gradients ---- */
+static weft_val scaled(weft_grad *g, weft_val v, double alpha, double beta)
+{
+    return weft_emit(g, "scale", &v, 1, "alpha=%.17g beta=%.17g", alpha, beta);
+}
+
+static void grad_neg(weft_grad *g) { weft_dx(g, 0, weft_emit1(g, "neg", weft_dy(g, 0))); }
+static void grad_scale(weft_grad *g) { weft_dx(g, 0, scaled(g, weft_dy(g, 0), weft_attr_float(g, "alpha"), 0)); }
+static void grad_exp(weft_grad *g) { weft_dx(g, 0, weft_emit2(g, "mul", weft_dy(g, 0), weft_y(g, 0))); }
+static void grad_log(weft_grad *g) { weft_dx(g, 0, weft_emit2(g, "div", weft_dy(g, 0), weft_x(g, 0))); }
+
+/* dx = dy / (2 y) */
+static void grad_sqrt(weft_grad *g)
+{
+    weft_dx(g, 0, scaled(g, weft_emit2(g, "div", weft_dy(g, 0), weft_y(g, 0)), 0.5, 0));
+}
+
+/* dx = dy (1 - y^2) */
+static void grad_tanh(weft_grad *g)
+{
+    weft_val slope = scaled(g, weft_emit2(g, "mul", weft_y(g, 0), weft_y(g, 0)), -1, 1);
+    weft_dx(g, 0, weft_emit2(g, "mul", weft_dy(g, 0), slope));
+}
+
+/* From the output, so that x need not be kept. */
+static void grad_relu(weft_grad *g)
+{
+    weft_dx(g, 0, weft_emit2(g, "relu_grad", weft_y(g, 0), weft_dy(g, 0)));
+}
+
+/* ---- relu_grad ---- */
+static void infer_relu_grad(weft_infer *c)
+{
+    if (weft_infer_same(c, 0, 1))
+        weft_infer_like_first(c);
+}
+
+WEFT_CLONES static void span_relu_grad(const weft_span *s)
+{
+    float *dx = (float *)s->p[0];
+    const float *y = (const float *)s->p[1], *dy = (const float *)s->p[2];
+    int64_t n = s->n, sy = s->stride[1], sd = s->stride[2];
+    if (sy != 1 || sd != 1) {
+        for (int64_t i = 0; i < n; i++)
+            dx[i] = y[i * sy] > 0 ? dy[i * sd] : 0;
+        return;
+    }
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = y[i] > 0 ? dy[i] : 0;
+}
+
+static void run_relu_grad(const weft_run *r) { weft_run_walk(r, 2, span_relu_grad, NULL); }
+
+static double relu_grad_exact(double y, double dy) { return y > 0 ? dy : 0; }
+static void ref_relu_grad(const weft_run *r) { weft_ref_binary(r, relu_grad_exact); }
+
+static void grad_relu_grad(weft_grad *g)
+{
+    if (weft_needs(g, 1))
+        weft_dx(g, 1, weft_emit2(g, "relu_grad", weft_x(g, 0), weft_dy(g, 0)));
+}
+
+/* ---- schemas ---- */
+#define UNARY_PORTS                                                                                \
+    .in = {{"x", WEFT_FLOAT, "any shape"}}, .out = {{"y", WEFT_FLOAT, "as x"}},                    \
+    .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE, .infer = weft_infer_like_first,       \
+    .flops = weft_flops_elements
+
+const weft_op weft_op_neg = {
+    .name = "neg",
+    .doc = "The negative: y = -x.",
+    UNARY_PORTS, .grad = grad_neg, .run = run_neg, .ref = ref_neg,
+};
+
+const weft_op weft_op_scale = {
+    .name = "scale",
+    .doc = "Scaled and shifted by constants: y = alpha * x + beta.",
+    .attr = {{"alpha", WEFT_ATTR_FLOAT, 1, "factor"}, {"beta", WEFT_ATTR_FLOAT, 0, "what is added"}},
+    UNARY_PORTS, .grad = grad_scale, .run = run_scale, .ref = ref_scale,
+};
+
+const weft_op weft_op_exp = {
+    .name = "exp",
+    .doc = "Exponential: y = e^x; inf where it exceeds the range of f32.",
+    UNARY_PORTS, .grad = grad_exp, .run = run_exp, .ref = ref_exp,
+};
+
+const weft_op weft_op_log = {
+    .name = "log",
+    .doc = "Natural logarithm: y = ln x; NaN for x < 0.",
+    UNARY_PORTS, .grad = grad_log, .run = run_log, .ref = ref_log,
+};
+
+const weft_op weft_op_sqrt = {
+    .name = "sqrt",
+    .doc = "Square root: y = x^(1/2); NaN for x < 0.",
+    UNARY_PORTS, .grad = grad_sqrt, .run = run_sqrt, .ref = ref_sqrt,
+};
+
+const weft_op weft_op_tanh = {
+    .name = "tanh",
+    .doc = "Hyperbolic tangent: y = (e^x - e^-x) / (e^x + e^-x).",
+    UNARY_PORTS, .grad = grad_tanh, .run = run_tanh, .ref = ref_tanh,
+};
+
+const weft_op weft_op_relu = {
+    .name = "relu",
+    .doc = "Positive part: y = max(x, 0).",
+    UNARY_PORTS, .grad = grad_relu, .run = run_relu, .ref = ref_relu,
+};
+
+const weft_op weft_op_relu_grad = {
+    .name = "relu_grad",
+    .doc = "Gradient of relu from its output: dx = dy where y > 0, else 0.",
+    .in = {{"y", WEFT_FLOAT, "output of relu"}, {"dy", WEFT_FLOAT, "its gradient, as y"}},
+    .out = {{"dx", WEFT_FLOAT, "as y"}},
+    .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
+    .infer = infer_relu_grad, .grad = grad_relu_grad, .run = run_relu_grad, .ref = ref_relu_grad,
+    .flops = weft_flops_elements,
+};
