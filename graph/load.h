@@ -14,7 +14,7 @@ typedef struct {
     int line, col;
 } weft_pos;
 
-typedef struct weft_lines weft_lines; /* message pointer -> position */
+typedef struct weft_lines weft_lines; /* pointer of a message, or (text files) of a string in one -> position */
 weft_lines *weft_lines_new(weft_arena *a);
 weft_pos weft_lines_get(const weft_lines *l, const void *message); /* {"?", 0, 0} if unknown */
 

@@ -1,0 +1,292 @@
+/* textvalue.c - scalar values of the text format: numbers, words, strings, with their ranges. */
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "graph/text.h"
+
+#define NUMBER_CHARS 1024 /* a longer literal is no number anybody meant */
+
+weft_status weft_text_fail(weft_text *t, int line, int col, const char *fmt, ...)
+{
+    char what[1400], path[600];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    if (!t->file)
+        return weft_fail(t->ctx, WEFT_USAGE, "setting %s: %s", t->setting, what);
+    weft_walk_path(&t->walk, path, sizeof path);
+    return weft_fail(t->ctx, WEFT_MALFORMED, "%s:%d:%d: %s: %s", t->file, line, col, path, what);
+}
+
+static weft_status expected_after(weft_text *t, const char *sign, const char *what)
+{
+    const weft_lexer *x = &t->lex;
+    char raw[48] = "", shown[200];
+    if (x->kind == WEFT_TOKEN_END)
+        return weft_text_fail(t, x->token_line, x->token_col,
+                              "found the end of the %s, expected %s", t->file ? "file" : "value",
+                              what);
+    size_t n = x->len < sizeof raw ? x->len : sizeof raw - 1;
+    memcpy(raw, x->s + x->start, n);
+    weft_printable(shown, sizeof shown, raw);
+    const char *quote = x->kind == WEFT_TOKEN_STRING ? "" : "'";
+    return weft_text_fail(t, x->token_line, x->token_col, "found %s%s%s%s%s, expected %s", quote,
+                          sign, shown, n < x->len ? "..." : "", quote, what);
+}
+
+weft_status weft_text_expected(weft_text *t, const char *what)
+{
+    return expected_after(t, "", what);
+}
+
+weft_status weft_text_next(weft_text *t)
+{
+    weft_lexer *x = &t->lex;
+    weft_lexer_next(x);
+    if (x->kind != WEFT_TOKEN_BAD)
+        return WEFT_OK;
+    return weft_text_fail(t, x->error_line, x->error_col, "%s", x->error);
+}
+
+/* ---- words ---- */
+static bool token_is(const weft_text *t, const char *word)
+{
+    return strlen(word) == t->lex.len && !memcmp(t->lex.s + t->lex.start, word, t->lex.len);
+}
+
+static void token_copy(const weft_text *t, char *out, size_t size)
+{
+    size_t n = t->lex.len < size ? t->lex.len : size - 1;
+    memcpy(out, t->lex.s + t->lex.start, n);
+    out[n] = 0;
+}
+
+/* 0 or 1; 2 when the token is no boolean. */
+static uint64_t bool_word(const weft_text *t)
+{
+    static const char *const word[] = {"false", "False", "f", "true", "True", "t"};
+    for (int i = 0; i < 6; i++)
+        if (token_is(t, word[i]))
+            return (uint64_t)i / 3;
+    return 2;
+}
+
+static weft_status boolean(weft_text *t, const weft_field *f, weft_slot *v)
+{
+    uint64_t u = bool_word(t);
+    if (t->lex.kind == WEFT_TOKEN_INT && !weft_lexer_u64(&t->lex, &u))
+        u = 2;
+    if (u > 1)
+        return weft_text_expected(t, weft_type_word(f->type));
+    v->boolean = (protobuf_c_boolean)u;
+    return weft_text_next(t);
+}
+
+/* ---- integers ---- */
+/* A whole number: its magnitude and sign. `negative` numbers are refused unless `sign`. */
+static weft_status integer(weft_text *t, const char *what, bool sign, bool *negative, uint64_t *u)
+{
+    *negative = false;
+    if (weft_lexer_is(&t->lex, '-')) {
+        WEFT_TRY(weft_text_next(t));
+        *negative = true;
+    }
+    const char *minus = *negative ? "-" : "";
+    if (t->lex.kind != WEFT_TOKEN_INT || (*negative && !sign) || !weft_lexer_u64(&t->lex, u))
+        return expected_after(t, minus, what);
+    return WEFT_OK;
+}
+
+static weft_status signed_value(weft_text *t, const weft_field *f, uint64_t max, int64_t *out)
+{
+    bool negative;
+    uint64_t u = 0;
+    WEFT_TRY(integer(t, weft_type_word(f->type), true, &negative, &u));
+    if (u > max + negative) /* one more below zero than above */
+        return expected_after(t, negative ? "-" : "", weft_type_word(f->type));
+    *out = (int64_t)(negative ? 0 - u : u);
+    return weft_text_next(t);
+}
+
+static weft_status unsigned_value(weft_text *t, const weft_field *f, uint64_t max, uint64_t *out)
+{
+    bool negative;
+    WEFT_TRY(integer(t, weft_type_word(f->type), false, &negative, out));
+    if (*out > max)
+        return weft_text_expected(t, weft_type_word(f->type));
+    return weft_text_next(t);
+}
+
+/* By name, or by a number that has a name (proto2 enums are closed). */
+static weft_status enumerator(weft_text *t, const weft_field *f, weft_slot *v)
+{
+    const ProtobufCEnumDescriptor *d = f->descriptor;
+    char word[128], hint[700];
+    token_copy(t, word, sizeof word);
+    if (t->lex.kind == WEFT_TOKEN_NAME) {
+        const ProtobufCEnumValue *e = protobuf_c_enum_descriptor_get_value_by_name(d, word);
+        if (!e)
+            return weft_text_fail(t, t->lex.token_line, t->lex.token_col,
+                                  "unknown enumerator '%s' of %s%s", word, d->short_name,
+                                  weft_enum_hint(hint, sizeof hint, d, word));
+        v->i32 = e->value;
+        return weft_text_next(t);
+    }
+    bool negative;
+    uint64_t u = 0;
+    WEFT_TRY(integer(t, weft_type_word(f->type), true, &negative, &u));
+    int64_t value = u > INT32_MAX ? INT64_MAX : negative ? -(int64_t)u : (int64_t)u;
+    if (value > INT32_MAX || !protobuf_c_enum_descriptor_get_value(d, (int)value))
+        return weft_text_fail(t, t->lex.token_line, t->lex.token_col,
+                              "%s has no enumerator of value %s%.40s%s", d->short_name,
+                              negative ? "-" : "", word, weft_enum_hint(hint, sizeof hint, d, ""));
+    v->i32 = (int)value;
+    return weft_text_next(t);
+}
+
+/* ---- floating point ---- */
+/* strtod follows the program's locale; the format does not. newlocale("C") allocates nothing. */
+static double number_value(const char *s)
+{
+    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    locale_t old = c ? uselocale(c) : (locale_t)0;
+    double d = strtod(s, NULL); /* beyond the range: infinity, as protoc has it */
+    if (c) {
+        uselocale(old);
+        freelocale(c);
+    }
+    return d;
+}
+
+static weft_status floating(weft_text *t, const weft_field *f, double *out)
+{
+    bool negative = weft_lexer_is(&t->lex, '-');
+    const char *minus = negative ? "-" : "";
+    char word[NUMBER_CHARS];
+    if (negative)
+        WEFT_TRY(weft_text_next(t));
+    token_copy(t, word, sizeof word);
+    if (t->lex.kind == WEFT_TOKEN_NAME) {
+        if (!strcasecmp(word, "inf") || !strcasecmp(word, "infinity"))
+            *out = INFINITY;
+        else if (!strcasecmp(word, "nan"))
+            *out = NAN;
+        else
+            return expected_after(t, minus, weft_type_word(f->type));
+    } else if (t->lex.kind == WEFT_TOKEN_INT && t->lex.base != 10) {
+        return expected_after(t, minus, "a decimal number (not octal or hexadecimal)");
+    } else if (t->lex.kind != WEFT_TOKEN_INT && t->lex.kind != WEFT_TOKEN_FLOAT) {
+        return expected_after(t, minus, weft_type_word(f->type));
+    } else if (t->lex.len >= sizeof word) {
+        return expected_after(t, minus, "a number of at most 1023 characters");
+    } else {
+        *out = number_value(word);
+    }
+    *out = negative ? -*out : *out;
+    return weft_text_next(t);
+}
+
+/* ---- strings ---- */
+weft_status weft_text_string(weft_text *t, const weft_field *f, const char *s, size_t n,
+                             weft_slot *v)
+{
+    int line = t->lex.token_line, col = t->lex.token_col;
+    char *copy = weft_arena_strndup(t->arena, s, n);
+    if (!copy)
+        return t->ctx->status;
+    if (f->type == PROTOBUF_C_TYPE_BYTES) {
+        v->bytes = (ProtobufCBinaryData){.len = n, .data = (uint8_t *)copy};
+        return WEFT_OK;
+    }
+    size_t valid = weft_utf8_prefix(s, n);
+    if (valid < n)
+        return weft_text_fail(t, line, col, "string is not valid UTF-8 (byte 0x%02x, number %zu)",
+                              (unsigned char)s[valid], valid + 1);
+    if (memchr(s, 0, n))
+        return weft_text_fail(t, line, col, "string holds a NUL byte, which would cut it short");
+    v->string = copy;
+    return WEFT_OK;
+}
+
+static bool scratch_room(weft_text *t, size_t need)
+{
+    if (need <= t->cap_scratch)
+        return true;
+    size_t cap = need < 256 ? 256 : need * 2;
+    char *grown = weft_arena_alloc(t->arena, cap);
+    if (!grown)
+        return false;
+    if (t->cap_scratch)
+        memcpy(grown, t->scratch, t->cap_scratch);
+    t->scratch = grown;
+    t->cap_scratch = cap;
+    return true;
+}
+
+/* Adjacent strings are one string. */
+static weft_status strings(weft_text *t, const weft_field *f, weft_slot *v)
+{
+    size_t n = 0;
+    weft_lexer *x = &t->lex, first = *x;
+    if (x->kind != WEFT_TOKEN_STRING)
+        return weft_text_expected(t, weft_type_word(f->type));
+    while (x->kind == WEFT_TOKEN_STRING) {
+        size_t more;
+        if (!scratch_room(t, n + x->len))
+            return t->ctx->status;
+        if (!weft_lexer_unescape(x, t->scratch + n, &more))
+            return weft_text_fail(t, x->error_line, x->error_col, "%s", x->error);
+        n += more;
+        WEFT_TRY(weft_text_next(t));
+    }
+    weft_lexer behind = *x;
+    *x = first; /* errors of the value point to its first quote */
+    weft_status s = weft_text_string(t, f, t->scratch, n, v);
+    *x = behind;
+    return s;
+}
+
+weft_status weft_text_value(weft_text *t, const weft_field *f, weft_slot *v)
+{
+    int64_t i = 0;
+    uint64_t u = 0;
+    double d = 0;
+    weft_status s;
+    *v = (weft_slot){0};
+    switch (f->type) {
+    case PROTOBUF_C_TYPE_STRING:
+    case PROTOBUF_C_TYPE_BYTES:
+        return strings(t, f, v);
+    case PROTOBUF_C_TYPE_BOOL:
+        return boolean(t, f, v);
+    case PROTOBUF_C_TYPE_ENUM:
+        return enumerator(t, f, v);
+    case PROTOBUF_C_TYPE_FLOAT:
+        s = floating(t, f, &d);
+        v->f32 = (float)d; /* from the double, as protoc does: no double rounding of our own */
+        return s;
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return floating(t, f, &v->f64);
+    case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_FIXED32:
+        s = unsigned_value(t, f, UINT32_MAX, &u);
+        v->u32 = (uint32_t)u;
+        return s;
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_FIXED64:
+        return unsigned_value(t, f, UINT64_MAX, &v->u64);
+    case PROTOBUF_C_TYPE_INT64:
+    case PROTOBUF_C_TYPE_SINT64:
+    case PROTOBUF_C_TYPE_SFIXED64:
+        return signed_value(t, f, INT64_MAX, &v->i64);
+    default:
+        s = signed_value(t, f, INT32_MAX, &i);
+        v->i32 = (int32_t)i;
+        return s;
+    }
+}
