@@ -159,6 +159,26 @@ WEFT_INLINE double weft_dot(const float *x, const float *y, int64_t n)
     return total;
 }
 
+/* Sum of squares in double throughout, so that neither tiny nor huge values are lost. */
+WEFT_INLINE double weft_squares(const float *x, int64_t n)
+{
+    typedef double f64x4 __attribute__((vector_size(32)));
+    typedef float f32x4 __attribute__((vector_size(16), aligned(4), may_alias));
+    f64x4 a = {0}, b = {0};
+    double total = 0;
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        f64x4 u = __builtin_convertvector(*(const f32x4 *)(x + i), f64x4);
+        f64x4 v = __builtin_convertvector(*(const f32x4 *)(x + i + 4), f64x4);
+        a += u * u;
+        b += v * v;
+    }
+    for (; i < n; i++)
+        total += (double)x[i] * x[i];
+    a += b;
+    return total + ((a[0] + a[1]) + (a[2] + a[3]));
+}
+
 /* Largest of n values, -inf for none.  NaN is skipped: it shows in the sum that follows. */
 WEFT_INLINE float weft_max(const float *x, int64_t n)
 {
