@@ -33,7 +33,11 @@ static int system_open(void *user, const char *path, int flags, int mode)
     return not_regular(st.st_mode);
 }
 
-static int system_close(void *user, int fd) { (void)user; return close(fd); }
+static int system_close(void *user, int fd)
+{
+    (void)user;
+    return close(fd);
+}
 
 static int64_t system_read(void *user, int fd, void *buf, size_t n)
 {
@@ -53,8 +57,16 @@ static int64_t system_write(void *user, int fd, const void *buf, size_t n)
     return write(fd, buf, n);
 }
 
-static int system_fsync(void *user, int fd) { (void)user; return fsync(fd); }
-static int system_truncate(void *user, int fd, int64_t n) { (void)user; return ftruncate(fd, n); }
+static int system_fsync(void *user, int fd)
+{
+    (void)user;
+    return fsync(fd);
+}
+static int system_truncate(void *user, int fd, int64_t n)
+{
+    (void)user;
+    return ftruncate(fd, n);
+}
 
 static int64_t system_size(void *user, int fd)
 {
@@ -71,8 +83,16 @@ static int system_rename(void *user, const char *from, const char *to)
     return rename(from, to);
 }
 
-static int system_unlink(void *user, const char *path) { (void)user; return unlink(path); }
-static int system_rmdir(void *user, const char *path) { (void)user; return rmdir(path); }
+static int system_unlink(void *user, const char *path)
+{
+    (void)user;
+    return unlink(path);
+}
+static int system_rmdir(void *user, const char *path)
+{
+    (void)user;
+    return rmdir(path);
+}
 
 static int system_mkdir(void *user, const char *path, int mode)
 {
@@ -80,7 +100,11 @@ static int system_mkdir(void *user, const char *path, int mode)
     return mkdir(path, (mode_t)mode);
 }
 
-static int system_lock(void *user, int fd) { (void)user; return flock(fd, LOCK_EX | LOCK_NB); }
+static int system_lock(void *user, int fd)
+{
+    (void)user;
+    return flock(fd, LOCK_EX | LOCK_NB);
+}
 
 static int system_list(void *user, const char *path, void (*each)(void *, const char *), void *arg)
 {
@@ -131,10 +155,22 @@ static int64_t system_clock_ns(void *user)
 }
 
 const weft_io weft_io_system = {
-    .open = system_open, .close = system_close, .read = system_read, .pread = system_pread,
-    .write = system_write, .fsync = system_fsync, .truncate = system_truncate, .size = system_size,
-    .rename = system_rename, .unlink = system_unlink, .rmdir = system_rmdir, .mkdir = system_mkdir,
-    .lock = system_lock, .list = system_list, .exists = system_exists, .identify = system_identify,
+    .open = system_open,
+    .close = system_close,
+    .read = system_read,
+    .pread = system_pread,
+    .write = system_write,
+    .fsync = system_fsync,
+    .truncate = system_truncate,
+    .size = system_size,
+    .rename = system_rename,
+    .unlink = system_unlink,
+    .rmdir = system_rmdir,
+    .mkdir = system_mkdir,
+    .lock = system_lock,
+    .list = system_list,
+    .exists = system_exists,
+    .identify = system_identify,
     .clock_ns = system_clock_ns,
 };
 
@@ -199,8 +235,7 @@ weft_status weft_read_at(weft_ctx *c, int fd, const char *path, void *buf, size_
             return weft_io_fail(c, WEFT_IO, "read", path);
         char name[1024];
         if (!got)
-            return weft_fail(c, WEFT_MALFORMED,
-                             "%s: ends at byte %lld, expected %zu more bytes",
+            return weft_fail(c, WEFT_MALFORMED, "%s: ends at byte %lld, expected %zu more bytes",
                              weft_printable(name, sizeof name, path),
                              (long long)offset + (long long)done, n - done);
         done += (size_t)got;
@@ -217,7 +252,8 @@ static weft_status read_open_file(weft_arena *a, int fd, const char *path, size_
         return weft_io_fail(c, WEFT_MISSING, "read", path);
     char name[1024];
     if ((uint64_t)size > limit)
-        return weft_fail(c, WEFT_MALFORMED, "%s: %lld bytes, the limit for this kind of file is %zu",
+        return weft_fail(c, WEFT_MALFORMED,
+                         "%s: %lld bytes, the limit for this kind of file is %zu",
                          weft_printable(name, sizeof name, path), (long long)size, limit);
     char *text = weft_arena_alloc(a, (size_t)size + 1);
     if (!text)
@@ -255,8 +291,9 @@ weft_status weft_write_all(weft_ctx *c, int fd, const char *path, const void *da
     return WEFT_OK;
 }
 
-/* EINTR did nothing yet. Any other failure is final: the kernel may have dropped the dirty pages, so a second fsync
- * that succeeds would prove nothing (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). */
+/* EINTR did nothing yet. Any other failure is final: the kernel may have dropped the dirty pages,
+ * so a second fsync that succeeds would prove nothing (Rebello et al., "Can Applications Recover
+ * from fsync Failures?", ATC 2020). */
 static int fsync_again(weft_ctx *c, int fd)
 {
     int r;
@@ -533,7 +570,8 @@ static weft_status remove_or_queue(name_list *dirs, const char *path)
     return dirs->failed ? c->status : WEFT_OK;
 }
 
-/* Empties folder by folder, outer before inner, then removes the emptied ones in the opposite order: no recursion. */
+/* Empties folder by folder, outer before inner, then removes the emptied ones in the opposite
+ * order: no recursion. */
 static weft_status remove_tree(weft_arena *a, const char *path)
 {
     weft_ctx *c = weft_arena_ctx(a);

@@ -1,0 +1,436 @@
+/* checkpoint.c - saving and loading checkpoints. A name "step-N" without ".tmp" is always a whole
+ * checkpoint, or one that was damaged after it was saved; the manifest tells. */
+#include "graph/checkpoint.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/hash.h"
+#include "graph/manifest.h"
+
+#define CONFIG_LIMIT ((size_t)1 << 20)
+
+int64_t weft_checkpoint_step(const char *name)
+{
+    int64_t step;
+    return !strncmp(name, "step-", 5) && name[5] != '-' && weft_parse_i64(name + 5, &step) ? step
+                                                                                           : -1;
+}
+
+/* ---- finding ---- */
+typedef struct {
+    const char *name;
+    int64_t step;
+} found;
+
+static int newest_first(const void *pa, const void *pb)
+{
+    const found *a = pa, *b = pb;
+    return a->step > b->step ? -1 : a->step < b->step;
+}
+
+/* The checkpoints of a folder by step, whatever their state. Order is by step, never by time:
+ * clocks jump. */
+static weft_status list_steps(weft_arena *a, const char *folder, found **out, int *n)
+{
+    const char **names;
+    int count;
+    WEFT_TRY(weft_list_dir(a, folder, &names, &count));
+    found *list = weft_arena_array(a, (size_t)count, sizeof *list);
+    if (!list)
+        return weft_arena_ctx(a)->status;
+    *n = 0;
+    for (int i = 0; i < count; i++)
+        if (weft_checkpoint_step(names[i]) >= 0)
+            list[(*n)++] = (found){names[i], weft_checkpoint_step(names[i])};
+    if (*n)
+        qsort(list, (size_t)*n, sizeof *list, newest_first);
+    *out = list;
+    return WEFT_OK;
+}
+
+static bool is_damaged(const weft_run_dir *d, int64_t step)
+{
+    for (int i = 0; d && i < d->n_damaged; i++)
+        if (d->damaged[i] == step)
+            return true;
+    return false;
+}
+
+static weft_status remember_damaged(weft_run_dir *d, int64_t step)
+{
+    if (!d || is_damaged(d, step))
+        return WEFT_OK;
+    if (!WEFT_GROW(d->arena, d->damaged, d->n_damaged, d->cap_damaged))
+        return d->ctx->status;
+    d->damaged[d->n_damaged++] = step;
+    return WEFT_OK;
+}
+
+static void forget_damaged(weft_run_dir *d, int64_t step)
+{
+    for (int i = 0; i < d->n_damaged; i++)
+        if (d->damaged[i] == step)
+            d->damaged[i] = -1;
+}
+
+/* Manifest, sizes, and if `contents` hashes. Any failure but of memory or format says that it
+ * cannot be used. */
+static weft_status check_folder(weft_arena *a, const char *path, bool contents, weft_manifest *m)
+{
+    WEFT_TRY(weft_manifest_read(a, path, m));
+    return weft_manifest_check(weft_arena_ctx(a), path, m, contents);
+}
+
+static bool skippable(weft_status s) { return s != WEFT_NOMEM && s != WEFT_UNSUPPORTED; }
+
+static bool has_file(const weft_manifest *m, const char *name)
+{
+    for (int i = 0; i < m->n_file; i++)
+        if (!strcmp(m->file[i].name, name))
+            return true;
+    return false;
+}
+
+/* p with its config text, in memory of a. */
+static weft_status fill_progress(weft_arena *a, const char *path, const weft_manifest *m,
+                                 weft_progress *p)
+{
+    if (!p)
+        return WEFT_OK;
+    *p = m->progress;
+    if (!has_file(m, "config.json"))
+        return WEFT_OK;
+    char *text, *file = weft_arena_printf(a, "%s/config.json", path);
+    size_t n;
+    if (!file)
+        return weft_arena_ctx(a)->status;
+    WEFT_TRY(weft_read_file(a, file, CONFIG_LIMIT, &text, &n));
+    p->config = text;
+    return WEFT_OK;
+}
+
+weft_status weft_checkpoint_scan(weft_arena *a, const char *folder, weft_run_dir *d,
+                                 const char **path, weft_progress *p)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    found *list;
+    int n;
+    char shown[512];
+    WEFT_TRY(list_steps(a, folder, &list, &n));
+    for (int i = 0; i < n; i++) {
+        weft_manifest m;
+        char *one = weft_arena_printf(a, "%s/%s", folder, list[i].name);
+        if (!one)
+            return c->status;
+        weft_status s = check_folder(a, one, true, &m);
+        if (!s)
+            s = fill_progress(a, one, &m, p);
+        *path = one;
+        if (!s || !skippable(s))
+            return s;
+        weft_log(c, "skipping a checkpoint: %s", weft_error(c));
+        weft_error_clear(c);
+        WEFT_TRY(remember_damaged(d, list[i].step));
+    }
+    weft_printable(shown, sizeof shown, folder);
+    return n ? weft_fail(c, WEFT_CORRUPT, "%s: none of its %d checkpoints is usable", shown, n)
+             : weft_fail(c, WEFT_MISSING, "%s: there is no checkpoint", shown);
+}
+
+weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_progress *p)
+{
+    *path = NULL;
+    weft_status s = weft_checkpoint_scan(d->arena, d->checkpoints, d, path, p);
+    if (s)
+        *path = NULL;
+    return s;
+}
+
+static bool is_folder_with(weft_arena *a, const char *path, const char *name)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    char *inner = weft_arena_printf(a, "%s/%s", path, name);
+    return inner && c->io->exists(c->io->user, inner) > 0;
+}
+
+weft_status weft_weights_find(weft_arena *a, const char *path, const char **folder)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    char shown[512];
+    int kind = c->io->exists(c->io->user, path);
+    if (kind < 0)
+        return weft_io_fail(c, WEFT_MISSING, "look at", path);
+    *folder = weft_arena_strdup(a, path);
+    if (!*folder || kind == 1)
+        return c->status;
+    weft_printable(shown, sizeof shown, path);
+    if (!kind)
+        return weft_fail(c, WEFT_MISSING, "%s: no such file or folder", shown);
+    if (is_folder_with(a, path, "checkpoints")) {
+        char *inner = weft_arena_printf(a, "%s/checkpoints", path);
+        return inner ? weft_checkpoint_scan(a, inner, NULL, folder, NULL) : c->status;
+    }
+    if (is_folder_with(a, path, "model.safetensors") ||
+        is_folder_with(a, path, "model.safetensors.index.json") || c->status)
+        return c->status;
+    return weft_fail(c, WEFT_MISSING,
+                     "%s: expected a run directory with checkpoints/, or a folder with "
+                     "model.safetensors",
+                     shown);
+}
+
+/* ---- saving ---- */
+typedef struct {
+    weft_run_dir *d;
+    weft_ctx *ctx;
+    weft_arena *arena;
+    weft_session *s;
+    const weft_progress *p;
+    const char *home, *temp, *old; /* step-N, step-N.tmp, step-N.old.tmp */
+    weft_manifest m;
+} save;
+
+static weft_manifest_file *next_file(save *v, const char *name, char **path)
+{
+    weft_manifest_file *f = &v->m.file[v->m.n_file++];
+    f->name = name;
+    *path = weft_arena_printf(v->arena, "%s/%s", v->temp, name);
+    return f;
+}
+
+static weft_status write_states(save *v, const char *name, bool weight)
+{
+    static const weft_meta meta = {"format", "pt"};
+    weft_tensor_out *out = weft_arena_array(v->arena, (size_t)v->s->n_state, sizeof *out);
+    int n = 0;
+    for (int i = 0; out && i < v->s->n_state; i++) {
+        const weft_state *st = &v->s->state[i];
+        if (weft_state_is_weight(st) != weight)
+            continue;
+        out[n++] = (weft_tensor_out){st->name, st->type, st->data};
+        v->m.tensor[v->m.n_tensor++] = (weft_manifest_tensor){
+            st->name, weft_xxh64_of(st->data, weft_type_bytes(&st->type), 0)};
+    }
+    char *path;
+    weft_manifest_file *f = next_file(v, name, &path);
+    return out && path ? weft_tensor_file_write(v->ctx, path, out, n, &meta, 1, &f->hash, &f->bytes)
+                       : v->ctx->status;
+}
+
+static weft_status write_config(save *v)
+{
+    if (!v->p->config)
+        return WEFT_OK;
+    char *path;
+    size_t n = strlen(v->p->config);
+    weft_manifest_file *f = next_file(v, "config.json", &path);
+    f->bytes = (int64_t)n;
+    f->hash = weft_xxh64_of(v->p->config, n, 0);
+    return path ? weft_write_file(v->ctx, path, v->p->config, n) : v->ctx->status;
+}
+
+static weft_status write_temp(save *v)
+{
+    WEFT_TRY(weft_remove_tree(v->ctx, v->temp));
+    WEFT_TRY(weft_make_dirs(v->ctx, v->temp));
+    v->m.progress = *v->p;
+    v->m.tensor = weft_arena_array(v->arena, (size_t)v->s->n_state, sizeof *v->m.tensor);
+    if (!v->m.tensor)
+        return v->ctx->status;
+    WEFT_TRY(write_states(v, "model.safetensors", true));
+    WEFT_TRY(write_states(v, "optimizer.safetensors", false));
+    WEFT_TRY(write_config(v));
+    return weft_manifest_write(v->ctx, v->temp, &v->m);
+}
+
+static int rename_folder(weft_ctx *c, const char *from, const char *to)
+{
+    int r;
+    do
+        r = c->io->rename(c->io->user, from, to);
+    while (r && errno == EINTR);
+    return r;
+}
+
+/* The moment at which the checkpoint exists. One of the same step steps aside first, as a folder
+ * cannot be renamed over another; between the two renames it is found again by weft_run_dir_open.
+ */
+static weft_status publish(save *v)
+{
+    weft_ctx *c = v->ctx;
+    bool replace = c->io->exists(c->io->user, v->home) != 0;
+    if (replace) {
+        WEFT_TRY(weft_remove_tree(c, v->old));
+        if (rename_folder(c, v->home, v->old))
+            return weft_io_fail(c, WEFT_IO, "move aside", v->home);
+    }
+    if (rename_folder(c, v->temp, v->home)) {
+        weft_io_fail(c, WEFT_IO, "rename a finished checkpoint to", v->home);
+        if (replace)
+            rename_folder(c, v->old, v->home);
+        return c->status;
+    }
+    return weft_sync_dir(c, v->d->checkpoints);
+}
+
+/* What cannot be read back is withdrawn, and what it replaced is put back. */
+static weft_status verify(save *v)
+{
+    weft_manifest m;
+    if (!check_folder(v->arena, v->home, true, &m)) {
+        forget_damaged(v->d, v->p->step);
+        return WEFT_OK;
+    }
+    weft_note(v->ctx, "while reading back what was just written");
+    if (!rename_folder(v->ctx, v->home, v->temp) &&
+        v->ctx->io->exists(v->ctx->io->user, v->old) == 2)
+        rename_folder(v->ctx, v->old, v->home);
+    return v->ctx->status;
+}
+
+/* Moved to a name that nobody takes for a checkpoint, then removed. */
+static weft_status discard(save *v, const char *name)
+{
+    char *path = weft_arena_printf(v->arena, "%s/%s", v->d->checkpoints, name);
+    char *temp = weft_arena_printf(v->arena, "%s/%s.tmp", v->d->checkpoints, name);
+    if (!path || !temp)
+        return v->ctx->status;
+    WEFT_TRY(weft_remove_tree(v->ctx, temp));
+    if (rename_folder(v->ctx, path, temp))
+        return weft_io_fail(v->ctx, WEFT_IO, "remove the old checkpoint", path);
+    return weft_remove_tree(v->ctx, temp);
+}
+
+/* Keeps the newest `keep` whose manifest and sizes hold; those known to be damaged do not count.
+ * Only what is older than all the kept ones goes. */
+static weft_status prune(save *v, int keep)
+{
+    found *list;
+    int n, good = 0;
+    WEFT_TRY(list_steps(v->arena, v->d->checkpoints, &list, &n));
+    for (int i = 0; i < n; i++) {
+        if (good >= keep) {
+            WEFT_TRY(discard(v, list[i].name));
+            continue;
+        }
+        weft_manifest m;
+        char *path = weft_arena_printf(v->arena, "%s/%s", v->d->checkpoints, list[i].name);
+        if (!path)
+            return v->ctx->status;
+        weft_status s = check_folder(v->arena, path, false, &m);
+        if (s == WEFT_NOMEM)
+            return s;
+        weft_error_clear(v->ctx);
+        good += !s && !is_damaged(v->d, list[i].step);
+    }
+    return WEFT_OK;
+}
+
+/* The first failure stays the reported one; what cannot be removed now goes when the directory is
+ * opened next. */
+static weft_status give_up(save *v)
+{
+    weft_remove_tree(v->ctx, v->temp);
+    return weft_note(
+        v->ctx, "while saving the checkpoint of step %" PRId64 "; earlier ones are as they were",
+        v->p->step);
+}
+
+static weft_status save_all(save *v, int keep)
+{
+    if (write_temp(v) || publish(v) || verify(v))
+        return give_up(v);
+    if (weft_remove_tree(v->ctx, v->old) || prune(v, keep < 2 ? 2 : keep))
+        return weft_note(v->ctx, "after the checkpoint of step %" PRId64 " was saved", v->p->step);
+    return WEFT_OK;
+}
+
+static weft_status check_ready(weft_session *s)
+{
+    for (int i = 0; i < s->n_state; i++)
+        if (!s->state[i].ready)
+            return weft_fail(s->ctx, WEFT_INTERNAL, "state '%s' has no value to save",
+                             s->state[i].name);
+    return WEFT_OK;
+}
+
+weft_status weft_checkpoint_save(weft_run_dir *d, weft_session *s, const weft_progress *p, int keep)
+{
+    save v = {.d = d, .ctx = d->ctx, .s = s, .p = p};
+    WEFT_TRY(check_ready(s));
+    v.arena = weft_arena_new(d->ctx, 0);
+    if (!v.arena)
+        return d->ctx->status;
+    v.home = weft_arena_printf(v.arena, "%s/step-%06" PRId64, d->checkpoints, p->step);
+    v.temp = weft_arena_printf(v.arena, "%s/step-%06" PRId64 ".tmp", d->checkpoints, p->step);
+    v.old = weft_arena_printf(v.arena, "%s/step-%06" PRId64 ".old.tmp", d->checkpoints, p->step);
+    weft_status st = v.home && v.temp && v.old ? save_all(&v, keep) : d->ctx->status;
+    weft_arena_free(v.arena);
+    return st;
+}
+
+/* ---- loading ---- */
+/* The file's hash held when it was opened; this looks at what arrived in memory, and names the
+ * tensor. */
+static weft_status check_tensors(weft_session *s, const char *path, const weft_manifest *m,
+                                 bool weights_only)
+{
+    char shown[512], name[256];
+    for (int i = 0; i < m->n_tensor; i++) {
+        int k = weft_map_get(s->names, m->tensor[i].name, -1);
+        const weft_state *st = k < 0 ? NULL : &s->state[k];
+        if (!st || s->reference || (weights_only && !weft_state_is_weight(st)))
+            continue;
+        if (weft_xxh64_of(st->data, weft_type_bytes(&st->type), 0) != m->tensor[i].hash)
+            return weft_fail(s->ctx, WEFT_CORRUPT,
+                             "%s: tensor '%s' is damaged: its hash is not the manifest's",
+                             weft_printable(shown, sizeof shown, path),
+                             weft_printable(name, sizeof name, st->name));
+    }
+    return WEFT_OK;
+}
+
+static weft_status load_file(weft_arena *a, weft_session *s, const char *folder, const char *name,
+                             bool weight)
+{
+    weft_tensor_file *f;
+    char *path = weft_arena_printf(a, "%s/%s", folder, name);
+    if (!path)
+        return s->ctx->status;
+    WEFT_TRY(weft_tensor_file_open(s->ctx, path, &f));
+    weft_status st = weft_states_load(s, &f, 1, path, "", weight, false);
+    weft_tensor_file_close(f);
+    return st;
+}
+
+static weft_status load_all(weft_arena *a, const char *path, weft_session *s, bool weights_only,
+                            weft_progress *p)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    weft_manifest m;
+    char shown[512];
+    if (c->io->exists(c->io->user, path) == 0)
+        return weft_fail(c, WEFT_MISSING, "%s: no such checkpoint",
+                         weft_printable(shown, sizeof shown, path));
+    WEFT_TRY(check_folder(a, path, true, &m));
+    WEFT_TRY(load_file(a, s, path, "model.safetensors", true));
+    if (!weights_only)
+        WEFT_TRY(load_file(a, s, path, "optimizer.safetensors", false));
+    WEFT_TRY(check_tensors(s, path, &m, weights_only));
+    return fill_progress(s->arena, path, &m, p);
+}
+
+weft_status weft_checkpoint_load(weft_ctx *c, const char *path, weft_session *s, bool weights_only,
+                                 weft_progress *p)
+{
+    weft_arena *a = weft_arena_new(c, 0);
+    if (!a)
+        return c->status;
+    weft_status st = load_all(a, path, s, weights_only, p);
+    weft_arena_free(a);
+    return st;
+}

@@ -1,0 +1,170 @@
+/* rundir.c - holding a run directory: its lock, a write probe, and clearing up after a save that
+ * was cut short. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "graph/checkpoint.h"
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n > m && !strcmp(s + n - m, end);
+}
+
+/* ---- lock ---- */
+static weft_status report_holder(weft_run_dir *d, const char *lock)
+{
+    char text[256] = "", shown[512], who[256];
+    d->ctx->io->pread(d->ctx->io->user, d->lock_fd, text, sizeof text - 1, 0);
+    text[strcspn(text, "\n")] = 0;
+    return weft_fail(d->ctx, WEFT_LOCKED,
+                     "%s is in use by %s (it holds %s): wait, or choose another run directory",
+                     weft_printable(shown, sizeof shown, d->path),
+                     *text ? weft_printable(who, sizeof who, text) : "another process",
+                     strrchr(lock, '/') + 1);
+}
+
+/* Says who we are, for whoever comes second. */
+static weft_status sign_lock(weft_run_dir *d, const char *lock)
+{
+    char host[65] = "", text[128];
+    gethostname(host, sizeof host - 1);
+    int n = snprintf(text, sizeof text, "process %ld on host %s\n", (long)getpid(), host);
+    if (d->ctx->io->truncate(d->ctx->io->user, d->lock_fd, 0))
+        return weft_io_fail(d->ctx, WEFT_CANTCREATE, "write", lock);
+    return weft_write_all(d->ctx, d->lock_fd, lock, text, (size_t)n);
+}
+
+/* The lock is the kernel's and goes with the process, whatever kills it; the file stays, as
+ * removing it would race. */
+static weft_status take_lock(weft_run_dir *d)
+{
+    weft_ctx *c = d->ctx;
+    char *lock = weft_arena_printf(d->arena, "%s/lock", d->path);
+    if (!lock)
+        return c->status;
+    do
+        d->lock_fd = c->io->open(c->io->user, lock, O_RDWR | O_CREAT, 0666);
+    while (d->lock_fd < 0 && errno == EINTR);
+    if (d->lock_fd < 0)
+        return weft_io_fail(c, WEFT_CANTCREATE, "create", lock);
+    int r;
+    do
+        r = c->io->lock(c->io->user, d->lock_fd);
+    while (r && errno == EINTR);
+    if (r && errno == EWOULDBLOCK)
+        return report_holder(d, lock);
+    if (r)
+        return weft_io_fail(c, WEFT_IO, "lock", lock);
+    return sign_lock(d, lock);
+}
+
+/* ---- what an interrupted run left ---- */
+/* "FILE.<pid>.tmp", as weft_writer names its files. */
+static bool is_writer_temp(const char *name)
+{
+    size_t n = strlen(name);
+    if (!ends_with(name, ".tmp"))
+        return false;
+    size_t digits = 0, at = n - 4;
+    while (at && name[at - 1] >= '0' && name[at - 1] <= '9')
+        at--, digits++;
+    return digits && at > 1 && name[at - 1] == '.';
+}
+
+/* A checkpoint that was moved aside for its replacement, which never came: put back. */
+static weft_status restore(weft_run_dir *d, const char *name, bool *done)
+{
+    weft_ctx *c = d->ctx;
+    *done = false;
+    if (!ends_with(name, ".old.tmp"))
+        return WEFT_OK;
+    char *old = weft_arena_printf(d->arena, "%s/%s", d->checkpoints, name);
+    char *home = old ? weft_arena_strndup(d->arena, old, strlen(old) - strlen(".old.tmp")) : NULL;
+    if (!home)
+        return c->status;
+    if (c->io->exists(c->io->user, home))
+        return WEFT_OK;
+    if (c->io->rename(c->io->user, old, home))
+        return weft_io_fail(c, WEFT_IO, "put back the checkpoint", home);
+    *done = true;
+    return weft_sync_dir(c, d->checkpoints);
+}
+
+static weft_status clear_one(weft_run_dir *d, const char *folder, const char *name)
+{
+    bool put_back = false;
+    bool step = !strncmp(name, "step-", 5) && ends_with(name, ".tmp");
+    if (!step && !is_writer_temp(name))
+        return WEFT_OK;
+    if (step)
+        WEFT_TRY(restore(d, name, &put_back));
+    char *path = weft_arena_printf(d->arena, "%s/%s", folder, name);
+    if (!path || put_back)
+        return d->ctx->status;
+    weft_log(d->ctx, "removing %s, left by a run that was interrupted", path);
+    return weft_remove_tree(d->ctx, path);
+}
+
+static weft_status clear_folder(weft_run_dir *d, const char *folder)
+{
+    const char **names;
+    int n;
+    WEFT_TRY(weft_list_dir(d->arena, folder, &names, &n));
+    for (int i = 0; i < n; i++)
+        WEFT_TRY(clear_one(d, folder, names[i]));
+    return WEFT_OK;
+}
+
+/* A run that cannot save should not start: writes, syncs and removes a file. */
+static weft_status probe(weft_run_dir *d)
+{
+    weft_ctx *c = d->ctx;
+    char *path = weft_arena_printf(d->arena, "%s/probe", d->checkpoints);
+    if (!path)
+        return c->status;
+    WEFT_TRY(weft_write_file(c, path, "probe\n", 6));
+    if (c->io->unlink(c->io->user, path))
+        return weft_io_fail(c, WEFT_CANTCREATE, "remove", path);
+    return WEFT_OK;
+}
+
+static weft_status take(weft_run_dir *d)
+{
+    WEFT_TRY(weft_make_dirs(d->ctx, d->checkpoints));
+    WEFT_TRY(take_lock(d));
+    WEFT_TRY(clear_folder(d, d->path));
+    WEFT_TRY(clear_folder(d, d->checkpoints));
+    return probe(d);
+}
+
+weft_status weft_run_dir_open(weft_ctx *c, const char *path, weft_run_dir **out)
+{
+    *out = NULL;
+    weft_arena *a = weft_arena_new(c, 0);
+    weft_run_dir *d = a ? weft_arena_alloc(a, sizeof *d) : NULL;
+    if (!d) {
+        weft_arena_free(a);
+        return c->status;
+    }
+    *d = (weft_run_dir){.ctx = c, .arena = a, .lock_fd = -1};
+    d->path = weft_arena_strdup(a, path);
+    d->checkpoints = weft_arena_printf(a, "%s/checkpoints", path);
+    weft_status s = d->path && d->checkpoints ? take(d) : c->status;
+    if (s)
+        weft_run_dir_close(d);
+    else
+        *out = d;
+    return s;
+}
+
+void weft_run_dir_close(weft_run_dir *d)
+{
+    if (!d)
+        return;
+    weft_close_fd(d->ctx, d->lock_fd);
+    weft_arena_free(d->arena);
+}

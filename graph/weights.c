@@ -1,0 +1,372 @@
+/* weights.c - putting the tensors of safetensors files into the states of a session: names matched,
+ * shapes compared, everything that does not fit reported together, and only then data read. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/checkpoint.h"
+#include "graph/json.h"
+
+/* Conventions of Hugging Face's GPT-2 files; data, not code: extend the tables. */
+static const char *const skipped[] = {"*.attn.bias",
+                                      "*.attn.masked_bias"}; /* causal mask buffers */
+static const char *const prefixes[] = {
+    "transformer."}; /* put before all names by the class with the head */
+static const struct {
+    const char *alias, *of;
+} tied[] = {{"lm_head.weight", "wte.weight"}, {"lm_head.weight", "transformer.wte.weight"}};
+
+#define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
+#define SHOWN        10 /* names of a kind in one message */
+
+bool weft_state_is_weight(const weft_state *st)
+{
+    static const char *const made[] = {"adam.*", "acc.*", "cache.*", "*:*"};
+    if (st->trainable)
+        return true;
+    for (int i = 0; i < COUNT(made); i++)
+        if (weft_glob(made[i], st->name))
+            return false;
+    return true;
+}
+
+/* What goes where. */
+typedef struct {
+    weft_tensor_file *file;
+    const weft_tensor_entry *entry;
+} source;
+
+/* Names that do not fit, of one kind. */
+typedef struct {
+    int n;
+    weft_string text;
+} names;
+
+typedef struct {
+    weft_session *s;
+    weft_ctx *ctx;
+    weft_arena *arena;
+    const char *from, *scope;
+    bool weight, lenient;
+    source *source; /* per state */
+    names missing, extra, misshapen;
+} fit;
+
+static void add_name(names *l, const char *name, const char *more)
+{
+    char shown[256];
+    if (l->n++ < SHOWN)
+        weft_string_printf(&l->text, "%s%s%s", l->n > 1 ? ", " : "",
+                           weft_printable(shown, sizeof shown, name), more);
+}
+
+static bool matches_any(const char *const *patterns, int n, const char *name)
+{
+    for (int i = 0; i < n; i++)
+        if (weft_glob(patterns[i], name))
+            return true;
+    return false;
+}
+
+/* ---- names ---- */
+static int find_with(fit *f, const char *prefix, const char *name)
+{
+    char *full = weft_arena_printf(f->arena, "%s%s%s", f->scope, prefix, name);
+    return full ? weft_map_get(f->s->names, full, -1) : -1;
+}
+
+/* Index of the state that a name of the file means, or -1. */
+static int find_state(fit *f, const char *name)
+{
+    int i = find_with(f, "", name);
+    for (int k = 0; i < 0 && f->lenient && k < COUNT(prefixes); k++) {
+        size_t n = strlen(prefixes[k]);
+        i = strncmp(name, prefixes[k], n) ? find_with(f, prefixes[k], name)
+                                          : find_with(f, "", name + n);
+    }
+    return i;
+}
+
+static bool selected(const fit *f, const weft_state *st)
+{
+    return weft_state_is_weight(st) == f->weight && !strncmp(st->name, f->scope, strlen(f->scope));
+}
+
+static bool same_shape(const weft_type *t, const weft_tensor_entry *e)
+{
+    return t->rank == e->rank && !memcmp(t->dim, e->dim, (size_t)e->rank * sizeof *e->dim);
+}
+
+static void add_misshapen(fit *f, const weft_state *st, const weft_tensor_entry *e)
+{
+    char text[320];
+    weft_type found = weft_type_make(st->type.dtype, e->rank, e->dim);
+    const int64_t *d = found.dim;
+    size_t k = (size_t)snprintf(text, sizeof text, " [");
+    for (int i = 0; i < e->rank; i++)
+        k += (size_t)snprintf(text + k, sizeof text - k, i ? ",%" PRId64 : "%" PRId64, d[i]);
+    k += (size_t)snprintf(text + k, sizeof text - k, "] where the graph has [");
+    d = st->type.dim;
+    for (int i = 0; i < st->type.rank; i++)
+        k += (size_t)snprintf(text + k, sizeof text - k, i ? ",%" PRId64 : "%" PRId64, d[i]);
+    snprintf(text + k, sizeof text - k, "]");
+    add_name(&f->misshapen, st->name, text);
+}
+
+/* ---- a head that repeats the embedding ---- */
+static weft_status same_data(fit *f, weft_tensor_file *file, const weft_tensor_entry *a,
+                             const weft_tensor_entry *b, bool *same)
+{
+    enum { BLOCK = 8192 };
+    char x[BLOCK], y[BLOCK];
+    *same = a->bytes == b->bytes && a->type == b->type;
+    for (size_t at = 0; *same && at < a->bytes; at += BLOCK) {
+        size_t n = a->bytes - at < BLOCK ? a->bytes - at : BLOCK;
+        WEFT_TRY(weft_read_at(f->ctx, file->fd, file->path, x, n, a->offset + (int64_t)at));
+        WEFT_TRY(weft_read_at(f->ctx, file->fd, file->path, y, n, b->offset + (int64_t)at));
+        *same = !memcmp(x, y, n);
+    }
+    return WEFT_OK;
+}
+
+/* Is `e` the second copy of a tensor that the graph uses twice? Then it is skipped, but only if it
+ * is a copy. */
+static weft_status is_tied(fit *f, weft_tensor_file *file, const weft_tensor_entry *e, bool *yes)
+{
+    *yes = false;
+    for (int i = 0; i < COUNT(tied) && !*yes; i++) {
+        const weft_tensor_entry *of =
+            strcmp(tied[i].alias, e->name) ? NULL : weft_tensor_file_find(file, tied[i].of);
+        if (!of)
+            continue;
+        WEFT_TRY(same_data(f, file, e, of, yes));
+        if (!*yes)
+            return weft_fail(f->ctx, WEFT_MISMATCH,
+                             "%s: %s differs from %s, but the graph has one weight for both",
+                             f->from, tied[i].alias, tied[i].of);
+    }
+    return WEFT_OK;
+}
+
+/* ---- matching ---- */
+static weft_status match_entry(fit *f, weft_tensor_file *file, const weft_tensor_entry *e)
+{
+    int i = find_state(f, e->name);
+    bool skip = false;
+    if (i < 0 && f->lenient) {
+        skip = matches_any(skipped, COUNT(skipped), e->name);
+        if (!skip)
+            WEFT_TRY(is_tied(f, file, e, &skip));
+    }
+    weft_state *st = i < 0 ? NULL : &f->s->state[i];
+    if (skip)
+        return WEFT_OK;
+    if (!st || !selected(f, st)) {
+        add_name(&f->extra, e->name, "");
+    } else if (f->source[i].entry) {
+        return weft_fail(f->ctx, WEFT_MISMATCH, "%s: '%s' and '%s' are both for weight '%s'",
+                         f->from, f->source[i].entry->name, e->name, st->name);
+    } else {
+        f->source[i] = (source){file, e};
+        if (!same_shape(&st->type, e))
+            add_misshapen(f, st, e);
+    }
+    return f->ctx->status;
+}
+
+static void find_missing(fit *f)
+{
+    for (int i = 0; i < f->s->n_state; i++) {
+        const weft_state *st = &f->s->state[i];
+        if (selected(f, st) && !f->source[i].entry && !(f->lenient && st->ready))
+            add_name(&f->missing, st->name, "");
+    }
+}
+
+static void note_names(fit *f, const char *what, const names *l)
+{
+    if (l->n)
+        weft_note(f->ctx, "%d %s: %s%s", l->n, what, l->text.s, l->n > SHOWN ? ", ..." : "");
+}
+
+static weft_status report(fit *f)
+{
+    if (f->missing.text.failed || f->extra.text.failed || f->misshapen.text.failed)
+        return f->ctx->status;
+    if (!f->missing.n && !f->extra.n && !f->misshapen.n)
+        return WEFT_OK;
+    weft_fail(f->ctx, WEFT_MISMATCH, "%s does not fit the graph", f->from);
+    note_names(f, "missing", &f->missing);
+    note_names(f, "not in the graph", &f->extra);
+    note_names(f, "of another shape", &f->misshapen);
+    return f->ctx->status;
+}
+
+static weft_status match_all(fit *f, weft_tensor_file *const *file, int n)
+{
+    f->source = weft_arena_array(f->arena, (size_t)f->s->n_state, sizeof *f->source);
+    if (!f->source)
+        return f->ctx->status;
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < file[k]->n; i++)
+            WEFT_TRY(match_entry(f, file[k], weft_tensor_file_at(file[k], i)));
+    find_missing(f);
+    return report(f);
+}
+
+static weft_status read_all(fit *f)
+{
+    for (int i = 0; i < f->s->n_state; i++) {
+        weft_state *st = &f->s->state[i];
+        if (!f->source[i].entry)
+            continue;
+        st->ready = false;
+        WEFT_TRY(weft_tensor_file_read(f->source[i].file, f->source[i].entry, st->type.dtype,
+                                       f->weight, st->data));
+        st->ready = true;
+    }
+    return WEFT_OK;
+}
+
+weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int n,
+                             const char *from, const char *scope, bool weight, bool lenient)
+{
+    weft_ctx *c = s->ctx;
+    char shown[512];
+    fit f = {.s = s,
+             .ctx = c,
+             .from = weft_printable(shown, sizeof shown, from),
+             .scope = scope ? scope : "",
+             .weight = weight,
+             .lenient = lenient};
+    f.arena = weft_arena_new(c, 0);
+    if (!f.arena)
+        return c->status;
+    weft_string_init(&f.missing.text, c);
+    weft_string_init(&f.extra.text, c);
+    weft_string_init(&f.misshapen.text, c);
+    weft_status st = match_all(&f, file, n);
+    if (!st)
+        st = read_all(&f);
+    weft_string_free(&f.missing.text);
+    weft_string_free(&f.extra.text);
+    weft_string_free(&f.misshapen.text);
+    weft_arena_free(f.arena);
+    return st;
+}
+
+/* ---- files of weights ---- */
+/* The files behind one path: one, or the shards of an index. */
+typedef struct {
+    weft_arena *arena;
+    weft_tensor_file **file;
+    const char **name; /* of the shards */
+    int n, cap, cap_name;
+} file_set;
+
+static weft_status add_file(file_set *fs, const char *name, const char *path)
+{
+    weft_ctx *c = weft_arena_ctx(fs->arena);
+    for (int i = 0; i < fs->n; i++)
+        if (!strcmp(fs->name[i], name))
+            return WEFT_OK;
+    if (!WEFT_GROW(fs->arena, fs->file, fs->n, fs->cap) ||
+        !WEFT_GROW(fs->arena, fs->name, fs->n, fs->cap_name))
+        return c->status;
+    fs->name[fs->n] = weft_arena_strdup(fs->arena, name);
+    if (!fs->name[fs->n])
+        return c->status;
+    WEFT_TRY(weft_tensor_file_open(c, path, &fs->file[fs->n]));
+    fs->n++;
+    return WEFT_OK;
+}
+
+static const weft_tensor_file *shard_named(const file_set *fs, const char *name)
+{
+    for (int i = 0; i < fs->n; i++)
+        if (!strcmp(fs->name[i], name))
+            return fs->file[i];
+    return NULL;
+}
+
+/* One "tensor": "shard" pair of weight_map. */
+static weft_status add_shard(file_set *fs, const char *index, const char *tensor, const json_t *v)
+{
+    weft_ctx *c = weft_arena_ctx(fs->arena);
+    char file[512], name[256], shown[256];
+    weft_printable(file, sizeof file, index);
+    weft_printable(name, sizeof name, tensor);
+    const char *shard = json_string_value(v);
+    if (!shard)
+        return weft_fail(c, WEFT_MALFORMED, "%s: weight_map: '%s' is %s, expected a file name",
+                         file, name, weft_json_kind(v));
+    if (strchr(shard, '/') || strchr(shard, '\\') || shard[0] == '.' || !*shard)
+        return weft_fail(c, WEFT_MALFORMED,
+                         "%s: weight_map: '%s' is in '%s', expected a file of the same folder",
+                         file, name, weft_printable(shown, sizeof shown, shard));
+    char *dir = weft_parent_dir(fs->arena, index);
+    char *path = dir ? weft_arena_printf(fs->arena, "%s/%s", dir, shard) : NULL;
+    if (!path)
+        return c->status;
+    WEFT_TRY(add_file(fs, shard, path));
+    if (!weft_tensor_file_find(shard_named(fs, shard), tensor))
+        return weft_fail(c, WEFT_MALFORMED, "%s: weight_map: '%s' is not in %s", file, name,
+                         weft_printable(shown, sizeof shown, shard));
+    return WEFT_OK;
+}
+
+#define INDEX_LIMIT ((size_t)64 << 20)
+
+static weft_status open_index(file_set *fs, const char *path)
+{
+    weft_ctx *c = weft_arena_ctx(fs->arena);
+    char *text, file[512];
+    size_t n;
+    json_t *root, *v;
+    const char *tensor;
+    WEFT_TRY(weft_read_file(fs->arena, path, INDEX_LIMIT, &text, &n));
+    WEFT_TRY(weft_json_parse(c, path, text, n, &root));
+    json_t *map = json_object_get(root, "weight_map");
+    weft_status s = WEFT_OK;
+    if (!json_is_object(map))
+        s = weft_fail(c, WEFT_MALFORMED, "%s: weight_map is %s, expected an object",
+                      weft_printable(file, sizeof file, path), weft_json_kind(map));
+    else
+        json_object_foreach(map, tensor, v) if ((s = add_shard(fs, path, tensor, v))) break;
+    json_decref(root);
+    return s;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && !strcmp(s + n - m, end);
+}
+
+static weft_status open_path(file_set *fs, const char *path)
+{
+    weft_ctx *c = weft_arena_ctx(fs->arena);
+    if (c->io->exists(c->io->user, path) != 2)
+        return ends_with(path, ".json") ? open_index(fs, path) : add_file(fs, path, path);
+    char *one = weft_arena_printf(fs->arena, "%s/model.safetensors", path);
+    char *index = weft_arena_printf(fs->arena, "%s/model.safetensors.index.json", path);
+    if (!one || !index)
+        return c->status;
+    if (!c->io->exists(c->io->user, one) && c->io->exists(c->io->user, index))
+        return open_index(fs, index);
+    return add_file(fs, one, one);
+}
+
+weft_status weft_weights_load(weft_session *s, const char *path, const char *scope)
+{
+    file_set fs = {.arena = weft_arena_new(s->ctx, 0)};
+    if (!fs.arena)
+        return s->ctx->status;
+    weft_status st = open_path(&fs, path);
+    if (!st)
+        st = weft_states_load(s, fs.file, fs.n, path, scope, true, true);
+    for (int i = 0; i < fs.n; i++)
+        weft_tensor_file_close(fs.file[i]);
+    weft_arena_free(fs.arena);
+    return st;
+}
