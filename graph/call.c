@@ -108,6 +108,16 @@ bool weft_infer_same(weft_infer *c, int i, int j)
 }
 
 /* ---- emitting ---- */
+/* What a drawing node's callback emits draws the same numbers: the gradient of dropout has the mask of dropout. */
+static void keep_stream(const weft_call *c, weft_val v)
+{
+    if (v < 0 || !c->node || !(c->node->op->flags & WEFT_DRAWS))
+        return;
+    weft_node *n = &c->graph->node[c->graph->value[v].node];
+    if (n->op->flags & WEFT_DRAWS)
+        n->stream = c->node->stream;
+}
+
 weft_val weft_emit(weft_call *c, const char *op, const weft_val *in, int n_in, const char *attrs, ...)
 {
     char text[1024];
@@ -121,6 +131,7 @@ weft_val weft_emit(weft_call *c, const char *op, const weft_val *in, int n_in, c
         if (in[i] < WEFT_NONE)
             c->failed = true;
     weft_val v = c->failed ? WEFT_NONE : weft_graph_emit(c->graph, op, in, n_in, "%s", text);
+    keep_stream(c, v);
     c->failed = c->failed || v < 0;
     return v;
 }

@@ -66,7 +66,8 @@ enum {
     WEFT_STRIDED = 2,      /* the kernel takes inputs of any strides; otherwise the compiler makes them dense */
     WEFT_ELEMENTWISE = 4,  /* same position in, same position out, with NumPy broadcasting */
     WEFT_TRAIN_ONLY = 8,   /* outside training output 0 = input 0 (dropout) */
-    WEFT_DRAWS = 16,       /* uses random numbers: gets a stream id; never shared with an equal node */
+    WEFT_DRAWS = 16,       /* uses random numbers: gets a stream id; never shared with an equal node. What the callback
+                              of such a node emits has its stream, so a gradient draws the same numbers again */
     WEFT_NO_GRADIENT = 32, /* by definition piecewise constant or an index: gradient does not flow, silently */
     WEFT_EFFECT = 64       /* updates state (an output has an alias): alive when asked for, never shared */
 };
