@@ -136,6 +136,7 @@ struct weft_call {
     const weft_val *in, *out; /* grad, lower, incr: the node's values in `graph` */
     bool failed;
     void *pass;               /* state of the pass that runs the callback */
+    struct weft_rewriter *rewriter; /* rewrite.c, while a rule looks at a node */
     const weft_node *node;
     const weft_tensor *in_tensor, *out_tensor; /* kernel */
 };
@@ -146,8 +147,9 @@ weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs
 /* prune.c: only what the given values and effects need. `map` (n_value entries or NULL): old -> new. */
 weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, weft_graph **out, weft_val *map);
 
-/* rewrite.c: applies the rules of ops/rules.def until nothing changes; outputs keep their names.
- * `map` (n_value entries): old -> new value, WEFT_NONE when gone. */
+/* rewrite.c: applies the rules of ops/rules.def until nothing changes; outputs keep their names, inputs and states
+ * stay all. `map` (n_value entries or NULL): old -> new value, WEFT_NONE when gone. A training graph is rewritten
+ * twice, before it is differentiated and after: rules see forward patterns, and fused ops bring their own gradients. */
 weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out, weft_val *map);
 /* incr.c: the graph over `n_new` new positions with key/value caches as states ("cache:..."), an i32[] input "pos";
  * `time_inputs`: names of the inputs that are indexed by time on axis 1. */

@@ -9,21 +9,27 @@ typedef weft_call weft_match; /* the node under consideration; weft_x(m, i): its
 
 typedef struct {
     const char *name;  /* for --no-rewrite=NAME and dumps */
-    const char *root;  /* op at which the rule is tried */
+    const char *root;  /* op at which the rule is tried; "" if the engine itself does it */
     const char *doc;   /* "softmax(mask(matmul(q,k))) -> attention(q,k)" : before -> after */
-    void (*apply)(weft_match *m); /* looks; if it matches, emits nodes and calls weft_match_replace for every output */
+    /* Looks; if it matches, emits nodes and calls weft_match_replace for every output that has readers. Nodes that it
+     * emitted without replacing anything are dropped. NULL: the engine itself does it. */
+    void (*apply)(weft_match *m);
     bool train_only, eval_only;
 } weft_rule;
 
 /* The node of the new graph that computes v: its op name, "" for inputs and states. */
 const char *weft_match_op(weft_match *m, weft_val v);
+bool weft_match_is(weft_match *m, weft_val v, const char *op); /* is v output 0 of a node of this op? */
+int weft_match_n_in(weft_match *m, weft_val v);
 weft_val weft_match_in(weft_match *m, weft_val v, int i);   /* input i of the node computing v; WEFT_NONE if none */
 weft_val weft_match_nth(weft_match *m, weft_val v, int i);  /* output i of the node computing v */
 int weft_match_port(weft_match *m, weft_val v);             /* which output of its node v is */
-const weft_attr *weft_match_attr(weft_match *m, weft_val v, const char *name); /* attribute of the node computing v */
-int weft_match_uses(weft_match *m, weft_val v);             /* readers in the old graph, outputs included */
-/* Readers of v: node number r (0..uses-1) of the old graph, for rules that span forward and backward; the value
- * returned is the reader's first output in the OLD graph. */
+/* Attribute of the node computing v; zeros if it has none of this name. */
+const weft_attr *weft_match_attr(weft_match *m, weft_val v, const char *name);
+/* Readers of v, outputs of the graph included; the root counts while it is looked at. May be too large, never too
+ * small: 1 means that the root (or the one node between) is the only reader. */
+int weft_match_uses(weft_match *m, weft_val v);
+bool weft_match_used(const weft_match *m, int i); /* has output i of the root any reader? */
 void weft_match_replace(weft_match *m, int i, weft_val v);  /* output i of the root is v */
 bool weft_match_training(const weft_match *m);
 

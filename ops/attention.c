@@ -1,0 +1,368 @@
+/* attention.c - causal self-attention of packed queries, keys and values, and its gradient; reached
+ * by a rule.
+ *
+ * Blocked as in FlashAttention (Dao et al., 2022; Dao, 2023): scores exist one block at a time,
+ * masked blocks are skipped, and backward computes the probabilities again from `lse`, so memory
+ * grows with T, not with T * T. */
+#include "ops/attention_kernel.h"
+
+#include <math.h>
+#include <omp.h>
+
+#include "graph/op.h"
+#include "graph/rule.h"
+
+/* Checks qkv [B,T,3C] against n_head. */
+static bool infer_qkv(weft_infer *c)
+{
+    const weft_type *x = weft_call_in(c, 0);
+    int64_t heads = weft_attr_int(c, "n_head");
+    if (x->rank != 3 || x->dim[2] % (3 * heads))
+        weft_call_fail(c, "qkv is %s, expected [B,T,3*C] with C a multiple of n_head=%lld",
+                       weft_type_text(c, x), (long long)heads);
+    return !weft_call_failed(c);
+}
+
+static weft_type output_type(weft_infer *c)
+{
+    weft_type y = *weft_call_in(c, 0);
+    y.dim[2] /= 3;
+    return y;
+}
+
+static weft_type lse_type(weft_infer *c)
+{
+    const weft_type *x = weft_call_in(c, 0);
+    return weft_type_make(x->dtype, 3,
+                          (int64_t[]){x->dim[0], weft_attr_int(c, "n_head"), x->dim[1]});
+}
+
+static void infer_attention(weft_infer *c)
+{
+    if (!infer_qkv(c))
+        return;
+    weft_infer_out(c, 0, output_type(c));
+    weft_infer_out(c, 1, lse_type(c));
+}
+
+static void grad_attention(weft_grad *g)
+{
+    if (weft_has_dy(g, 1))
+        weft_call_fail(g, "lse is for the gradient of y and has none itself");
+    weft_val in[] = {weft_x(g, 0), weft_y(g, 0), weft_y(g, 1), weft_dy(g, 0)};
+    weft_dx(g, 0, weft_emit(g, "attention_grad", in, 4, "%s", weft_attrs_text(g)));
+}
+
+/* ---- kernels ---- */
+typedef struct {
+    const attention_isa *isa;
+    attention_head head; /* sizes; pointers are set per task */
+    int64_t b, h, per_thread;
+    bool whole; /* backward: a task is a head; else a block of keys or queries. The bits are the
+                   same. */
+} attention_plan;
+
+static attention_plan *plan_of(weft_kernel *k, bool backward)
+{
+    attention_plan *p = weft_kernel_data(k, sizeof *p);
+    const weft_tensor *x = weft_kernel_in(k, 0);
+    if (!p)
+        return NULL;
+    p->isa = weft_attention_isa(0);
+    p->b = x->dim[0];
+    p->h = weft_attr_int(k, "n_head");
+    p->head.t = x->dim[1];
+    p->head.c = x->dim[2] / 3;
+    p->head.d = p->head.c / p->h;
+    p->head.dp = (p->head.d + p->isa->panel - 1) / p->isa->panel * p->isa->panel;
+    p->head.scale = (float)weft_attr_float(k, "scale");
+    /* Whole heads save one product in seven, blocks feed many threads. */
+    p->whole = backward && p->b * p->h >= 2 * weft_kernel_threads(k);
+    p->per_thread = weft_attention_work(p->head.dp, p->head.t, p->whole) +
+                    (backward ? weft_attention_queries(&p->head, NULL) : 0);
+    p->per_thread = (p->per_thread + 15) / 16 * 16;
+    weft_kernel_scratch(k, sizeof(float) * (size_t)(p->per_thread * weft_kernel_threads(k)));
+    weft_kernel_impl(k, p->isa->name);
+    return p;
+}
+
+static int64_t blocks(int64_t t, int64_t size) { return (t + size - 1) / size; }
+
+static float *work_of(const attention_plan *p, const weft_run *r)
+{
+    return (float *)r->scratch + p->per_thread * omp_get_thread_num();
+}
+
+/* Tasks are heads x blocks of queries; the last blocks see the most keys and go first. */
+static void run_attention(const weft_run *r)
+{
+    const attention_plan *p = r->data;
+    const float *qkv = r->in[0].data;
+    float *y = r->out[0].data, *lse = r->out[1].data;
+    int64_t n = blocks(p->head.t, WEFT_ATTENTION_Q), heads = p->b * p->h;
+#pragma omp parallel for num_threads(r->threads) schedule(dynamic)
+    for (int64_t i = 0; i < n * heads; i++) {
+        int64_t b = i % heads / p->h, h = i % p->h, row = b * p->head.t;
+        attention_head g = p->head;
+        g.qkv = qkv + row * 3 * g.c + h * g.d;
+        p->isa->forward(&g, (n - 1 - i / heads) * WEFT_ATTENTION_Q, y + row * g.c + h * g.d,
+                        lse + i % heads * g.t, work_of(p, r));
+    }
+}
+
+static void run_attention_grad(const weft_run *r)
+{
+    const attention_plan *p = r->data;
+    int64_t nq = blocks(p->head.t, WEFT_ATTENTION_Q), nk = blocks(p->head.t, WEFT_ATTENTION_K);
+    int64_t n = p->whole ? 1 : nq + nk, heads = p->b * p->h;
+#pragma omp parallel for num_threads(r->threads) schedule(dynamic)
+    for (int64_t i = 0; i < n * heads; i++) {
+        int64_t b = i % heads / p->h, h = i % p->h, row = b * p->head.t, j = i / heads;
+        attention_head g = p->head;
+        float *work = work_of(p, r), *dqkv = (float *)r->out[0].data + row * 3 * g.c + h * g.d;
+        work += weft_attention_queries(&g, work);
+        g.qkv = (const float *)r->in[0].data + row * 3 * g.c + h * g.d;
+        g.y = (const float *)r->in[1].data + row * g.c + h * g.d;
+        g.lse = (const float *)r->in[2].data + i % heads * g.t;
+        g.dy = (const float *)r->in[3].data + row * g.c + h * g.d;
+        if (p->whole)
+            p->isa->backward(&g, dqkv, work);
+        else if (j < nk)
+            p->isa->backward_keys(&g, j * WEFT_ATTENTION_K, dqkv, work);
+        else
+            p->isa->backward_queries(&g, (nq - 1 - (j - nk)) * WEFT_ATTENTION_Q, dqkv, work);
+    }
+}
+
+static void kernel_attention(weft_kernel *k)
+{
+    if (plan_of(k, false))
+        weft_kernel_run(k, run_attention);
+}
+
+static void kernel_attention_grad(weft_kernel *k)
+{
+    if (plan_of(k, true))
+        weft_kernel_run(k, run_attention_grad);
+}
+
+/* ---- references ---- */
+typedef struct {
+    const weft_run *r;
+    int64_t b, h, t, c, d;
+    double scale;
+} head_ref;
+
+static head_ref ref_head(const weft_run *r, int64_t bh)
+{
+    int64_t heads = weft_run_int(r, "n_head"), c = r->in[0].dim[2] / 3;
+    return (head_ref){.r = r,
+                      .b = bh / heads,
+                      .h = bh % heads,
+                      .t = r->in[0].dim[1],
+                      .c = c,
+                      .d = c / heads,
+                      .scale = weft_run_float(r, "scale")};
+}
+
+/* Element d of q (which = 0), k (1) or v (2) at position t. */
+static int64_t qkv_at(const head_ref *a, int which, int64_t t, int64_t d)
+{
+    return ((a->b * a->t + t) * 3 + which) * a->c + a->h * a->d + d;
+}
+
+static int64_t y_at(const head_ref *a, int64_t t, int64_t d)
+{
+    return (a->b * a->t + t) * a->c + a->h * a->d + d;
+}
+
+static double ref_score(const head_ref *a, int64_t i, int64_t j)
+{
+    double s = 0;
+    for (int64_t d = 0; d < a->d; d++)
+        s +=
+            weft_get(&a->r->in[0], qkv_at(a, 0, i, d)) * weft_get(&a->r->in[0], qkv_at(a, 1, j, d));
+    return s * a->scale;
+}
+
+static double ref_lse(const head_ref *a, int64_t i)
+{
+    double max = -INFINITY, sum = 0;
+    for (int64_t j = 0; j <= i; j++)
+        max = fmax(max, ref_score(a, i, j));
+    for (int64_t j = 0; j <= i; j++)
+        sum += exp(ref_score(a, i, j) - max);
+    return max + log(sum);
+}
+
+static void add_to(const weft_tensor *t, int64_t i, double v)
+{
+    weft_put(t, i, weft_get(t, i) + v);
+}
+
+static void ref_attention(const weft_run *r)
+{
+    for (int64_t bh = 0; bh < r->out[1].count / r->in[0].dim[1]; bh++) {
+        head_ref a = ref_head(r, bh);
+        for (int64_t i = 0; i < a.t; i++) {
+            double lse = ref_lse(&a, i);
+            weft_put(&r->out[1], bh * a.t + i, lse);
+            for (int64_t d = 0; d < a.d; d++)
+                weft_put(&r->out[0], y_at(&a, i, d), 0);
+            for (int64_t j = 0; j <= i; j++) {
+                double p = exp(ref_score(&a, i, j) - lse);
+                for (int64_t d = 0; d < a.d; d++)
+                    add_to(&r->out[0], y_at(&a, i, d),
+                           p * weft_get(&r->in[0], qkv_at(&a, 2, j, d)));
+            }
+        }
+    }
+}
+
+/* Row i: ds = p * (dp - sum(dy * y)) * scale with dp[j] = dy . v[j]. */
+static void ref_grad_row(const head_ref *a, int64_t bh, int64_t i)
+{
+    const weft_tensor *x = a->r->in, *y = x + 1, *dy = x + 3, *dx = a->r->out;
+    double lse = weft_get(x + 2, bh * a->t + i), delta = 0;
+    for (int64_t d = 0; d < a->d; d++)
+        delta += weft_get(dy, y_at(a, i, d)) * weft_get(y, y_at(a, i, d));
+    for (int64_t j = 0; j <= i; j++) {
+        double p = exp(ref_score(a, i, j) - lse), dp = 0;
+        for (int64_t d = 0; d < a->d; d++)
+            dp += weft_get(dy, y_at(a, i, d)) * weft_get(x, qkv_at(a, 2, j, d));
+        double ds = p * (dp - delta) * a->scale;
+        for (int64_t d = 0; d < a->d; d++) {
+            add_to(dx, qkv_at(a, 0, i, d), ds * weft_get(x, qkv_at(a, 1, j, d)));
+            add_to(dx, qkv_at(a, 1, j, d), ds * weft_get(x, qkv_at(a, 0, i, d)));
+            add_to(dx, qkv_at(a, 2, j, d), p * weft_get(dy, y_at(a, i, d)));
+        }
+    }
+}
+
+static void ref_attention_grad(const weft_run *r)
+{
+    for (int64_t i = 0; i < r->out[0].count; i++)
+        weft_put(&r->out[0], i, 0);
+    for (int64_t bh = 0; bh < r->in[2].count / r->in[0].dim[1]; bh++) {
+        head_ref a = ref_head(r, bh);
+        for (int64_t i = 0; i < a.t; i++)
+            ref_grad_row(&a, bh, i);
+    }
+}
+
+/* ---- schema ---- */
+/* Multiply-adds count two; only pairs that the mask leaves. */
+static double flops(const weft_call *c, double products)
+{
+    const weft_type *x = weft_call_in(c, 0);
+    double t = (double)x->dim[1];
+    return products * (double)x->dim[0] * t * (t + 1) * (double)x->dim[2] / 3;
+}
+
+static double flops_attention(const weft_call *c) { return flops(c, 2); }
+static double flops_attention_grad(const weft_call *c) { return flops(c, 5); }
+
+const weft_op weft_op_attention = {
+    .name = "attention",
+    .doc =
+        "Causal multi-head self-attention: y = merge_heads(causal_softmax(scale * q k^T) v) with "
+        "q, k, v = split_heads(qkv). Made by a rewrite rule from those ops.",
+    .in = {{"qkv", WEFT_FLOAT, "queries, keys and values side by side [B,T,3*C]"}},
+    .out = {{"y", WEFT_FLOAT, "weighted sums of values [B,T,C]"},
+            {"lse", WEFT_FLOAT, "log sum exp of the scores of each query [B,n_head,T]"}},
+    .attr = {{.name = "n_head",
+              .kind = WEFT_ATTR_INT,
+              .help = "number of heads; divides C",
+              .min = 1,
+              .max = 65536,
+              .required = true},
+             {.name = "scale",
+              .kind = WEFT_ATTR_FLOAT,
+              .help = "factor of the scores, 1/sqrt(C/n_head)",
+              .required = true}},
+    .infer = infer_attention,
+    .grad = grad_attention,
+    .kernel = kernel_attention,
+    .ref = ref_attention,
+    .flops = flops_attention,
+};
+
+static void infer_attention_grad(weft_infer *c)
+{
+    if (!infer_qkv(c))
+        return;
+    weft_type y = output_type(c), lse = lse_type(c);
+    if (!weft_type_equal(weft_call_in(c, 1), &y) || !weft_infer_same(c, 1, 3))
+        weft_call_fail(c, "y and dy must be %s", weft_type_text(c, &y));
+    else if (!weft_type_equal(weft_call_in(c, 2), &lse))
+        weft_call_fail(c, "lse must be %s", weft_type_text(c, &lse));
+    else
+        weft_infer_out(c, 0, *weft_call_in(c, 0));
+}
+
+const weft_op weft_op_attention_grad = {
+    .name = "attention_grad",
+    .doc = "Gradient of attention: with p = exp(scale * q k^T - lse) and ds = p * (dy v^T - sum(dy "
+           "* y)), "
+           "dq = scale * ds k, dk = scale * ds^T q, dv = p^T dy.",
+    .in = {{"qkv", WEFT_FLOAT, "as given to attention [B,T,3*C]"},
+           {"y", WEFT_FLOAT, "output of attention [B,T,C]"},
+           {"lse", WEFT_FLOAT, "output of attention [B,n_head,T]"},
+           {"dy", WEFT_FLOAT, "gradient of y [B,T,C]"}},
+    .out = {{"dqkv", WEFT_FLOAT, "gradient of qkv [B,T,3*C]"}},
+    .attr = {{.name = "n_head",
+              .kind = WEFT_ATTR_INT,
+              .help = "number of heads; divides C",
+              .min = 1,
+              .max = 65536,
+              .required = true},
+             {.name = "scale",
+              .kind = WEFT_ATTR_FLOAT,
+              .help = "factor of the scores, 1/sqrt(C/n_head)",
+              .required = true}},
+    .infer = infer_attention_grad,
+    .kernel = kernel_attention_grad,
+    .ref = ref_attention_grad,
+    .flops = flops_attention_grad,
+};
+
+/* ---- the rule ---- */
+/* Is v a product of two operands without bias, transposed or not on the right as asked, read only
+ * by the chain? */
+static bool plain_matmul(weft_match *m, weft_val v, bool tb)
+{
+    return weft_match_is(m, v, "matmul") && weft_match_uses(m, v) == 1 &&
+           weft_match_in(m, v, 2) < 0 && !weft_match_attr(m, v, "ta")->i &&
+           weft_match_attr(m, v, "tb")->i == tb;
+}
+
+/* Is v output `port` of the split_heads node whose output 0 is q? */
+static bool split_part(weft_match *m, weft_val v, weft_val q, int port)
+{
+    return v >= 0 && weft_match_nth(m, q, port) == v && weft_match_port(m, v) == port;
+}
+
+static void rule_attention(weft_match *m)
+{
+    weft_val o = weft_x(m, 0), p = weft_match_in(m, o, 0), v = weft_match_in(m, o, 1);
+    weft_val s = weft_match_in(m, p, 0), q = weft_match_in(m, s, 0), k = weft_match_in(m, s, 1);
+    if (!plain_matmul(m, o, false) || weft_match_attr(m, o, "alpha")->f != 1 ||
+        !weft_match_is(m, p, "causal_softmax") || weft_match_in(m, p, 1) >= 0 ||
+        weft_match_uses(m, p) != 1 || !plain_matmul(m, s, true) ||
+        !weft_match_is(m, q, "split_heads") || !split_part(m, k, q, 1) || !split_part(m, v, q, 2))
+        return;
+    weft_val qkv = weft_match_in(m, q, 0);
+    weft_match_replace(m, 0,
+                       weft_emit(m, "attention", &qkv, 1, "n_head=%lld scale=%.17g",
+                                 (long long)weft_match_attr(m, q, "n_head")->i,
+                                 weft_match_attr(m, s, "alpha")->f));
+}
+
+const weft_rule weft_rule_attention = {
+    .name = "attention",
+    .root = "merge_heads",
+    .doc = "merge_heads(matmul(causal_softmax(matmul(q, k, tb=1, alpha)), v)) with q, k, v = "
+           "split_heads(x) "
+           "-> attention(x); not with dropout of the probabilities",
+    .apply = rule_attention,
+};

@@ -1,0 +1,69 @@
+/* attention_kernel.c - the blocked attention kernels, compiled for each instruction set.
+ *
+ * Built with -ffp-contract=fast (CMakeLists.txt): a product-sum is one fused instruction where the
+ * machine has it. The bits then depend on the instruction set, as those of any matrix product do,
+ * but never on the threads. */
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "ops/attention_kernel.h"
+
+enum { BLOCK_Q = WEFT_ATTENTION_Q, BLOCK_K = WEFT_ATTENTION_K };
+#define MASKED (-1e30f) /* score of a pair that the causal mask removes */
+
+typedef float vec4 __attribute__((vector_size(16)));
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+#define TILE_NAME  "weft:blocked"
+#define TILE_LANES 4
+#define TILE_TARGET
+#define TILE_(name) name##_base
+#include "ops/attention_tile.h"
+
+#ifdef __x86_64__
+#define TILE_NAME   "weft:blocked:avx2"
+#define TILE_LANES  8
+#define TILE_TARGET __attribute__((target("avx2,fma")))
+#define TILE_(name) name##_avx2
+#include "ops/attention_tile.h"
+
+#define TILE_NAME   "weft:blocked:avx512"
+#define TILE_LANES  16
+#define TILE_TARGET __attribute__((target("avx512f,fma")))
+#define TILE_(name) name##_avx512
+#include "ops/attention_tile.h"
+#endif
+
+const attention_isa *weft_attention_isa(int i)
+{
+    const attention_isa *known[4] = {0};
+    int n = 0;
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512f"))
+        known[n++] = &isa_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        known[n++] = &isa_avx2;
+#endif
+    known[n++] = &isa_base;
+    return i < n ? known[i] : NULL;
+}
+
+int64_t weft_attention_work(int64_t dp, int64_t t, bool whole)
+{
+    int64_t scores = 2 * BLOCK_K * BLOCK_Q, tiles = 2 * (BLOCK_Q + BLOCK_K) * dp;
+    return scores + tiles + 3 * BLOCK_Q + (whole ? 2 * t * dp : 0);
+}
+
+int64_t weft_attention_queries(attention_head *g, float *at)
+{
+    float **part[] = {&g->qt, &g->qn, &g->dt, &g->dn, &g->delta, &g->rows};
+    int64_t n = 0;
+    for (int i = 0; i < 6; i++) {
+        *part[i] = at ? at + n : NULL;
+        n += BLOCK_Q * (i < 4 ? g->dp : 1);
+    }
+    return n;
+}

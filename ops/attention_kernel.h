@@ -1,0 +1,50 @@
+/* attention_kernel.h - the blocked attention kernels behind ops/attention.c, one table per
+ * instruction set. */
+#ifndef WEFT_OPS_ATTENTION_KERNEL_H
+#define WEFT_OPS_ATTENTION_KERNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Queries and keys of a block: multiples of every panel width and of nothing else in particular;
+ * measured best of 64..192 on Zen 3 (head size 64): the score block and the packed queries share
+ * the first-level cache. */
+enum { WEFT_ATTENTION_Q = 96, WEFT_ATTENTION_K = 64 };
+
+/* One head of one sequence. qkv [T, 3C] points at this head's first column of Q; K and V are c and
+ * 2c further. */
+typedef struct {
+    int64_t t, d, c; /* positions, head size, C = heads * d */
+    int64_t dp;      /* d rounded up to whole panels */
+    float scale;     /* of the scores, 1 / sqrt(d) as a rule */
+    const float *qkv;
+    const float *y;   /* backward: output [T, C] at this head's first column */
+    const float *dy;  /* backward: its gradient */
+    const float *lse; /* backward: log sum exp of each row of scores, [T] */
+    /* backward: workspace for one block of queries, filled by the kernels */
+    float *qt, *qn;      /* Q * scale as panels of Q^T and of Q, [Q * dp] */
+    float *dt, *dn;      /* dY likewise */
+    float *delta, *rows; /* sum(dy * y) and lse of each query, [Q] */
+} attention_head;
+
+typedef struct {
+    const char *name;
+    int64_t panel; /* columns of a panel */
+    /* y and lse of the queries from q0 on, one block. work: weft_attention_work(forward). */
+    void (*forward)(const attention_head *g, int64_t q0, float *y, float *lse, float *work);
+    /* All of dqkv (at this head's first column of dQ). */
+    void (*backward)(const attention_head *g, float *dqkv, float *work);
+    /* dK, dV of one block of keys; dQ of one block of queries: together the bits of `backward`. */
+    void (*backward_keys)(const attention_head *g, int64_t k0, float *dqkv, float *work);
+    void (*backward_queries)(const attention_head *g, int64_t q0, float *dqkv, float *work);
+} attention_isa;
+
+/* Tables that this machine can run, the best first; NULL past the last. */
+const attention_isa *weft_attention_isa(int i);
+/* Floats of `work`: forward and the blockwise backward; `whole`: backward of a whole head of t
+ * positions. */
+int64_t weft_attention_work(int64_t dp, int64_t t, bool whole);
+/* Floats of the query workspace; `attention_head` pointers set into `at`. */
+int64_t weft_attention_queries(attention_head *g, float *at);
+
+#endif
