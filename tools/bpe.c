@@ -1,4 +1,5 @@
-/* bpe.c - the tokenizer object: tokens, the byte alphabet, the table of merges, and the checks while it is made. */
+/* bpe.c - the tokenizer object: tokens, the byte alphabet, the table of merges, and the checks
+ * while it is made. */
 #include "tools/bpe.h"
 
 #include <stdio.h>
@@ -8,7 +9,8 @@
 
 #include "tools/bpe_impl.h"
 
-/* ---- the byte alphabet: printable bytes stand for themselves, the other 68 for U+0100.. in order ---- */
+/* ---- the byte alphabet: printable bytes stand for themselves, the other 68 for U+0100.. in order
+ * ---- */
 static int32_t char_of_byte(int b)
 {
     if (b <= 32)
@@ -43,7 +45,8 @@ bool bpe_unspell(const char *text, char *bytes, size_t *n)
     *n = 0;
     for (size_t left = strlen(text); left > 0;) {
         utf8proc_int32_t c;
-        utf8proc_ssize_t len = utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)left, &c);
+        utf8proc_ssize_t len =
+            utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)left, &c);
         int b = len > 0 ? byte_of_char(c) : -1;
         if (b < 0)
             return false;
@@ -106,7 +109,8 @@ void weft_bpe_free(weft_bpe *t)
         weft_arena_free(t->arena);
 }
 
-static weft_status fail_token(weft_bpe *t, bpe_place at, const char *text, const char *fmt, ...) WEFT_PRINTF(4, 5);
+static weft_status fail_token(weft_bpe *t, bpe_place at, const char *text, const char *fmt, ...)
+    WEFT_PRINTF(4, 5);
 static weft_status fail_token(weft_bpe *t, bpe_place at, const char *text, const char *fmt, ...)
 {
     char name[96], what[256];
@@ -118,7 +122,8 @@ static weft_status fail_token(weft_bpe *t, bpe_place at, const char *text, const
                      bpe_quote(name, sizeof name, text), what);
 }
 
-static weft_status store_token(weft_bpe *t, bpe_place at, const char *text, int64_t id, bool special)
+static weft_status store_token(weft_bpe *t, bpe_place at, const char *text, int64_t id,
+                               bool special)
 {
     bpe_token *k = &t->token[id];
     size_t n = strlen(text);
@@ -128,8 +133,9 @@ static weft_status store_token(weft_bpe *t, bpe_place at, const char *text, int6
     if (!copy || !weft_map_set(t->by_text, copy, (int)id))
         return t->ctx->status;
     if (!special && !bpe_unspell(copy, bytes, &n))
-        return fail_token(t, at, text, "a character that is not in GPT-2's byte alphabet; only byte-level "
-                                       "vocabularies can be read");
+        return fail_token(t, at, text,
+                          "a character that is not in GPT-2's byte alphabet; only byte-level "
+                          "vocabularies can be read");
     *k = (bpe_token){.bytes = bytes, .text = copy, .n = (uint32_t)n, .special = special};
     return WEFT_OK;
 }
@@ -138,13 +144,15 @@ weft_status bpe_add_token(weft_bpe *t, bpe_place at, const char *text, int64_t i
 {
     char other[96];
     if (id < 0 || id >= t->n_vocab)
-        return fail_token(t, at, text, "id %lld is out of range: %d tokens have the ids 0..%d, without gaps",
+        return fail_token(t, at, text,
+                          "id %lld is out of range: %d tokens have the ids 0..%d, without gaps",
                           (long long)id, t->n_vocab, t->n_vocab - 1);
     if (t->token[id].text)
         return fail_token(t, at, text, "id %lld is also the id of %s", (long long)id,
                           bpe_quote(other, sizeof other, t->token[id].text));
     if (!*text || strlen(text) > BPE_MAX_TOKEN)
-        return fail_token(t, at, text, "a token of %zu bytes, expected 1..%d", strlen(text), BPE_MAX_TOKEN);
+        return fail_token(t, at, text, "a token of %zu bytes, expected 1..%d", strlen(text),
+                          BPE_MAX_TOKEN);
     WEFT_TRY(store_token(t, at, text, id, special));
     return special ? bpe_mark_special(t, (int32_t)id) : WEFT_OK;
 }
@@ -167,8 +175,10 @@ weft_status bpe_begin_merges(weft_bpe *t, bpe_place at, int64_t n)
         utf8proc_encode_char(char_of_byte(b), u);
         t->byte_id[b] = weft_map_get(t->by_text, (const char *)u, -1);
         if (t->byte_id[b] < 0 || t->token[t->byte_id[b]].special)
-            return weft_fail(t->ctx, WEFT_MALFORMED, "%s: %s: no token for byte 0x%02x, written \"%s\"; all 256 "
-                                                     "bytes must have one", at.file, at.path, b, (const char *)u);
+            return weft_fail(t->ctx, WEFT_MALFORMED,
+                             "%s: %s: no token for byte 0x%02x, written \"%s\"; all 256 "
+                             "bytes must have one",
+                             at.file, at.path, b, (const char *)u);
     }
     size_t slots = 16;
     while (slots < (size_t)n * 2)
@@ -190,7 +200,8 @@ static int32_t merge_part(weft_bpe *t, const char *where, const char *text)
         weft_fail(t->ctx, WEFT_MALFORMED, "%s: %s is not in the vocabulary", where,
                   bpe_quote(name, sizeof name, text));
     else if (t->token[id].special)
-        weft_fail(t->ctx, WEFT_MALFORMED, "%s: %s is a special token, which no merge may use or make", where,
+        weft_fail(t->ctx, WEFT_MALFORMED,
+                  "%s: %s is a special token, which no merge may use or make", where,
                   bpe_quote(name, sizeof name, text));
     else
         return id;
@@ -217,7 +228,8 @@ weft_status bpe_add_merge(weft_bpe *t, const char *where, const char *left, cons
     size_t i = bpe_hash(l, r) & t->mask;
     for (; t->slot[i].left >= 0; i = (i + 1) & t->mask)
         if (t->slot[i].left == l && t->slot[i].right == r)
-            return weft_fail(t->ctx, WEFT_MALFORMED, "%s: the same merge as number %d", where, t->slot[i].rank);
+            return weft_fail(t->ctx, WEFT_MALFORMED, "%s: the same merge as number %d", where,
+                             t->slot[i].rank);
     t->slot[i] = (bpe_slot){l, r, t->n_merges, id};
     t->merge[t->n_merges++] = (bpe_merge){l, r, id};
     return WEFT_OK;
@@ -259,7 +271,8 @@ weft_status weft_decoder_add(weft_decoder *d, int32_t id, weft_string *out)
     size_t n;
     const char *bytes = weft_bpe_token(d->bpe, id, &n);
     if (!bytes)
-        return weft_fail(out->ctx, WEFT_MISMATCH, "id %d is not in the vocabulary, whose ids are 0..%d", id,
+        return weft_fail(out->ctx, WEFT_MISMATCH,
+                         "id %d is not in the vocabulary, whose ids are 0..%d", id,
                          d->bpe->n_vocab - 1);
     size_t start = out->len;
     weft_string_add(out, d->held, (size_t)d->n_held);

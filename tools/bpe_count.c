@@ -4,7 +4,8 @@
 
 #include "tools/bpe_impl.h"
 
-/* Longer pieces are counted in parts of this size, so that no word is slow to scan again and again in training. */
+/* Longer pieces are counted in parts of this size, so that no word is slow to scan again and again
+ * in training. */
 enum { PART_BYTES = 4096 };
 
 weft_status weft_counts_open(weft_ctx *c, weft_counts **out)
@@ -84,7 +85,8 @@ static int by_bytes(const void *a, const void *b)
 }
 
 /* Sorted by bytes, so that nothing depends on how the text was shared among the tables. */
-weft_status bpe_counts_sum(weft_arena *a, weft_counts *const *counts, int n, bpe_word **out, size_t *n_out)
+weft_status bpe_counts_sum(weft_arena *a, weft_counts *const *counts, int n, bpe_word **out,
+                           size_t *n_out)
 {
     size_t total = 0, k = 0, kept = 0;
     for (int i = 0; i < n; i++)

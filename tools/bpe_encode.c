@@ -1,7 +1,8 @@
 /* bpe_encode.c - text to ids: pieces through a cache, merging in O(n log n).
  *
- * Merging joins the adjacent pair of lowest rank, the leftmost of equals, until no pair has a rank.  Short pieces do it
- * with one array and a scan; long ones (a megabyte of one letter is one piece) with a heap over a linked list. */
+ * Merging joins the adjacent pair of lowest rank, the leftmost of equals, until no pair has a rank.
+ * Short pieces do it with one array and a scan; long ones (a megabyte of one letter is one piece)
+ * with a heap over a linked list. */
 #include <string.h>
 
 #include "tools/bpe_impl.h"
@@ -15,7 +16,8 @@ enum {
 
 /* A piece and its ids: one cache line. */
 typedef struct {
-    uint64_t key[4]; /* up to 31 bytes, zero padded; the last byte is their number, 0 in a free slot */
+    uint64_t
+        key[4]; /* up to 31 bytes, zero padded; the last byte is their number, 0 in a free slot */
     int32_t n, id[KEY_IDS];
 } cached;
 
@@ -68,7 +70,8 @@ static inline int32_t rank_of(const weft_bpe *t, int32_t left, int32_t right)
     return s ? s->rank : INT32_MAX;
 }
 
-/* n <= SHORT_PIECE bytes to ids in place; returns their number. rank[i] belongs to the pair (i, i+1). */
+/* n <= SHORT_PIECE bytes to ids in place; returns their number. rank[i] belongs to the pair (i,
+ * i+1). */
 static size_t merge_short(const weft_bpe *t, const unsigned char *p, size_t n, int32_t *id)
 {
     int32_t rank[SHORT_PIECE];
@@ -96,7 +99,10 @@ static size_t merge_short(const weft_bpe *t, const unsigned char *p, size_t n, i
 }
 
 /* ---- long pieces ---- */
-static inline bool before(candidate a, candidate b) { return a.rank != b.rank ? a.rank < b.rank : a.at < b.at; }
+static inline bool before(candidate a, candidate b)
+{
+    return a.rank != b.rank ? a.rank < b.rank : a.at < b.at;
+}
 
 static void heap_push(weft_encoder *e, candidate x)
 {
@@ -137,8 +143,10 @@ static weft_status make_room(weft_encoder *e, size_t n)
     if (n <= e->room)
         return WEFT_OK;
     if (n > INT32_MAX / 2)
-        return weft_fail(e->ctx, WEFT_UNSUPPORTED, "a run of %zu bytes without a place to split, at most %d can be "
-                                                   "merged", n, INT32_MAX / 2);
+        return weft_fail(e->ctx, WEFT_UNSUPPORTED,
+                         "a run of %zu bytes without a place to split, at most %d can be "
+                         "merged",
+                         n, INT32_MAX / 2);
     link *list = weft_realloc(e->ctx, e->list, n * sizeof *list);
     e->list = list ? list : e->list;
     candidate *heap = list ? weft_realloc(e->ctx, e->heap, 3 * n * sizeof *heap) : NULL;
@@ -155,7 +163,8 @@ static weft_status merge_long(weft_encoder *e, const unsigned char *p, size_t n,
     link *list = e->list;
     e->n_heap = 0;
     for (size_t i = 0; i < n; i++)
-        list[i] = (link){e->bpe->byte_id[p[i]], -1, (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1};
+        list[i] =
+            (link){e->bpe->byte_id[p[i]], -1, (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1};
     for (size_t i = 0; i < n; i++)
         offer(e, (int32_t)i);
     while (e->n_heap > 0) {
@@ -233,7 +242,8 @@ static size_t find_from(const bpe_token *k, const char *text, size_t n, size_t f
     return p ? (size_t)(p - text) : n;
 }
 
-/* Index of the special that is found first at or after `from` (the longest of several), -1 if none is. */
+/* Index of the special that is found first at or after `from` (the longest of several), -1 if none
+ * is. */
 static int next_special(weft_encoder *e, const char *text, size_t n, size_t from)
 {
     int best = -1;
@@ -242,14 +252,16 @@ static int next_special(weft_encoder *e, const char *text, size_t n, size_t from
         size_t *at = &e->special_at[i];
         if (*at < from)
             *at = find_from(k, text, n, from);
-        bool longer = best >= 0 && *at == e->special_at[best] && k->n > e->bpe->token[e->bpe->special[best]].n;
+        bool longer = best >= 0 && *at == e->special_at[best] &&
+                      k->n > e->bpe->token[e->bpe->special[best]].n;
         if (*at < n && (best < 0 || *at < e->special_at[best] || longer))
             best = i;
     }
     return best;
 }
 
-weft_status weft_encoder_add(weft_encoder *e, const char *text, size_t n, bool specials, weft_ids *out)
+weft_status weft_encoder_add(weft_encoder *e, const char *text, size_t n, bool specials,
+                             weft_ids *out)
 {
     WEFT_TRY(weft_ids_reserve(out, n)); /* no token is shorter than a byte */
     size_t from = 0;
@@ -291,7 +303,8 @@ weft_status weft_encoder_open(weft_ctx *c, const weft_bpe *t, weft_encoder **out
     return WEFT_OK;
 }
 
-weft_status weft_bpe_encode(weft_ctx *c, const weft_bpe *t, const char *text, size_t n, bool specials, weft_ids *out)
+weft_status weft_bpe_encode(weft_ctx *c, const weft_bpe *t, const char *text, size_t n,
+                            bool specials, weft_ids *out)
 {
     weft_encoder *e = NULL;
     WEFT_TRY(weft_encoder_open(c, t, &e));

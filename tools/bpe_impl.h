@@ -8,7 +8,8 @@ enum { BPE_MAX_TOKEN = 65535, BPE_MAX_VOCAB = 1 << 24 };
 
 typedef struct {
     const char *bytes; /* what it decodes to */
-    const char *text;  /* as files write it: each byte as one character of the byte alphabet; specials as they are */
+    const char *text;  /* as files write it: each byte as one character of the byte alphabet;
+                          specials as they are */
     uint32_t n;        /* bytes */
     bool special;
 } bpe_token;
@@ -57,7 +58,8 @@ static inline const bpe_slot *bpe_find(const weft_bpe *t, int32_t left, int32_t 
     }
 }
 
-/* ---- making one: open, tokens, merges, close; every step checks ------------------------------------------------- */
+/* ---- making one: open, tokens, merges, close; every step checks
+ * ------------------------------------------------- */
 /* Where an entry stands, for messages: "FILE: model.merges[12]" or "merges.txt:13". */
 typedef struct {
     const char *file, *path; /* path: "model.vocab", "" at the top of a vocab.json */
@@ -65,7 +67,8 @@ typedef struct {
 
 /* A tokenizer for n tokens, all still missing. */
 weft_status bpe_open(weft_ctx *c, int64_t n_vocab, weft_bpe **out);
-/* Token `id` is written as `text`. A special is taken as it is, others are spelled in the byte alphabet. */
+/* Token `id` is written as `text`. A special is taken as it is, others are spelled in the byte
+ * alphabet. */
 weft_status bpe_add_token(weft_bpe *t, bpe_place at, const char *text, int64_t id, bool special);
 weft_status bpe_mark_special(weft_bpe *t, int32_t id);
 /* The alphabet of 256 single bytes must be there, and room for n merges is made. */
@@ -73,7 +76,8 @@ weft_status bpe_begin_merges(weft_bpe *t, bpe_place at, int64_t n);
 /* The next merge in order of rank; `where` names it in messages. */
 weft_status bpe_add_merge(weft_bpe *t, const char *where, const char *left, const char *right);
 
-/* ---- counted pieces ------------------------------------------------------------------------------------------- */
+/* ---- counted pieces
+ * ------------------------------------------------------------------------------------------- */
 typedef struct {
     const char *p; /* bytes; NULL: a free slot */
     uint32_t n, hash;
@@ -88,9 +92,12 @@ struct weft_counts {
 };
 
 /* The sum of n tables, sorted by bytes, in arena memory; the bytes stay with the tables. */
-weft_status bpe_counts_sum(weft_arena *a, weft_counts *const *counts, int n, bpe_word **out, size_t *n_out);
+weft_status bpe_counts_sum(weft_arena *a, weft_counts *const *counts, int n, bpe_word **out,
+                           size_t *n_out);
 
-/* ---- spelling ---------------------------------------------------------------------------------------------------- */
+/* ---- spelling
+ * ----------------------------------------------------------------------------------------------------
+ */
 /* Bytes to the text of a token, and back: false at a character that is not in the byte alphabet. */
 void bpe_spell(const char *bytes, size_t n, weft_string *out);
 bool bpe_unspell(const char *text, char *bytes, size_t *n);

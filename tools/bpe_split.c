@@ -1,8 +1,9 @@
 /* bpe_split.c - GPT-2's pre-tokenizer: cuts a text into the pieces inside which tokens are merged.
  *
- * A hand-written scanner instead of a regular-expression engine: no stack, and "white space" is spelled out, since
- * engines disagree about \s (U+0085, U+180E, U+FEFF).  Letters and numbers are utf8proc's general categories, so text
- * in letters assigned by a newer Unicode than utf8proc's is split as if they were symbols. */
+ * A hand-written scanner instead of a regular-expression engine: no stack, and "white space" is
+ * spelled out, since engines disagree about \s (U+0085, U+180E, U+FEFF).  Letters and numbers are
+ * utf8proc's general categories, so text in letters assigned by a newer Unicode than utf8proc's is
+ * split as if they were symbols. */
 #include <utf8proc.h>
 
 #include "tools/bpe.h"
@@ -71,8 +72,8 @@ static size_t contraction(const unsigned char *p, size_t n)
                : 0;
 }
 
-/* White space: all of it at the end of the text, else all but its last character, which may be the space that begins
- * the next piece; a single one stands alone. */
+/* White space: all of it at the end of the text, else all but its last character, which may be the
+ * space that begins the next piece; a single one stands alone. */
 static size_t space_piece(const unsigned char *p, size_t n)
 {
     size_t at = 0, last = 0, len;
@@ -105,8 +106,8 @@ static bool ends_wide_space(const unsigned char *p, size_t at)
            (at >= 3 && class_at(p + at - 3, 3, &len) == SPACE && len == 3);
 }
 
-/* A piece never holds white space after another character, and what follows such a place does not change what is
- * before it.  Only ASCII white space is looked for. */
+/* A piece never holds white space after another character, and what follows such a place does not
+ * change what is before it.  Only ASCII white space is looked for. */
 size_t weft_split_point(const char *text, size_t at)
 {
     const unsigned char *p = (const unsigned char *)text;

@@ -1,16 +1,18 @@
 /* bpe_train.c - learns the merges of a byte-level BPE from counted pieces.
  *
- * Input: how often each piece occurs.  Output: a tokenizer.  Sennrich et al. 2016, algorithm 1, made incremental: the
- * counts of all adjacent pairs are kept up to date (exact integers, so the order of work does not matter), each pair
- * lists the words that may hold it, and a heap gives the next pair; its entries may be stale and are checked when they
- * come up.  Invariants between steps: the count of every pair is exact, and every pair whose count is at least
- * min_count has an entry in the heap with its count or a higher one. */
+ * Input: how often each piece occurs.  Output: a tokenizer.  Sennrich et al. 2016, algorithm 1,
+ * made incremental: the counts of all adjacent pairs are kept up to date (exact integers, so the
+ * order of work does not matter), each pair lists the words that may hold it, and a heap gives the
+ * next pair; its entries may be stale and are checked when they come up.  Invariants between steps:
+ * the count of every pair is exact, and every pair whose count is at least min_count has an entry
+ * in the heap with its count or a higher one. */
 #include <string.h>
 
 #include "tools/bpe_impl.h"
 
 enum {
-    LONGEST_TOKEN = 128, /* bytes; longer ones would be learned from rulers and repeated noise only */
+    LONGEST_TOKEN =
+        128, /* bytes; longer ones would be learned from rulers and repeated noise only */
     PROGRESS_EVERY = 256
 };
 
@@ -146,8 +148,8 @@ static int32_t find_pair(trainer *t, int32_t left, int32_t right)
     return t->index[i] = (int32_t)t->n_pair++;
 }
 
-/* One more place of a pair, in a word. Words come one after another, so that the head of the list tells whether the
- * word is listed already: a long run of one letter is one entry. */
+/* One more place of a pair, in a word. Words come one after another, so that the head of the list
+ * tells whether the word is listed already: a long run of one letter is one entry. */
 static weft_status raise_pair(trainer *t, int32_t left, int32_t right, int32_t word)
 {
     int32_t i = find_pair(t, left, right);
@@ -161,7 +163,8 @@ static weft_status raise_pair(trainer *t, int32_t left, int32_t right, int32_t w
     if (p->words >= 0 && t->node[p->words].word == word)
         return WEFT_OK;
     if (t->n_node == INT32_MAX)
-        return weft_fail(t->ctx, WEFT_UNSUPPORTED, "the text has too many different pieces to train on; use a part");
+        return weft_fail(t->ctx, WEFT_UNSUPPORTED,
+                         "the text has too many different pieces to train on; use a part");
     t->node[t->n_node] = (node){word, p->words};
     p->words = (int32_t)t->n_node++;
     return WEFT_OK;
@@ -205,8 +208,10 @@ static weft_status lay_out(trainer *t, const bpe_word *w, size_t n, const int32_
     for (size_t i = 0; i < n; i++)
         total += w[i].n;
     if (total > INT32_MAX || n > INT32_MAX)
-        return weft_fail(t->ctx, WEFT_UNSUPPORTED, "the text has too many different pieces (%zu bytes) to train on; "
-                                                   "use a part", total);
+        return weft_fail(t->ctx, WEFT_UNSUPPORTED,
+                         "the text has too many different pieces (%zu bytes) to train on; "
+                         "use a part",
+                         total);
     t->sym = weft_arena_array(t->arena, total, sizeof *t->sym);
     t->seq = weft_arena_array(t->arena, n, sizeof *t->seq);
     if (!t->sym || !t->seq)
@@ -230,8 +235,9 @@ static weft_status count_pairs(trainer *t)
     return queue_raised(t);
 }
 
-/* Replaces every (left, right) in a word by `id`, from left to right, and moves the counts of the neighbouring pairs.
- * The neighbour on the left is read from what is already replaced, so that "abab" ends as one pair (X, X). */
+/* Replaces every (left, right) in a word by `id`, from left to right, and moves the counts of the
+ * neighbouring pairs. The neighbour on the left is read from what is already replaced, so that
+ * "abab" ends as one pair (X, X). */
 static weft_status merge_word(trainer *t, int32_t word, int32_t left, int32_t right, int32_t id)
 {
     seq *q = &t->seq[word];
@@ -326,8 +332,9 @@ static weft_status learn(trainer *t, const weft_bpe_options *o)
         candidate c;
         WEFT_TRY(next_pair(t, o->min_count, &c));
         if (!c.count)
-            return weft_fail(t->ctx, WEFT_MISMATCH, "the text is too small for %lld tokens: after %d no pair occurs "
-                                                    "%lld times; ask for fewer, or lower --min-count",
+            return weft_fail(t->ctx, WEFT_MISMATCH,
+                             "the text is too small for %lld tokens: after %d no pair occurs "
+                             "%lld times; ask for fewer, or lower --min-count",
                              (long long)o->vocab, t->n_token + 1, (long long)o->min_count);
         WEFT_TRY(merge_pair(t, c));
         if (o->progress && t->n_merge % PROGRESS_EVERY == 0)
@@ -347,11 +354,13 @@ static weft_status make_bpe(trainer *t, weft_bpe **out)
     WEFT_TRY(bpe_add_token(*out, at, WEFT_END_OF_TEXT, t->n_token, true));
     WEFT_TRY(bpe_begin_merges(*out, at, t->n_merge));
     for (int i = 0; i < t->n_merge; i++)
-        WEFT_TRY(bpe_add_merge(*out, "trained tokenizer", t->text[t->merge[i].left], t->text[t->merge[i].right]));
+        WEFT_TRY(bpe_add_merge(*out, "trained tokenizer", t->text[t->merge[i].left],
+                               t->text[t->merge[i].right]));
     return WEFT_OK;
 }
 
-static weft_status run(trainer *t, weft_counts *const *counts, int n, const weft_bpe_options *o, weft_bpe **out)
+static weft_status run(trainer *t, weft_counts *const *counts, int n, const weft_bpe_options *o,
+                       weft_bpe **out)
 {
     int32_t id_of[256];
     unsigned char byte_of[256];
@@ -371,11 +380,14 @@ static weft_status run(trainer *t, weft_counts *const *counts, int n, const weft
     return make_bpe(t, out);
 }
 
-weft_status weft_bpe_train(weft_ctx *c, weft_counts *const *counts, int n, const weft_bpe_options *o, weft_bpe **out)
+weft_status weft_bpe_train(weft_ctx *c, weft_counts *const *counts, int n,
+                           const weft_bpe_options *o, weft_bpe **out)
 {
     if (o->vocab < 257 || o->vocab > BPE_MAX_VOCAB || o->min_count < 1)
-        return weft_fail(c, WEFT_USAGE, "a vocabulary of %lld tokens, expected 257..%d; min_count %lld, expected 1..",
-                         (long long)o->vocab, BPE_MAX_VOCAB, (long long)o->min_count);
+        return weft_fail(
+            c, WEFT_USAGE,
+            "a vocabulary of %lld tokens, expected 257..%d; min_count %lld, expected 1..",
+            (long long)o->vocab, BPE_MAX_VOCAB, (long long)o->min_count);
     trainer t = {.ctx = c, .arena = weft_arena_new(c, 0)};
     weft_bpe *made = NULL;
     weft_status s = t.arena ? run(&t, counts, n, o, &made) : c->status;

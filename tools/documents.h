@@ -1,4 +1,5 @@
-/* documents.h - text files as a stream of documents, in pieces that can be tokenized on their own. */
+/* documents.h - text files as a stream of documents, in pieces that can be tokenized on their own.
+ */
 #ifndef WEFT_TOOLS_DOCUMENTS_H
 #define WEFT_TOOLS_DOCUMENTS_H
 
@@ -11,8 +12,8 @@ typedef enum {
     WEFT_DOCS_FILE   /* one a file */
 } weft_doc_mode;
 
-/* A part of a document. It begins and ends where a piece of the pre-tokenizer does, so that its ids do not depend on
- * the cut. Documents of white space only are left out. */
+/* A part of a document. It begins and ends where a piece of the pre-tokenizer does, so that its ids
+ * do not depend on the cut. Documents of white space only are left out. */
 typedef struct {
     const char *text;
     size_t n;
@@ -22,8 +23,8 @@ typedef struct {
 
 typedef struct weft_documents weft_documents;
 /* `paths` and `mark` are borrowed. Fails with WEFT_MISSING for a file that cannot be read. */
-weft_status weft_documents_open(weft_ctx *c, const char *const *paths, int n_paths, weft_doc_mode mode,
-                                const char *mark, weft_documents **out);
+weft_status weft_documents_open(weft_ctx *c, const char *const *paths, int n_paths,
+                                weft_doc_mode mode, const char *mark, weft_documents **out);
 /* The next batch of segments, some 16 MB of text, valid until the next call; *n is 0 at the end. */
 weft_status weft_documents_next(weft_documents *d, const weft_segment **out, int *n);
 void weft_documents_close(weft_documents *d);

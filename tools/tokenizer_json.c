@@ -1,8 +1,10 @@
-/* tokenizer_json.c - tokenizers in files: Hugging Face's tokenizer.json, and GPT-2's vocab.json with merges.txt.
+/* tokenizer_json.c - tokenizers in files: Hugging Face's tokenizer.json, and GPT-2's vocab.json
+ * with merges.txt.
  *
- * Strict: a key that is not known, or a known one with a value that would change the ids and is not implemented, is
- * refused by its JSON path, since ids that are silently different ruin a model.  Format: Hugging Face tokenizers'
- * documentation and the files that it writes; merges as "a b" or, since 0.20, ["a", "b"]. */
+ * Strict: a key that is not known, or a known one with a value that would change the ids and is not
+ * implemented, is refused by its JSON path, since ids that are silently different ruin a model.
+ * Format: Hugging Face tokenizers' documentation and the files that it writes; merges as "a b" or,
+ * since 0.20, ["a", "b"]. */
 #include <stdio.h>
 #include <string.h>
 
@@ -25,7 +27,8 @@ static weft_status read_json(weft_arena *a, const char *path, json_t **out)
     if (*out)
         return WEFT_OK;
     if (json_error_code(&e) == json_error_out_of_memory)
-        return weft_fail(c, WEFT_NOMEM, "%s: out of memory while parsing %zu bytes of JSON", path, n);
+        return weft_fail(c, WEFT_NOMEM, "%s: out of memory while parsing %zu bytes of JSON", path,
+                         n);
     return weft_fail(c, WEFT_MALFORMED, "%s:%d:%d: not valid JSON: %s", path, e.line, e.column,
                      weft_printable(what, sizeof what, e.text));
 }
@@ -34,17 +37,29 @@ static weft_status read_json(weft_arena *a, const char *path, json_t **out)
 static const char *show(char *buf, size_t n, const json_t *v)
 {
     switch (json_typeof(v)) {
-    case JSON_OBJECT: snprintf(buf, n, "an object"); break;
-    case JSON_ARRAY: snprintf(buf, n, "an array"); break;
-    case JSON_STRING: bpe_quote(buf, n, json_string_value(v)); break;
-    case JSON_INTEGER: snprintf(buf, n, "%lld", (long long)json_integer_value(v)); break;
-    case JSON_REAL: snprintf(buf, n, "%.6g", json_real_value(v)); break;
-    default: snprintf(buf, n, "%s", json_is_null(v) ? "null" : json_is_true(v) ? "true" : "false");
+    case JSON_OBJECT:
+        snprintf(buf, n, "an object");
+        break;
+    case JSON_ARRAY:
+        snprintf(buf, n, "an array");
+        break;
+    case JSON_STRING:
+        bpe_quote(buf, n, json_string_value(v));
+        break;
+    case JSON_INTEGER:
+        snprintf(buf, n, "%lld", (long long)json_integer_value(v));
+        break;
+    case JSON_REAL:
+        snprintf(buf, n, "%.6g", json_real_value(v));
+        break;
+    default:
+        snprintf(buf, n, "%s", json_is_null(v) ? "null" : json_is_true(v) ? "true" : "false");
     }
     return buf;
 }
 
-static weft_status fail_found(weft_ctx *c, weft_status s, const char *where, const json_t *v, const char *expected)
+static weft_status fail_found(weft_ctx *c, weft_status s, const char *where, const json_t *v,
+                              const char *expected)
 {
     char buf[96];
     if (!v)
@@ -53,25 +68,30 @@ static weft_status fail_found(weft_ctx *c, weft_status s, const char *where, con
 }
 
 /* ---- which parts may be there: a table per object ---- */
-enum { NUL = 1, FALSE = 2, TRUE = 4, EMPTY = 8, TEXT = 16, ZERO = 32, ANY = 255, BYTE_LEVEL = 256, BPE = 512 };
+enum {
+    NUL = 1,
+    FALSE = 2,
+    TRUE = 4,
+    EMPTY = 8,
+    TEXT = 16,
+    ZERO = 32,
+    ANY = 255,
+    BYTE_LEVEL = 256,
+    BPE = 512
+};
 
 typedef struct {
     const char *key;
-    unsigned allow;       /* ANY is checked elsewhere, or does not matter for ids */
+    unsigned allow; /* ANY is checked elsewhere, or does not matter for ids */
     const char *expected;
 } rule;
 
 static const rule top_rules[] = {
-    {"version", ANY, ""},
-    {"truncation", NUL, "null"},
-    {"padding", NUL, "null"},
-    {"added_tokens", ANY, ""},
-    {"normalizer", NUL, "null"},
-    {"pre_tokenizer", ANY, ""},
-    {"post_processor", ANY, ""},
-    {"decoder", ANY, ""},
-    {"model", ANY, ""},
-    {NULL, 0, NULL},
+    {"version", ANY, ""},        {"truncation", NUL, "null"},
+    {"padding", NUL, "null"},    {"added_tokens", ANY, ""},
+    {"normalizer", NUL, "null"}, {"pre_tokenizer", ANY, ""},
+    {"post_processor", ANY, ""}, {"decoder", ANY, ""},
+    {"model", ANY, ""},          {NULL, 0, NULL},
 };
 static const rule pre_tokenizer_rules[] = {
     {"type", BYTE_LEVEL, "\"ByteLevel\""},
@@ -88,7 +108,8 @@ static const rule byte_level_rules[] = {
     {"use_regex", ANY, ""},
     {NULL, 0, NULL},
 };
-/* With a complete byte alphabet nothing is ever unknown, so unk_token and fuse_unk do not matter. */
+/* With a complete byte alphabet nothing is ever unknown, so unk_token and fuse_unk do not matter.
+ */
 static const rule model_rules[] = {
     {"type", BPE, "\"BPE\""},
     {"dropout", NUL | ZERO, "null"},
@@ -117,13 +138,17 @@ static unsigned kind_of(const json_t *v)
 {
     const char *s = json_string_value(v);
     if (s)
-        return !*s ? EMPTY : !strcmp(s, "ByteLevel") ? BYTE_LEVEL | TEXT : !strcmp(s, "BPE") ? BPE | TEXT : TEXT;
+        return !*s                       ? EMPTY
+               : !strcmp(s, "ByteLevel") ? BYTE_LEVEL | TEXT
+               : !strcmp(s, "BPE")       ? BPE | TEXT
+                                         : TEXT;
     if (json_is_number(v))
         return json_number_value(v) == 0 ? ZERO : 0;
     return json_is_null(v) ? NUL : json_is_false(v) ? FALSE : json_is_true(v) ? TRUE : 0;
 }
 
-static weft_status check_parts(weft_ctx *c, const char *file, const char *path, json_t *object, const rule *rules)
+static weft_status check_parts(weft_ctx *c, const char *file, const char *path, json_t *object,
+                               const rule *rules)
 {
     const char *key;
     json_t *v;
@@ -134,7 +159,8 @@ static weft_status check_parts(weft_ctx *c, const char *file, const char *path, 
         while (r->key && strcmp(r->key, key))
             r++;
         if (!r->key)
-            return weft_fail(c, WEFT_UNSUPPORTED, "%s: %s%s: an unknown part, which might change the ids", file, path,
+            return weft_fail(c, WEFT_UNSUPPORTED,
+                             "%s: %s%s: an unknown part, which might change the ids", file, path,
                              bpe_quote(name, sizeof name, key));
         snprintf(where, sizeof where, "%s: %s%s", file, path, key);
         if (r->allow != ANY && !(kind_of(v) & r->allow))
@@ -144,8 +170,8 @@ static weft_status check_parts(weft_ctx *c, const char *file, const char *path, 
 }
 
 /* A part that is an object of a kind, or (if optional) null. */
-static weft_status check_byte_level(weft_ctx *c, const char *file, json_t *root, const char *key, const rule *rules,
-                                    bool optional)
+static weft_status check_byte_level(weft_ctx *c, const char *file, json_t *root, const char *key,
+                                    const rule *rules, bool optional)
 {
     char where[512], path[64];
     json_t *v = json_object_get(root, key);
@@ -158,7 +184,8 @@ static weft_status check_byte_level(weft_ctx *c, const char *file, json_t *root,
                           "an object of type \"ByteLevel\"");
     WEFT_TRY(check_parts(c, file, path, v, rules));
     if (!json_object_get(v, "type"))
-        return weft_fail(c, WEFT_MALFORMED, "%s: %stype: missing, expected \"ByteLevel\"", file, path);
+        return weft_fail(c, WEFT_MALFORMED, "%s: %stype: missing, expected \"ByteLevel\"", file,
+                         path);
     return WEFT_OK;
 }
 
@@ -181,7 +208,8 @@ static weft_status check_added(weft_ctx *c, source *s, size_t i)
     WEFT_TRY(check_parts(c, s->file, path, v, added_rules));
     const char *content = json_string_value(json_object_get(v, "content"));
     if (!content || !*content)
-        return weft_fail(c, WEFT_MALFORMED, "%s.content: missing or empty, expected the text of a token", where);
+        return weft_fail(c, WEFT_MALFORMED,
+                         "%s.content: missing or empty, expected the text of a token", where);
     id = json_object_get(v, "id");
     if (!json_is_integer(id))
         return weft_fail(c, WEFT_MALFORMED, "%s.id: missing or no integer", where);
@@ -190,7 +218,8 @@ static weft_status check_added(weft_ctx *c, source *s, size_t i)
                          bpe_quote(name, sizeof name, content));
     known = json_object_get(s->vocab, content);
     if (known && (!json_is_integer(known) || json_integer_value(known) != json_integer_value(id)))
-        return weft_fail(c, WEFT_MALFORMED, "%s.id: found %lld, but model.vocab has %s with another id", where,
+        return weft_fail(c, WEFT_MALFORMED,
+                         "%s.id: found %lld, but model.vocab has %s with another id", where,
                          (long long)json_integer_value(id), bpe_quote(name, sizeof name, content));
     s->n_new += !known;
     return weft_map_set(s->by_content, content, (int)i) ? WEFT_OK : c->status;
@@ -216,7 +245,8 @@ static weft_status add_vocab(weft_bpe *t, const source *s, bpe_place at)
     {
         char name[96], where[600];
         if (!json_is_integer(id)) {
-            snprintf(where, sizeof where, "%s: %s[%s]", at.file, at.path, bpe_quote(name, sizeof name, text));
+            snprintf(where, sizeof where, "%s: %s[%s]", at.file, at.path,
+                     bpe_quote(name, sizeof name, text));
             return fail_found(t->ctx, WEFT_MALFORMED, where, id, "an integer id");
         }
         bool special = weft_map_get(s->by_content, text, -1) >= 0;
@@ -249,8 +279,8 @@ static weft_status make_tokens(weft_ctx *c, source *s, bpe_place at, weft_bpe **
     WEFT_TRY(check_all_added(c, s));
     int64_t n = (int64_t)json_object_size(s->vocab) + s->n_new;
     if (n > BPE_MAX_VOCAB)
-        return weft_fail(c, WEFT_MALFORMED, "%s: %lld tokens, expected at most %d", where, (long long)n,
-                         BPE_MAX_VOCAB);
+        return weft_fail(c, WEFT_MALFORMED, "%s: %lld tokens, expected at most %d", where,
+                         (long long)n, BPE_MAX_VOCAB);
     WEFT_TRY(bpe_open(c, n, out));
     WEFT_TRY(add_vocab(*out, s, at));
     return add_added(*out, s);
@@ -270,7 +300,8 @@ static bool cut_pair(char *line, char **right)
 
 static weft_status add_json_merge(weft_bpe *t, weft_arena *a, const char *where, const json_t *v)
 {
-    const char *left = json_string_value(json_array_get(v, 0)), *right = json_string_value(json_array_get(v, 1));
+    const char *left = json_string_value(json_array_get(v, 0)),
+               *right = json_string_value(json_array_get(v, 1));
     if (json_array_size(v) == 2 && left && right && *left && *right)
         return bpe_add_merge(t, where, left, right);
     char *second, *line = json_is_string(v) ? weft_arena_strdup(a, json_string_value(v)) : NULL;
@@ -279,13 +310,15 @@ static weft_status add_json_merge(weft_bpe *t, weft_arena *a, const char *where,
     return fail_found(t->ctx, WEFT_MALFORMED, where, v, "\"left right\" or [\"left\", \"right\"]");
 }
 
-static weft_status add_json_merges(weft_bpe *t, weft_arena *a, const char *file, const json_t *merges)
+static weft_status add_json_merges(weft_bpe *t, weft_arena *a, const char *file,
+                                   const json_t *merges)
 {
     char where[600];
     snprintf(where, sizeof where, "%s: model.merges", file);
     if (!json_is_array(merges))
         return fail_found(t->ctx, WEFT_MALFORMED, where, merges, "an array");
-    WEFT_TRY(bpe_begin_merges(t, (bpe_place){file, "model.vocab"}, (int64_t)json_array_size(merges)));
+    WEFT_TRY(
+        bpe_begin_merges(t, (bpe_place){file, "model.vocab"}, (int64_t)json_array_size(merges)));
     for (size_t i = 0; i < json_array_size(merges); i++) {
         snprintf(where, sizeof where, "%s: model.merges[%zu]", file, i);
         WEFT_TRY(add_json_merge(t, a, where, json_array_get(merges, i)));
@@ -306,8 +339,9 @@ static weft_status add_merge_lines(weft_bpe *t, const char *path, char *text)
         bool skip = (line == 1 && !strncmp(text, "#version", 8)) || (!*text && !*next);
         if (!skip && !cut_pair(text, &right)) {
             char name[96];
-            return weft_fail(t->ctx, WEFT_MALFORMED, "%s: found %s, expected two tokens with one space between",
-                             where, bpe_quote(name, sizeof name, text));
+            return weft_fail(t->ctx, WEFT_MALFORMED,
+                             "%s: found %s, expected two tokens with one space between", where,
+                             bpe_quote(name, sizeof name, text));
         }
         if (!skip)
             WEFT_TRY(bpe_add_merge(t, where, text, right));
@@ -323,7 +357,8 @@ static weft_status read_merges(weft_bpe *t, weft_arena *a, const char *vocab_pat
     int64_t lines = 1;
     WEFT_TRY(weft_read_file(a, path, JSON_LIMIT, &text, &n));
     if (strlen(text) != n)
-        return weft_fail(t->ctx, WEFT_MALFORMED, "%s: byte %zu is NUL, expected text", path, strlen(text));
+        return weft_fail(t->ctx, WEFT_MALFORMED, "%s: byte %zu is NUL, expected text", path,
+                         strlen(text));
     for (size_t i = 0; i < n; i++)
         lines += text[i] == '\n';
     WEFT_TRY(bpe_begin_merges(t, (bpe_place){vocab_path, ""}, lines));
@@ -344,7 +379,9 @@ static weft_status load_tokenizer(weft_arena *a, const char *path, json_t *root,
     WEFT_TRY(check_byte_level(c, path, root, "pre_tokenizer", pre_tokenizer_rules, false));
     WEFT_TRY(check_byte_level(c, path, root, "post_processor", byte_level_rules, true));
     WEFT_TRY(check_byte_level(c, path, root, "decoder", byte_level_rules, true));
-    source s = {.file = path, .vocab = json_object_get(model, "vocab"), .added = json_object_get(root, "added_tokens")};
+    source s = {.file = path,
+                .vocab = json_object_get(model, "vocab"),
+                .added = json_object_get(root, "added_tokens")};
     if (!(s.by_content = weft_map_new(a)))
         return c->status;
     WEFT_TRY(make_tokens(c, &s, (bpe_place){path, "model.vocab"}, out));
@@ -364,7 +401,8 @@ static weft_status find_merges(weft_arena *a, const char *path, const char **out
             return WEFT_OK;
         }
     }
-    return weft_fail(c, WEFT_MISSING, "%s: neither merges.txt nor vocab.bpe stands beside this vocabulary", path);
+    return weft_fail(c, WEFT_MISSING,
+                     "%s: neither merges.txt nor vocab.bpe stands beside this vocabulary", path);
 }
 
 /* vocab.json has no list of specials: <|endoftext|> is one if it is there. */
@@ -396,7 +434,8 @@ static weft_status load_file(weft_arena *a, const char *path, weft_bpe **out)
 {
     json_t *root = NULL;
     WEFT_TRY(read_json(a, path, &root));
-    weft_status s = is_tokenizer(root) ? load_tokenizer(a, path, root, out) : load_pair(a, path, root, out);
+    weft_status s =
+        is_tokenizer(root) ? load_tokenizer(a, path, root, out) : load_pair(a, path, root, out);
     json_decref(root);
     return s;
 }
@@ -411,7 +450,8 @@ static const char *find_in_folder(weft_arena *a, const char *dir)
         if (p && c->io->exists(c->io->user, p) == 1)
             return p;
     }
-    weft_fail(c, WEFT_MISSING, "%s: none of tokenizer.json, vocab.json, encoder.json is in this folder", dir);
+    weft_fail(c, WEFT_MISSING,
+              "%s: none of tokenizer.json, vocab.json, encoder.json is in this folder", dir);
     return NULL;
 }
 

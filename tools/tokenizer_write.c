@@ -6,7 +6,8 @@
 
 static void put(weft_string *s, const char *text) { weft_string_add(s, text, strlen(text)); }
 
-/* A JSON string; the byte alphabet needs no escapes but for these two, specials may hold control characters. */
+/* A JSON string; the byte alphabet needs no escapes but for these two, specials may hold control
+ * characters. */
 static void put_text(weft_string *s, const char *text)
 {
     put(s, "\"");
@@ -27,7 +28,8 @@ static void put_added(weft_string *s, const weft_bpe *t)
     for (int i = 0; i < t->n_special; i++) {
         weft_string_printf(s, "%s\n    {\"id\": %d, \"content\": ", i ? "," : "", t->special[i]);
         put_text(s, t->token[t->special[i]].text);
-        put(s, ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, "
+        put(s, ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": "
+               "false, "
                "\"special\": true}");
     }
     put(s, t->n_special ? "\n  ],\n" : "],\n");
@@ -35,10 +37,11 @@ static void put_added(weft_string *s, const weft_bpe *t)
 
 static void put_model(weft_string *s, const weft_bpe *t)
 {
-    put(s, "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n"
-           "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n"
-           "    \"fuse_unk\": false,\n    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n"
-           "    \"vocab\": {");
+    put(s,
+        "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n"
+        "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n"
+        "    \"fuse_unk\": false,\n    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n"
+        "    \"vocab\": {");
     for (int32_t i = 0; i < t->n_vocab; i++) {
         put(s, i ? ",\n      " : "\n      ");
         put_text(s, t->token[i].text);
@@ -48,7 +51,8 @@ static void put_model(weft_string *s, const weft_bpe *t)
     for (int32_t i = 0; i < t->n_merges; i++) { /* "a b": both old and new readers take it */
         weft_string pair;
         weft_string_init(&pair, s->ctx);
-        weft_string_printf(&pair, "%s %s", t->token[t->merge[i].left].text, t->token[t->merge[i].right].text);
+        weft_string_printf(&pair, "%s %s", t->token[t->merge[i].left].text,
+                           t->token[t->merge[i].right].text);
         put(s, i ? ",\n      " : "\n      ");
         put_text(s, pair.failed ? "" : pair.s);
         weft_string_free(&pair);

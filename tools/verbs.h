@@ -8,6 +8,7 @@
 
 /* A verb gets argv with argv[0] = its own name; it returns the exit code, a weft_status. */
 int verb_ops(weft_ctx *c, int argc, char **argv);
+int verb_tokenize(weft_ctx *c, int argc, char **argv);
 
 /* ---- options: one table gives the parser, --help, and the man page ----------------------------------------------- */
 typedef enum {

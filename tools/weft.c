@@ -11,6 +11,7 @@ typedef struct {
 
 static const verb verbs[] = {
     {"ops", "list the ops, the schema of one, or the rewrite rules", verb_ops},
+    {"tokenize", "byte-level BPE: train a vocabulary, encode a corpus, decode ids", verb_tokenize},
 };
 enum { N_VERBS = (int)(sizeof verbs / sizeof *verbs) };
 
