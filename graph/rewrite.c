@@ -33,6 +33,7 @@ struct weft_rewriter {
     int *uses;                /* readers of values of `to`, see above */
     int n_uses, cap_uses;
     int *slot, n_slot, n_filled; /* hash set of nodes of `to`: index + 1, 0 free; a power of two */
+    int *twin_head, *twin_next; /* live nodes of `from` by op and inputs: bucket -> node + 1 -> next node + 1 */
     const weft_op **root;     /* per rule: its root op, NULL when the rule is off */
     bool share;
     bool replaced;            /* the rule at work called weft_match_replace */
@@ -96,6 +97,46 @@ int weft_match_uses(weft_match *m, weft_val v)
 bool weft_match_used(const weft_match *m, int i)
 {
     return i < m->node->n_out && m->rewriter->old_uses[m->node->out[i]] > 0;
+}
+
+/* ---- nodes of equal op and inputs ---- */
+static uint64_t twin_bucket(const rewriter *w, const weft_node *n)
+{
+    uint64_t h = weft_hash(&n->op, sizeof n->op, n->again);
+    return weft_hash(n->in, sizeof *n->in * (size_t)n->n_in, h) % ((uint64_t)w->from->n_node + 1);
+}
+
+/* Made when a rule first asks: most graphs have no use for it. */
+static bool index_twins(rewriter *w)
+{
+    size_t n = (size_t)w->from->n_node + 1;
+    w->twin_head = weft_arena_array(w->work, n, sizeof *w->twin_head);
+    w->twin_next = weft_arena_array(w->work, n, sizeof *w->twin_next);
+    if (!w->twin_head || !w->twin_next)
+        return false;
+    for (int k = w->from->n_node - 1; k >= 0; k--)
+        if (w->live[k] && !(w->from->node[k].op->flags & (WEFT_DRAWS | WEFT_EFFECT))) {
+            int *head = &w->twin_head[twin_bucket(w, &w->from->node[k])];
+            w->twin_next[k] = *head;
+            *head = k + 1;
+        }
+    return true;
+}
+
+const weft_attr *weft_match_twin(weft_match *m, int r, const char *name)
+{
+    rewriter *w = m->rewriter;
+    const weft_node *n = m->node;
+    int attr = weft_op_attr(n->op, name);
+    if (attr < 0 || (!w->twin_head && !index_twins(w)))
+        return NULL;
+    for (int k = w->twin_head[twin_bucket(w, n)]; k; k = w->twin_next[k - 1]) {
+        const weft_node *x = &w->from->node[k - 1];
+        if (x != n && x->op == n->op && x->again == n->again && x->n_in == n->n_in &&
+            !memcmp(x->in, n->in, sizeof *n->in * (size_t)n->n_in) && r-- == 0)
+            return &x->attr[attr];
+    }
+    return NULL;
 }
 
 bool weft_match_training(const weft_match *m) { return m->rewriter->options->train; }

@@ -30,6 +30,9 @@ const weft_attr *weft_match_attr(weft_match *m, weft_val v, const char *name);
  * small: 1 means that the root (or the one node between) is the only reader. */
 int weft_match_uses(weft_match *m, weft_val v);
 bool weft_match_used(const weft_match *m, int i); /* has output i of the root any reader? */
+/* Attribute `name` of the r-th other node of the old graph with the root's op and inputs (and, as equal nodes are
+ * shared, other attributes); NULL past the last. For ops that give more outputs on demand. */
+const weft_attr *weft_match_twin(weft_match *m, int r, const char *name);
 void weft_match_replace(weft_match *m, int i, weft_val v);  /* output i of the root is v */
 bool weft_match_training(const weft_match *m);
 

@@ -1,7 +1,7 @@
 /* cross_entropy.c - negative log-likelihood of classes under softmax of logits, and its gradient.
  */
 #include "ops/ids.h"
-#include "ops/simd.h"
+#include "ops/rows.h"
 
 /* Leading sizes of logits without the class axis; false with the error recorded when targets
  * disagree. */
@@ -74,29 +74,7 @@ static double mean_nll(const weft_run *r)
 
 /* ---- forward ---- */
 
-/* log sum exp(x) in one pass over memory: a block is still in cache when its exponentials are
- * taken, and the sum so far is rescaled when a block raises the maximum (Milakov and Gimelshein,
- * 2018). */
-WEFT_CLONES static double row_lse(const float *x, int64_t n)
-{
-    enum { BLOCK = 1024 };
-    float e[BLOCK], max = -INFINITY;
-    double sum = 0;
-    for (int64_t at = 0; at < n; at += BLOCK) {
-        int64_t len = n - at < BLOCK ? n - at : BLOCK;
-        float top = weft_max(x + at, len);
-        if (top > max) {
-            sum *= exp((double)max - top);
-            max = top;
-        }
-        float base = max > -INFINITY ? max : 0; /* -inf - -inf would be NaN */
-#pragma omp simd
-        for (int64_t i = 0; i < len; i++)
-            e[i] = weft_exp_nonpositive(x[at + i] - base);
-        sum += weft_sum(e, len);
-    }
-    return max + log(sum);
-}
+WEFT_CLONES static double row_lse(const float *x, int64_t n) { return weft_lse_row(x, n); }
 
 static void run_cross_entropy(const weft_run *r)
 {

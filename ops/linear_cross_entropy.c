@@ -1,0 +1,397 @@
+/* linear_cross_entropy.c - a projection to classes and its cross-entropy without the logits in
+ * memory; by a rule.
+ *
+ * The rows are taken in chunks: logits of a chunk, log sum exp, and, if gradients are wanted, the
+ * gradient of the logits in place and its two products, while the chunk is at hand (as Liger Kernel
+ * does, Hsu et al., 2024).  That needs no dloss: the loss is a scalar, so backward only scales.
+ * Memory: one chunk instead of two arrays [rows, V]. */
+#include "graph/dnnl.h"
+#include "graph/op.h"
+#include "graph/rule.h"
+#include "ops/ids.h"
+#include "ops/rows.h"
+
+enum { LOSS, NLL, LSE, DX, DW }; /* outputs */
+
+static bool infer_sizes(weft_infer *c)
+{
+    const weft_type *x = weft_call_in(c, 0), *w = weft_call_in(c, 1), *t = weft_call_in(c, 2);
+    bool same = x->rank >= 1 && t->rank == x->rank - 1;
+    for (int i = 0; same && i < t->rank; i++)
+        same = t->dim[i] == x->dim[i];
+    if (x->rank < 1 || w->rank != 2 || w->dim[1] != x->dim[x->rank - 1])
+        weft_call_fail(c, "x is %s and w %s, expected [...,C] and [V,C]", weft_type_text(c, x),
+                       weft_type_text(c, w));
+    else if (!same)
+        weft_call_fail(c, "targets is %s, expected the shape of x %s without its last axis",
+                       weft_type_text(c, t), weft_type_text(c, x));
+    return !weft_call_failed(c);
+}
+
+static void infer_linear_cross_entropy(weft_infer *c)
+{
+    if (!infer_sizes(c))
+        return;
+    weft_type rows = *weft_call_in(c, 0), scalar = weft_type_make(rows.dtype, 0, NULL);
+    rows.rank--;
+    weft_infer_out(c, LOSS, scalar);
+    weft_infer_out(c, NLL, rows);
+    weft_infer_out(c, LSE, rows);
+    weft_infer_out(c, DX, weft_attr_int(c, "dx") ? *weft_call_in(c, 0) : scalar);
+    weft_infer_out(c, DW, weft_attr_int(c, "dw") ? *weft_call_in(c, 1) : scalar);
+}
+
+/* Gradients of nll and lse differ from row to row: the unfused way. */
+static void grad_by_logits(weft_grad *g)
+{
+    weft_val x = weft_x(g, 0), w = weft_x(g, 1), t = weft_x(g, 2);
+    weft_val logits = weft_emit(g, "matmul", (weft_val[]){x, w}, 2, "tb=1");
+    weft_val in[] = {logits,
+                     t,
+                     weft_y(g, LSE),
+                     weft_dy(g, LOSS),
+                     weft_has_dy(g, NLL) ? weft_dy(g, NLL) : WEFT_NONE,
+                     weft_has_dy(g, LSE) ? weft_dy(g, LSE) : WEFT_NONE};
+    weft_val d = weft_emit(g, "cross_entropy_grad", in, 6, "ignore=%lld",
+                           (long long)weft_attr_int(g, "ignore"));
+    weft_type flat_d = *weft_call_in(g, 1), flat_x = flat_d; /* [rows,V] and [rows,C] */
+    flat_d.dim[0] = flat_x.dim[0] = weft_type_count(weft_call_in(g, 2));
+    flat_d.dim[1] = weft_call_in(g, 1)->dim[0];
+    if (weft_needs(g, 0))
+        weft_dx(g, 0, weft_emit2(g, "matmul", d, w));
+    if (weft_needs(g, 1)) {
+        weft_val both[] = {weft_emit_reshape(g, d, &flat_d), weft_emit_reshape(g, x, &flat_x)};
+        weft_dx(g, 1, weft_emit(g, "matmul", both, 2, "ta=1"));
+    }
+}
+
+/* A second node that gives gradients as well; the rule below makes one of the two. */
+static void grad_linear_cross_entropy(weft_grad *g)
+{
+    if (weft_has_dy(g, DX) || weft_has_dy(g, DW)) {
+        weft_call_fail(g, "second derivatives are not available");
+        return;
+    }
+    if (weft_has_dy(g, NLL) || weft_has_dy(g, LSE)) {
+        grad_by_logits(g);
+        return;
+    }
+    weft_val in[] = {weft_x(g, 0), weft_x(g, 1), weft_x(g, 2)};
+    weft_val y =
+        weft_emit(g, "linear_cross_entropy", in, 3, "ignore=%lld dx=%d dw=%d",
+                  (long long)weft_attr_int(g, "ignore"), weft_needs(g, 0), weft_needs(g, 1));
+    for (int i = 0; i < 2; i++)
+        if (weft_needs(g, i))
+            weft_dx(g, i, weft_emit2(g, "mul", weft_emit_nth(g, y, DX + i), weft_dy(g, LOSS)));
+}
+
+/* ---- kernel ---- */
+/* Products of a chunk of `rows` rows; absent ones NULL. */
+typedef struct {
+    const weft_gemm *logits, *dx, *dw_first, *dw_more;
+} chunk_products;
+
+typedef struct {
+    int64_t rows, classes, width, chunk; /* N, V, C, rows of a chunk */
+    chunk_products whole, rest;          /* rest: the last chunk, if it is smaller */
+    bool dx, dw;
+} plan;
+
+/* Rows of a chunk: 64 MiB of logits, at least 256 so that the products stay near full speed, even
+ * parts of N.  A function of sizes alone, because the order of sums depends on it. */
+static int64_t chunk_rows(int64_t rows, int64_t classes)
+{
+    int64_t most = ((int64_t)64 << 20) / (4 * classes);
+    most = most < 256 ? 256 : most;
+    int64_t n = (rows + most - 1) / most, even = (rows + n - 1) / n;
+    even = (even + 15) / 16 * 16;
+    return even < rows ? even : rows;
+}
+
+static chunk_products products(weft_kernel *k, const plan *p, int64_t rows)
+{
+    int64_t v = p->classes, c = p->width;
+    chunk_products g = {0};
+    weft_gemm_desc d = {.batch = 1, .dtype = WEFT_F32, .alpha = 1};
+    d.m = rows, d.n = v, d.k = c; /* x W^T */
+    d.a_row = c, d.a_col = 1, d.b_row = 1, d.b_col = c, d.c_row = v;
+    g.logits = weft_kernel_gemm(k, &d);
+    d.m = rows, d.n = c, d.k = v; /* dlogits W */
+    d.a_row = v, d.a_col = 1, d.b_row = c, d.b_col = 1, d.c_row = c;
+    g.dx = p->dx ? weft_kernel_gemm(k, &d) : NULL;
+    d.m = v, d.n = c, d.k = rows; /* dlogits^T x */
+    d.a_row = 1, d.a_col = v, d.b_row = c, d.b_col = 1, d.c_row = c;
+    g.dw_first = p->dw ? weft_kernel_gemm(k, &d) : NULL;
+    d.accumulate = true;
+    g.dw_more = p->dw ? weft_kernel_gemm(k, &d) : NULL;
+    return g;
+}
+
+/* Rows [from, from + n) of everything. */
+typedef struct {
+    const weft_run *r;
+    float *logits;
+    int64_t from, n, classes, ignore;
+    float share; /* 1 / rows that count */
+    bool grad;
+} chunk_run;
+
+/* lse and nll of row i of the chunk; then its logits become their gradient. */
+WEFT_CLONES static void finish_row(const chunk_run *c, int64_t i)
+{
+    float *x = c->logits + i * c->classes;
+    float *nll = c->r->out[NLL].data, *lse = c->r->out[LSE].data;
+    int64_t id = weft_id(&c->r->in[2], c->from + i);
+    double l = weft_lse_row(x, c->classes);
+    lse[c->from + i] = (float)l;
+    nll[c->from + i] = id == c->ignore ? 0 : (float)(l - x[id]);
+    if (!c->grad)
+        return;
+    if (id == c->ignore) {
+        memset(x, 0, (size_t)c->classes * sizeof *x);
+        return;
+    }
+    float base = (float)l;
+#pragma omp simd
+    for (int64_t j = 0; j < c->classes; j++)
+        x[j] = c->share * weft_exp_nonpositive(x[j] - base);
+    x[id] -= c->share;
+}
+
+static void run_chunk(const plan *p, const chunk_run *c)
+{
+    const weft_run *r = c->r;
+    const chunk_products *g = c->n == p->chunk ? &p->whole : &p->rest;
+    const float *x = (const float *)r->in[0].data + c->from * p->width, *w = r->in[1].data;
+    weft_gemm_run(g->logits, r, x, w, NULL, c->logits);
+#pragma omp parallel for num_threads(r->threads) schedule(static)
+    for (int64_t i = 0; i < c->n; i++)
+        finish_row(c, i);
+    if (p->dx)
+        weft_gemm_run(g->dx, r, c->logits, w, NULL, (float *)r->out[DX].data + c->from * p->width);
+    if (p->dw)
+        weft_gemm_run(c->from ? g->dw_more : g->dw_first, r, c->logits, x, NULL, r->out[DW].data);
+}
+
+static bool targets_good(const weft_run *r)
+{
+    int64_t classes = r->in[1].dim[0], ignore = weft_run_int(r, "ignore");
+    int64_t bad = weft_ids_check(&r->in[2], classes, ignore);
+    if (bad >= 0)
+        weft_run_fail(r, "target %lld at position %lld is outside 0..%lld and is not ignore=%lld",
+                      (long long)weft_get_int(&r->in[2], bad), (long long)bad,
+                      (long long)classes - 1, (long long)ignore);
+    return bad < 0;
+}
+
+/* 1 / rows that count, 0 without any. */
+static double loss_share(const weft_run *r)
+{
+    int64_t n = 0, ignore = weft_run_int(r, "ignore");
+    for (int64_t i = 0; i < r->in[2].count; i++)
+        n += weft_get_int(&r->in[2], i) != ignore;
+    return n ? 1.0 / (double)n : 0;
+}
+
+/* Mean of nll in the order of rows; gradients that were not asked for are zero scalars. */
+static void finish(const weft_run *r, double share)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < r->in[2].count; i++)
+        sum += weft_get(&r->out[NLL], i);
+    weft_put(&r->out[LOSS], 0, sum * share);
+    if (!weft_run_int(r, "dx"))
+        weft_put(&r->out[DX], 0, 0);
+    if (!weft_run_int(r, "dw"))
+        weft_put(&r->out[DW], 0, 0);
+}
+
+static void run_linear_cross_entropy(const weft_run *r)
+{
+    const plan *p = r->data;
+    if (!targets_good(r))
+        return;
+    double share = loss_share(r);
+    chunk_run c = {.r = r,
+                   .logits = r->scratch,
+                   .classes = p->classes,
+                   .ignore = weft_run_int(r, "ignore"),
+                   .share = (float)share,
+                   .grad = p->dx || p->dw};
+    for (; c.from < p->rows; c.from += c.n) {
+        c.n = p->rows - c.from < p->chunk ? p->rows - c.from : p->chunk;
+        run_chunk(p, &c);
+    }
+    finish(r, share);
+}
+
+static void kernel_linear_cross_entropy(weft_kernel *k)
+{
+    const weft_tensor *w = weft_kernel_in(k, 1);
+    plan *p = weft_kernel_data(k, sizeof *p);
+    if (!p)
+        return;
+    p->rows = weft_kernel_in(k, 2)->count;
+    p->classes = w->dim[0];
+    p->width = w->dim[1];
+    p->chunk = chunk_rows(p->rows, p->classes);
+    p->dx = weft_attr_int(k, "dx");
+    p->dw = weft_attr_int(k, "dw");
+    p->whole = products(k, p, p->chunk);
+    if (p->rows % p->chunk)
+        p->rest = products(k, p, p->rows % p->chunk);
+    weft_kernel_scratch(k, sizeof(float) * (size_t)(p->chunk * p->classes));
+    weft_kernel_run(k, run_linear_cross_entropy);
+}
+
+/* ---- reference ---- */
+static double ref_logit(const weft_run *r, int64_t row, int64_t class)
+{
+    int64_t c = r->in[1].dim[1];
+    double sum = 0;
+    for (int64_t i = 0; i < c; i++)
+        sum += weft_get(&r->in[0], row * c + i) * weft_get(&r->in[1], class * c + i);
+    return sum;
+}
+
+static void add_to(const weft_tensor *t, int64_t i, double v)
+{
+    weft_put(t, i, weft_get(t, i) + v);
+}
+
+/* dx += d w[class], dw[class] += d x for one logit's gradient d. */
+static void ref_add(const weft_run *r, int64_t row, int64_t class, double d)
+{
+    int64_t c = r->in[1].dim[1];
+    for (int64_t i = 0; i < c; i++) {
+        if (weft_run_int(r, "dx"))
+            add_to(&r->out[DX], row * c + i, d * weft_get(&r->in[1], class * c + i));
+        if (weft_run_int(r, "dw"))
+            add_to(&r->out[DW], class * c + i, d * weft_get(&r->in[0], row * c + i));
+    }
+}
+
+static void ref_row(const weft_run *r, int64_t row, double share)
+{
+    int64_t classes = r->in[1].dim[0], id = weft_get_int(&r->in[2], row);
+    bool counts = id != weft_run_int(r, "ignore");
+    double max = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < classes; i++)
+        max = fmax(max, ref_logit(r, row, i));
+    for (int64_t i = 0; i < classes; i++)
+        sum += exp(ref_logit(r, row, i) - max);
+    double l = max + log(sum);
+    weft_put(&r->out[LSE], row, l);
+    weft_put(&r->out[NLL], row, counts ? l - ref_logit(r, row, id) : 0);
+    for (int64_t i = 0; counts && i < classes; i++)
+        ref_add(r, row, i, share * (exp(ref_logit(r, row, i) - l) - (i == id)));
+}
+
+static void ref_linear_cross_entropy(const weft_run *r)
+{
+    if (!targets_good(r))
+        return;
+    double share = loss_share(r);
+    for (int o = DX; o <= DW; o++)
+        for (int64_t i = 0; i < r->out[o].count; i++)
+            weft_put(&r->out[o], i, 0);
+    for (int64_t row = 0; row < r->in[2].count; row++)
+        ref_row(r, row, share);
+    finish(r, share);
+}
+
+/* ---- schema ---- */
+static double flops_linear_cross_entropy(const weft_call *c)
+{
+    double products = 1 + (double)weft_attr_int(c, "dx") + (double)weft_attr_int(c, "dw");
+    const weft_type *w = weft_call_in(c, 1);
+    return (2 * products * (double)w->dim[1] + 10) * (double)w->dim[0] *
+           (double)weft_type_count(weft_call_in(c, 2));
+}
+
+const weft_op weft_op_linear_cross_entropy = {
+    .name = "linear_cross_entropy",
+    .doc = "Cross-entropy of logits = x w^T that are never stored: loss = mean of nll over rows "
+           "with targets != ignore (0 if none), nll = lse - logits[...,targets], lse = log sum "
+           "exp(logits), and on demand dx, dw = gradients of loss. Made by a rewrite rule.",
+    .in = {{"x", WEFT_FLOAT, "rows [...,C]"},
+           {"w", WEFT_FLOAT, "class vectors [V,C]"},
+           {"targets", WEFT_INT, "class of each row [...], 0..V-1 or `ignore`"}},
+    .out = {{"loss", WEFT_FLOAT, "mean over the rows that count, scalar"},
+            {"nll", WEFT_FLOAT, "negative log-likelihood of each row [...]; 0 where ignored"},
+            {"lse", WEFT_FLOAT, "log of the sum of exponentials of each row [...]"},
+            {"dx", WEFT_FLOAT, "gradient of loss for x, or a scalar 0 if dx=0"},
+            {"dw", WEFT_FLOAT, "gradient of loss for w, or a scalar 0 if dw=0"}},
+    .attr = {{.name = "ignore",
+              .kind = WEFT_ATTR_INT,
+              .def = -1,
+              .help = "target of rows that do not count",
+              .min = -2147483648.0,
+              .max = 2147483647.0},
+             {.name = "dx", .kind = WEFT_ATTR_BOOL, .help = "compute the gradient for x"},
+             {.name = "dw", .kind = WEFT_ATTR_BOOL, .help = "compute the gradient for w"}},
+    .infer = infer_linear_cross_entropy,
+    .grad = grad_linear_cross_entropy,
+    .kernel = kernel_linear_cross_entropy,
+    .ref = ref_linear_cross_entropy,
+    .flops = flops_linear_cross_entropy,
+};
+
+/* ---- rules ---- */
+static void replace_all(weft_match *m, weft_val y, int n)
+{
+    for (int i = 0; i < n; i++)
+        weft_match_replace(m, i, weft_emit_nth(m, y, i));
+}
+
+static void rule_linear_cross_entropy(weft_match *m)
+{
+    weft_val z = weft_x(m, 0), x = weft_match_in(m, z, 0), w = weft_match_in(m, z, 1);
+    if (!weft_match_is(m, z, "matmul") || weft_match_uses(m, z) != 1 ||
+        weft_match_in(m, z, 2) >= 0 || weft_match_attr(m, z, "ta")->i ||
+        !weft_match_attr(m, z, "tb")->i || weft_match_attr(m, z, "alpha")->f != 1 ||
+        weft_val_type(m, w)->rank != 2)
+        return;
+    weft_val in[] = {x, w, weft_x(m, 1)};
+    replace_all(m,
+                weft_emit(m, "linear_cross_entropy", in, 3, "ignore=%lld",
+                          (long long)weft_attr_int(m, "ignore")),
+                3);
+}
+
+const weft_rule weft_rule_linear_cross_entropy = {
+    .name = "linear_cross_entropy",
+    .root = "cross_entropy",
+    .doc = "cross_entropy(matmul(x, w, tb=1), targets) -> linear_cross_entropy(x, w, targets) when "
+           "nothing else reads the logits",
+    .apply = rule_linear_cross_entropy,
+};
+
+/* One node gives what this one and its twins give. */
+static void rule_linear_cross_entropy_once(weft_match *m)
+{
+    bool dx = weft_attr_int(m, "dx"), dw = weft_attr_int(m, "dw"), all_dx = dx, all_dw = dw;
+    for (int r = 0; weft_match_twin(m, r, "ignore"); r++)
+        if (weft_match_twin(m, r, "ignore")->i == weft_attr_int(m, "ignore")) {
+            all_dx = all_dx || weft_match_twin(m, r, "dx")->i;
+            all_dw = all_dw || weft_match_twin(m, r, "dw")->i;
+        }
+    if (all_dx == dx && all_dw == dw)
+        return;
+    weft_val in[] = {weft_x(m, 0), weft_x(m, 1), weft_x(m, 2)};
+    weft_val y = weft_emit(m, "linear_cross_entropy", in, 3, "ignore=%lld dx=%d dw=%d",
+                           (long long)weft_attr_int(m, "ignore"), all_dx, all_dw);
+    replace_all(m, y, 3);
+    if (dx)
+        weft_match_replace(m, DX, weft_emit_nth(m, y, DX));
+    if (dw)
+        weft_match_replace(m, DW, weft_emit_nth(m, y, DW));
+}
+
+const weft_rule weft_rule_linear_cross_entropy_once = {
+    .name = "linear_cross_entropy_once",
+    .root = "linear_cross_entropy",
+    .doc = "linear_cross_entropy(x, w, t) beside linear_cross_entropy(x, w, t, dx, dw) -> the "
+           "second alone",
+    .apply = rule_linear_cross_entropy_once,
+};
