@@ -10,7 +10,7 @@ const weft_tensor *weft_kernel_in(weft_kernel *k, int i)
 }
 
 const weft_tensor *weft_kernel_out(weft_kernel *k, int i) { return &k->out_tensor[i]; }
-int weft_kernel_threads(const weft_kernel *k) { return k->ctx->threads; }
+int weft_kernel_threads(const weft_kernel *k) { return build_of(k)->session->threads; }
 
 void *weft_kernel_data(weft_kernel *k, size_t bytes)
 {

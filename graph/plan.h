@@ -22,13 +22,33 @@ typedef struct weft_fault {
     char message[512];
 } weft_fault;
 
-/* ---- compile.c, exec.c ----------------------------------------------------------------------------------------------- */
+/* ---- layout.c: where values live ---------------------------------------------------------------------------------- */
+/* A value is a window on the storage of its root: itself, the input of a chain of views, or a state. */
 typedef struct {
-    const weft_node *node; /* in program->graph */
+    weft_val root;
+    int64_t offset; /* elements from the root's start */
+} weft_place;
+
+typedef struct {
+    weft_graph *graph;     /* the input graph with copies added where a dense tensor is needed */
+    weft_tensor *tensor;   /* [n_value of graph] types and strides, no data */
+    weft_place *place;     /* [n_value] */
+    weft_val *fetch;       /* values of the fetches in the new graph, dense */
+} weft_layout;
+
+/* Chooses views and copies; checks that nobody reads a state after an effect has overwritten it. The arrays live in
+ * `arena`, the graph is the caller's to free. */
+weft_status weft_layout_make(const weft_session *s, weft_arena *arena, const weft_graph *g, const weft_val *fetch,
+                             int n_fetch, weft_layout *out);
+
+/* ---- compile.c, exec.c ------------------------------------------------------------------------------------------------ */
+typedef struct {
+    const weft_node *node; /* in program->graph; step i computes node i */
     weft_run run;
     void (*fn)(const weft_run *r);
     const char *impl;      /* "gemm:jit", "weft", "view" ... */
-    size_t scratch_bytes, scratch_offset;
+    size_t scratch_bytes;  /* of the op itself; the library's comes on top */
+    int scratch;           /* buffer, -1: none */
     double flops;
     int64_t ns, calls;     /* profile */
 } weft_step;
@@ -42,18 +62,37 @@ typedef struct {
 
 struct weft_program {
     weft_session *session;
-    weft_graph *graph;     /* rewritten and pruned */
+    weft_graph *graph;     /* rewritten, pruned, with copies */
     weft_arena *arena;
     weft_step *step;
     int n_step;
     weft_tensor *value;    /* one per graph value; data bound after the plan */
-    const char **input_name;
+    weft_place *place;
+    int *buffer;           /* [n_value] of a root: its buffer, -1: a state or never used */
+    weft_life *life;       /* buffers: values first, then scratch */
+    size_t *offset;
+    int n_buffer;
+    weft_val *buffer_value;/* [n_buffer] which value a buffer holds, WEFT_NONE: scratch */
+    int *buffer_step;      /* [n_buffer] scratch: of which step */
+    const char **fetch_name;
+    weft_val *fetch;
+    int n_fetch;
+    bool states_ready;
+    weft_fault fault;
     size_t plan_bytes, naive_bytes; /* activations, scratch, feeds, fetches */
     weft_compile_options options;
     int64_t compile_ns;
 };
 
-/* State values in memory, shared by the programs of one session; one activation block as large as the largest program. */
+/* Page-aligned memory, touched and zeroed. */
+typedef struct {
+    void *raw, *data;
+    size_t bytes;
+} weft_block;
+weft_status weft_block_new(weft_ctx *c, size_t bytes, weft_block *out);
+void weft_block_free(weft_ctx *c, weft_block *b);
+
+/* State values in memory, shared by the programs of one session. */
 typedef struct {
     const char *name;
     weft_type type;   /* as in the graph; f64 when the session is a reference session */
@@ -66,12 +105,15 @@ typedef struct {
 struct weft_session {
     weft_ctx *ctx;
     weft_arena *arena;
+    int threads;            /* of every program and primitive */
     weft_state *state;
     int n_state, cap_state;
     weft_map *names;
     bool reference;
-    void *block;       /* activation memory */
-    size_t block_bytes, state_bytes;
+    weft_block block;       /* activation memory, as large as the largest program needs */
+    weft_block *state_block;/* one for the states of each graph */
+    int n_state_block, cap_state_block;
+    size_t state_bytes;
     struct weft_dnnl *dnnl;
     weft_program **program;
     int n_program, cap_program;
@@ -80,6 +122,21 @@ struct weft_session {
 /* Adds the states of `g` that the session lacks (types must agree where it has them). */
 weft_status weft_session_add_states(weft_session *s, const weft_graph *g);
 weft_state *weft_session_state(weft_session *s, const char *name); /* NULL if unknown */
+weft_dtype weft_session_dtype(const weft_session *s, weft_dtype t); /* how the session stores t */
+
+void weft_program_free(weft_program *p);
+/* Buffers with lifetimes from the layout, in-place reuse, offsets, limits. Fails over options.max_memory. */
+weft_status weft_program_plan(weft_program *p);
+/* Sets all data pointers after the plan, or after the session's block has moved. */
+void weft_program_bind(weft_program *p);
+/* The largest values alive when the program needs most memory, one a line. */
+weft_status weft_program_largest(const weft_program *p, int most, weft_string *out);
+/* "h.3.attn.p f32[...]" and where it was written: a node for messages. */
+weft_status weft_program_note(weft_program *p, const weft_step *s);
+
+/* ---- watch.c: profile, NaN and overrun checks around one step; before/after return false with the error recorded ---- */
+void weft_watch_before(weft_program *p, weft_step *s);
+bool weft_watch_after(weft_program *p, weft_step *s);
 
 /* Compiling and running: weft.h. */
 

@@ -1,0 +1,259 @@
+/* session.c - state values in memory (weights, moments, counters, caches), their initialisers, the shared block. */
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <sys/mman.h>
+
+#include "graph/hash.h"
+#include "graph/plan.h"
+#include "graph/rng.h"
+
+enum { PAGE = 4096, HUGE = 2 << 20, ALIGN = 64 };
+
+/* ---- blocks: page-aligned memory that is touched before it is used ---------------------------------------------- */
+/* Large blocks ask for huge pages (fewer TLB misses); touching now keeps page faults out of the first step and makes
+ * the peak what the plan says. */
+weft_status weft_block_new(weft_ctx *c, size_t bytes, weft_block *out)
+{
+    size_t align = bytes >= (size_t)HUGE ? HUGE : PAGE;
+    if (bytes > SIZE_MAX / 2)
+        return weft_fail(c, WEFT_NOMEM, "out of memory: %zu bytes were asked for", bytes);
+    out->raw = weft_realloc(c, NULL, bytes + align);
+    if (!out->raw)
+        return c->status;
+    out->data = (char *)(((uintptr_t)out->raw + align - 1) / align * align);
+    out->bytes = bytes;
+    if (align == HUGE)
+        madvise(out->data, bytes / HUGE * HUGE, MADV_HUGEPAGE); /* a hint: failure changes nothing */
+    memset(out->data, 0, bytes);
+    return WEFT_OK;
+}
+
+void weft_block_free(weft_ctx *c, weft_block *b)
+{
+    weft_free(c, b->raw);
+    *b = (weft_block){0};
+}
+
+/* ---- session -------------------------------------------------------------------------------------------------------- */
+weft_status weft_session_new(weft_ctx *c, bool reference, weft_session **out)
+{
+    *out = NULL;
+    weft_arena *a = weft_arena_new(c, 0);
+    weft_session *s = a ? weft_arena_alloc(a, sizeof *s) : NULL;
+    if (!s) {
+        weft_arena_free(a);
+        return c->status;
+    }
+    *s = (weft_session){.ctx = c, .arena = a, .reference = reference, .threads = c->threads};
+    s->names = weft_map_new(a);
+    s->dnnl = s->names ? weft_dnnl_new(c) : NULL;
+    if (!s->dnnl) {
+        weft_arena_free(a);
+        return c->status;
+    }
+    *out = s;
+    return WEFT_OK;
+}
+
+void weft_session_free(weft_session *s)
+{
+    if (!s)
+        return;
+    weft_ctx *c = s->ctx;
+    for (int i = 0; i < s->n_program; i++)
+        weft_program_free(s->program[i]);
+    for (int i = 0; i < s->n_state_block; i++)
+        weft_block_free(c, &s->state_block[i]);
+    weft_block_free(c, &s->block);
+    weft_dnnl_free(s->dnnl);
+    weft_arena_free(s->arena);
+}
+
+/* ---- states --------------------------------------------------------------------------------------------------------- */
+weft_dtype weft_session_dtype(const weft_session *s, weft_dtype t)
+{
+    return s->reference && weft_dtype_is_float(t) ? WEFT_F64 : t;
+}
+
+weft_state *weft_session_state(weft_session *s, const char *name)
+{
+    int i = weft_map_get(s->names, name, -1);
+    return i < 0 ? NULL : &s->state[i];
+}
+
+void *weft_session_data(weft_session *s, const char *name, weft_type *t)
+{
+    weft_state *x = weft_session_state(s, name);
+    if (t)
+        *t = x ? x->type : (weft_type){0};
+    return x ? x->data : NULL;
+}
+
+static size_t aligned_bytes(const weft_type *t) { return (weft_type_bytes(t) + ALIGN - 1) / ALIGN * ALIGN; }
+
+static weft_type stored_type(const weft_session *s, const weft_type *t)
+{
+    weft_type x = *t;
+    x.dtype = weft_session_dtype(s, t->dtype);
+    return x;
+}
+
+static weft_status check_same(weft_session *s, const weft_value *v)
+{
+    const weft_state *have = weft_session_state(s, v->name);
+    weft_type t = stored_type(s, &v->type);
+    char a[256], b[256];
+    if (!have || weft_type_equal(&have->type, &t))
+        return WEFT_OK;
+    return weft_fail(s->ctx, WEFT_MISMATCH, "state '%s' is %s in this session, but %s in the graph to be compiled",
+                     v->name, weft_type_print(a, sizeof a, &have->type), weft_type_print(b, sizeof b, &t));
+}
+
+static bool add_state(weft_session *s, const weft_value *v, char *data)
+{
+    if (!WEFT_GROW(s->arena, s->state, s->n_state, s->cap_state))
+        return false;
+    weft_state x = {.type = stored_type(s, &v->type), .trainable = v->trainable, .data = data};
+    x.name = weft_arena_strdup(s->arena, v->name);
+    x.init = weft_arena_strdup(s->arena, v->init ? v->init : "zeros");
+    if (!x.name || !x.init || !weft_map_set(s->names, x.name, s->n_state))
+        return false;
+    s->state[s->n_state++] = x;
+    return true;
+}
+
+/* All new states of a graph share one block: weights and biases alternate in size, and a block each would waste. */
+weft_status weft_session_add_states(weft_session *s, const weft_graph *g)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < g->n_value; i++) {
+        const weft_value *v = &g->value[i];
+        if (v->kind != WEFT_VALUE_STATE)
+            continue;
+        WEFT_TRY(check_same(s, v));
+        weft_type t = stored_type(s, &v->type);
+        if (!weft_session_state(s, v->name) && __builtin_add_overflow(bytes, aligned_bytes(&t), &bytes))
+            return weft_fail(s->ctx, WEFT_NOMEM, "the states do not fit into an address space");
+    }
+    weft_block block;
+    if (!bytes)
+        return WEFT_OK;
+    if (!WEFT_GROW(s->arena, s->state_block, s->n_state_block, s->cap_state_block))
+        return s->ctx->status;
+    WEFT_TRY(weft_block_new(s->ctx, bytes, &block));
+    s->state_block[s->n_state_block++] = block;
+    s->state_bytes += bytes;
+    char *data = block.data;
+    for (int i = 0; i < g->n_value; i++) {
+        const weft_value *v = &g->value[i];
+        if (v->kind != WEFT_VALUE_STATE || weft_session_state(s, v->name))
+            continue;
+        weft_type t = stored_type(s, &v->type);
+        if (!add_state(s, v, data))
+            return s->ctx->status;
+        data += aligned_bytes(&t);
+    }
+    return WEFT_OK;
+}
+
+/* ---- initialisers --------------------------------------------------------------------------------------------------- */
+typedef enum { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM } init_kind;
+
+typedef struct {
+    init_kind kind;
+    double a, b;
+} init_rule;
+
+static bool parse_call(const char *text, const char *name, int n, init_rule *r)
+{
+    char inner[128], *end, *comma;
+    size_t len = strlen(name), whole = strlen(text);
+    if (strncmp(text, name, len) || text[len] != '(' || text[whole - 1] != ')' || whole - len - 2 >= sizeof inner)
+        return false;
+    memcpy(inner, text + len + 1, whole - len - 2);
+    inner[whole - len - 2] = 0;
+    comma = strchr(inner, ',');
+    if ((comma != NULL) != (n == 2))
+        return false;
+    if (comma) {
+        for (end = comma++; end > inner && end[-1] == ' ';)
+            end--;
+        *end = 0;
+        comma += strspn(comma, " ");
+    }
+    return weft_parse_f64(inner, &r->a) && (!comma || weft_parse_f64(comma, &r->b));
+}
+
+static bool parse_init(const char *text, init_rule *r)
+{
+    *r = (init_rule){INIT_CONSTANT, 0, 0};
+    if (!strcmp(text, "zeros"))
+        return true;
+    if (!strcmp(text, "ones")) {
+        r->a = 1;
+        return true;
+    }
+    if (parse_call(text, "constant", 1, r))
+        return true;
+    r->kind = INIT_NORMAL;
+    if (parse_call(text, "normal", 1, r))
+        return r->a >= 0;
+    r->kind = INIT_UNIFORM;
+    return parse_call(text, "uniform", 2, r) && r->a <= r->b;
+}
+
+/* Four values from counter `index`; rounded to float before they are stored, so that a reference session holds the
+ * same numbers. */
+static void draw4(const init_rule *r, uint64_t seed, uint64_t id, uint64_t index, double out[4])
+{
+    uint32_t word[4];
+    /* Steps of training stay below 2^47: initialisers never share a counter with them. */
+    weft_random4(word, seed, (uint64_t)1 << 47 | id >> 32, (uint32_t)id, index);
+    if (r->kind == INIT_NORMAL)
+        weft_random_normal4(out, word);
+    for (int i = 0; i < 4; i++) {
+        if (r->kind == INIT_NORMAL)
+            out[i] *= r->a;
+        else if (r->kind == INIT_UNIFORM)
+            out[i] = r->a + (r->b - r->a) * weft_random_unit(word[i]);
+        else
+            out[i] = r->a;
+        out[i] = (float)out[i];
+    }
+}
+
+static void fill_state(weft_state *x, const init_rule *r, uint64_t seed, int threads)
+{
+    int64_t n = weft_type_count(&x->type);
+    uint64_t id = weft_xxh64_of(x->name, strlen(x->name), 0);
+    weft_tensor t = {.data = x->data, .dtype = x->type.dtype, .rank = 1, .count = n, .dim = {n}, .stride = {1}};
+    (void)threads;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < (n + 3) / 4; i++) {
+        double v[4];
+        draw4(r, seed, id, (uint64_t)i, v);
+        for (int64_t j = 4 * i; j < n && j < 4 * i + 4; j++)
+            weft_put(&t, j, v[j - 4 * i]);
+    }
+}
+
+weft_status weft_session_init(weft_session *s, uint64_t seed)
+{
+    for (int i = 0; i < s->n_state; i++) {
+        weft_state *x = &s->state[i];
+        init_rule r;
+        if (x->ready)
+            continue;
+        if (!parse_init(x->init, &r))
+            return weft_fail(s->ctx, WEFT_MALFORMED,
+                             "weight '%s' has the initialiser '%s'; there are zeros, ones, constant(c), normal(std) "
+                             "with std >= 0 and uniform(a,b) with a <= b",
+                             x->name, x->init);
+        fill_state(x, &r, seed, s->threads);
+        x->ready = true;
+    }
+    return WEFT_OK;
+}
