@@ -84,8 +84,11 @@ static weft_status prune(weft_program *p, const weft_graph *g)
     return name_outputs(p);
 }
 
+#pragma weak weft_graph_rewrite
 static weft_status rewrite(weft_program *p)
 {
+    if (!weft_graph_rewrite)
+        return WEFT_OK;
     const weft_rewrite_options o = {.train = p->options.train, .no_rewrite = p->options.no_rewrite,
                                     .disable = p->options.disable_rules};
     weft_graph *h;

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "graph/hash.h"
+#include "graph/dnnl.h"
 #include "graph/plan.h"
 #include "graph/rng.h"
 
