@@ -1,5 +1,4 @@
-/* binary.c - packed messages: a scan that checks everything protobuf-c does not, then unpacking
- * under a budget.
+/* binary.c - packed messages: a thorough scan, then unpacking under a budget.
  *
  * protobuf_c_message_unpack recurses without limit, takes the last of two singular values, accepts
  * any enum number and any bytes as a string, allocates without bound, and reports errors as NULL.

@@ -1,5 +1,4 @@
-/* reflect.c - reading and filling any protobuf-c message by its descriptor; positions of messages
- * in files. */
+/* reflect.c - any protobuf-c message by its descriptor; positions in files. */
 #include "graph/reflect.h"
 
 #include <stdio.h>

@@ -1,5 +1,4 @@
-/* reflect.h - reading and filling any protobuf-c message by its descriptor; shared by text and
- * binary files. */
+/* reflect.h - any protobuf-c message by its descriptor; for text and binary files. */
 #ifndef WEFT_REFLECT_H
 #define WEFT_REFLECT_H
 
@@ -62,6 +61,7 @@ typedef struct {
     const ProtobufCMessageDescriptor *d;
     ProtobufCMessage *m;     /* NULL while scanning */
     const weft_field *field; /* being read, for the path; NULL between fields */
+    const weft_field *last;  /* text: the one before */
     weft_seen *seen;         /* one per field of d */
     unsigned cap_seen;
     size_t end;   /* binary: offset of the end; text: offset of the name, for messages */

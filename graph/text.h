@@ -1,5 +1,4 @@
-/* text.h - internal: the state of the text reader, shared by its syntax (textproto.c) and its
- * values (textvalue.c). */
+/* text.h - internal: the state of the text reader. */
 #ifndef WEFT_TEXT_H
 #define WEFT_TEXT_H
 
@@ -15,6 +14,8 @@ typedef struct {
     size_t used, budget; /* arena bytes at the start, and how many may be added */
     char *scratch;       /* the string being put together */
     size_t cap_scratch;
+    bool minus; /* the value began with '-', which stood here: */
+    int minus_line, minus_col;
     weft_lexer lex;
     weft_walk walk;
 } weft_text;

@@ -1,5 +1,6 @@
-/* textlex.c - tokens of the protobuf text format (protobuf.dev, "Text Format Language
- * Specification"). */
+/* textlex.c - tokens of the protobuf text format.
+ *
+ * Follows protobuf.dev, "Text Format Language Specification". */
 #include "graph/textlex.h"
 
 #include <stdio.h>

@@ -1,5 +1,4 @@
-/* textproto.c - protobuf text to any protobuf-c message, by descriptor; and settings at dotted
- * paths.
+/* textproto.c - protobuf text to any protobuf-c message; settings at dotted paths.
  *
  * Syntax of protobuf.dev's "Text Format Language Specification": fields, lists, both bracket kinds,
  * separators, adjacent strings.  Open messages are an explicit stack (weft_walk), so depth costs no
@@ -48,7 +47,9 @@ static weft_status open_message(weft_text *t, const weft_field *f, int line, int
 /* One ',' or ';' may follow a field. */
 static weft_status end_field(weft_text *t)
 {
-    weft_walk_top(&t->walk)->field = NULL;
+    weft_level *l = weft_walk_top(&t->walk);
+    l->last = l->field;
+    l->field = NULL;
     if (weft_lexer_is(&t->lex, ',') || weft_lexer_is(&t->lex, ';'))
         return weft_text_next(t);
     return WEFT_OK;
@@ -171,6 +172,22 @@ static weft_status message_field(weft_text *t, const weft_field *f, int line, in
     return open_message(t, f, line, col, list);
 }
 
+/* Something else where a field should be; most often the second value of a list without brackets.
+ */
+static weft_status no_field(weft_text *t, const weft_level *l)
+{
+    char what[300];
+    bool list =
+        l->last && l->last->label == PROTOBUF_C_LABEL_REPEATED && t->lex.kind != WEFT_TOKEN_SYMBOL;
+    snprintf(what, sizeof what, "a field%s%s%s%s",
+             l->close == '}' ? " or '}'"
+             : l->close      ? " or '>'"
+                             : "",
+             list ? " (a list has brackets, " : "", list ? l->last->name : "",
+             list ? ": [a, b])" : "");
+    return weft_text_expected(t, what);
+}
+
 static weft_status field(weft_text *t)
 {
     weft_level *l = weft_walk_top(&t->walk);
@@ -181,9 +198,7 @@ static weft_status field(weft_text *t)
             t, line, col, "found '[': extensions and Any are not supported, expected a field of %s",
             l->d->short_name);
     if (t->lex.kind != WEFT_TOKEN_NAME)
-        return weft_text_expected(t, l->close == '}' ? "a field or '}'"
-                                     : l->close      ? "a field or '>'"
-                                                     : "a field");
+        return no_field(t, l);
     size_t n = t->lex.len < sizeof name ? t->lex.len : sizeof name - 1;
     memcpy(name, t->lex.s + t->lex.start, n);
     name[n] = 0;

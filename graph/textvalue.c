@@ -23,10 +23,12 @@ weft_status weft_text_fail(weft_text *t, int line, int col, const char *fmt, ...
     return weft_fail(t->ctx, WEFT_MALFORMED, "%s:%d:%d: %s: %s", t->file, line, col, path, what);
 }
 
-static weft_status expected_after(weft_text *t, const char *sign, const char *what)
+weft_status weft_text_expected(weft_text *t, const char *what)
 {
     const weft_lexer *x = &t->lex;
     char raw[48] = "", shown[200];
+    int line = t->minus ? t->minus_line : x->token_line,
+        col = t->minus ? t->minus_col : x->token_col;
     if (x->kind == WEFT_TOKEN_END)
         return weft_text_fail(t, x->token_line, x->token_col,
                               "found the end of the %s, expected %s", t->file ? "file" : "value",
@@ -35,18 +37,14 @@ static weft_status expected_after(weft_text *t, const char *sign, const char *wh
     memcpy(raw, x->s + x->start, n);
     weft_printable(shown, sizeof shown, raw);
     const char *quote = x->kind == WEFT_TOKEN_STRING ? "" : "'";
-    return weft_text_fail(t, x->token_line, x->token_col, "found %s%s%s%s%s, expected %s", quote,
-                          sign, shown, n < x->len ? "..." : "", quote, what);
-}
-
-weft_status weft_text_expected(weft_text *t, const char *what)
-{
-    return expected_after(t, "", what);
+    return weft_text_fail(t, line, col, "found %s%s%s%s%s, expected %s", quote, t->minus ? "-" : "",
+                          shown, n < x->len ? "..." : "", quote, what);
 }
 
 weft_status weft_text_next(weft_text *t)
 {
     weft_lexer *x = &t->lex;
+    t->minus = false;
     weft_lexer_next(x);
     if (x->kind != WEFT_TOKEN_BAD)
         return WEFT_OK;
@@ -88,36 +86,33 @@ static weft_status boolean(weft_text *t, const weft_field *f, weft_slot *v)
 }
 
 /* ---- integers ---- */
-/* A whole number: its magnitude and sign. `negative` numbers are refused unless `sign`. */
-static weft_status integer(weft_text *t, const char *what, bool sign, bool *negative, uint64_t *u)
+/* Moves behind a minus sign, which stays remembered until the value is read. */
+static weft_status take_minus(weft_text *t)
 {
-    *negative = false;
-    if (weft_lexer_is(&t->lex, '-')) {
-        WEFT_TRY(weft_text_next(t));
-        *negative = true;
-    }
-    const char *minus = *negative ? "-" : "";
-    if (t->lex.kind != WEFT_TOKEN_INT || (*negative && !sign) || !weft_lexer_u64(&t->lex, u))
-        return expected_after(t, minus, what);
+    if (!weft_lexer_is(&t->lex, '-'))
+        return WEFT_OK;
+    t->minus_line = t->lex.token_line;
+    t->minus_col = t->lex.token_col;
+    WEFT_TRY(weft_text_next(t));
+    t->minus = true;
     return WEFT_OK;
 }
 
 static weft_status signed_value(weft_text *t, const weft_field *f, uint64_t max, int64_t *out)
 {
-    bool negative;
     uint64_t u = 0;
-    WEFT_TRY(integer(t, weft_type_word(f->type), true, &negative, &u));
-    if (u > max + negative) /* one more below zero than above */
-        return expected_after(t, negative ? "-" : "", weft_type_word(f->type));
-    *out = (int64_t)(negative ? 0 - u : u);
+    WEFT_TRY(take_minus(t));
+    if (t->lex.kind != WEFT_TOKEN_INT || !weft_lexer_u64(&t->lex, &u) ||
+        u > max + t->minus) /* one more below zero than above */
+        return weft_text_expected(t, weft_type_word(f->type));
+    *out = (int64_t)(t->minus ? 0 - u : u);
     return weft_text_next(t);
 }
 
 static weft_status unsigned_value(weft_text *t, const weft_field *f, uint64_t max, uint64_t *out)
 {
-    bool negative;
-    WEFT_TRY(integer(t, weft_type_word(f->type), false, &negative, out));
-    if (*out > max)
+    WEFT_TRY(take_minus(t));
+    if (t->minus || t->lex.kind != WEFT_TOKEN_INT || !weft_lexer_u64(&t->lex, out) || *out > max)
         return weft_text_expected(t, weft_type_word(f->type));
     return weft_text_next(t);
 }
@@ -126,27 +121,24 @@ static weft_status unsigned_value(weft_text *t, const weft_field *f, uint64_t ma
 static weft_status enumerator(weft_text *t, const weft_field *f, weft_slot *v)
 {
     const ProtobufCEnumDescriptor *d = f->descriptor;
+    int line = t->lex.token_line, col = t->lex.token_col;
     char word[128], hint[700];
+    int64_t value = 0;
     token_copy(t, word, sizeof word);
     if (t->lex.kind == WEFT_TOKEN_NAME) {
         const ProtobufCEnumValue *e = protobuf_c_enum_descriptor_get_value_by_name(d, word);
         if (!e)
-            return weft_text_fail(t, t->lex.token_line, t->lex.token_col,
-                                  "unknown enumerator '%s' of %s%s", word, d->short_name,
-                                  weft_enum_hint(hint, sizeof hint, d, word));
+            return weft_text_fail(t, line, col, "unknown enumerator '%s' of %s%s", word,
+                                  d->short_name, weft_enum_hint(hint, sizeof hint, d, word));
         v->i32 = e->value;
         return weft_text_next(t);
     }
-    bool negative;
-    uint64_t u = 0;
-    WEFT_TRY(integer(t, weft_type_word(f->type), true, &negative, &u));
-    int64_t value = u > INT32_MAX ? INT64_MAX : negative ? -(int64_t)u : (int64_t)u;
-    if (value > INT32_MAX || !protobuf_c_enum_descriptor_get_value(d, (int)value))
-        return weft_text_fail(t, t->lex.token_line, t->lex.token_col,
-                              "%s has no enumerator of value %s%.40s%s", d->short_name,
-                              negative ? "-" : "", word, weft_enum_hint(hint, sizeof hint, d, ""));
+    WEFT_TRY(signed_value(t, f, INT32_MAX, &value));
+    if (!protobuf_c_enum_descriptor_get_value(d, (int)value))
+        return weft_text_fail(t, line, col, "%s has no enumerator of value %d%s", d->short_name,
+                              (int)value, weft_enum_hint(hint, sizeof hint, d, ""));
     v->i32 = (int)value;
-    return weft_text_next(t);
+    return WEFT_OK;
 }
 
 /* ---- floating point ---- */
@@ -165,11 +157,8 @@ static double number_value(const char *s)
 
 static weft_status floating(weft_text *t, const weft_field *f, double *out)
 {
-    bool negative = weft_lexer_is(&t->lex, '-');
-    const char *minus = negative ? "-" : "";
     char word[NUMBER_CHARS];
-    if (negative)
-        WEFT_TRY(weft_text_next(t));
+    WEFT_TRY(take_minus(t));
     token_copy(t, word, sizeof word);
     if (t->lex.kind == WEFT_TOKEN_NAME) {
         if (!strcasecmp(word, "inf") || !strcasecmp(word, "infinity"))
@@ -177,17 +166,17 @@ static weft_status floating(weft_text *t, const weft_field *f, double *out)
         else if (!strcasecmp(word, "nan"))
             *out = NAN;
         else
-            return expected_after(t, minus, weft_type_word(f->type));
+            return weft_text_expected(t, weft_type_word(f->type));
     } else if (t->lex.kind == WEFT_TOKEN_INT && t->lex.base != 10) {
-        return expected_after(t, minus, "a decimal number (not octal or hexadecimal)");
+        return weft_text_expected(t, "a decimal number (not octal or hexadecimal)");
     } else if (t->lex.kind != WEFT_TOKEN_INT && t->lex.kind != WEFT_TOKEN_FLOAT) {
-        return expected_after(t, minus, weft_type_word(f->type));
+        return weft_text_expected(t, weft_type_word(f->type));
     } else if (t->lex.len >= sizeof word) {
-        return expected_after(t, minus, "a number of at most 1023 characters");
+        return weft_text_expected(t, "a number of at most 1023 characters");
     } else {
         *out = number_value(word);
     }
-    *out = negative ? -*out : *out;
+    *out = t->minus ? -*out : *out;
     return weft_text_next(t);
 }
 
