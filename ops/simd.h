@@ -164,19 +164,18 @@ WEFT_INLINE double weft_squares(const float *x, int64_t n)
 {
     typedef double f64x4 __attribute__((vector_size(32)));
     typedef float f32x4 __attribute__((vector_size(16), aligned(4), may_alias));
-    f64x4 a = {0}, b = {0};
+    f64x4 sum[4] = {{0}};
     double total = 0;
     int64_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        f64x4 u = __builtin_convertvector(*(const f32x4 *)(x + i), f64x4);
-        f64x4 v = __builtin_convertvector(*(const f32x4 *)(x + i + 4), f64x4);
-        a += u * u;
-        b += v * v;
-    }
+    for (; i + 16 <= n; i += 16) /* four chains of additions hide their latency */
+        for (int k = 0; k < 4; k++) {
+            f64x4 v = __builtin_convertvector(*(const f32x4 *)(x + i + 4 * k), f64x4);
+            sum[k] += v * v;
+        }
     for (; i < n; i++)
         total += (double)x[i] * x[i];
-    a += b;
-    return total + ((a[0] + a[1]) + (a[2] + a[3]));
+    sum[0] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    return total + ((sum[0][0] + sum[0][1]) + (sum[0][2] + sum[0][3]));
 }
 
 /* Largest of n values, -inf for none.  NaN is skipped: it shows in the sum that follows. */
