@@ -1,6 +1,5 @@
 /* test_optim.c - the optimizer graph: a tiny GPT-2 learns, accumulation, groups, NaN guard, errors,
  * thread counts. */
-#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "graph/optim.h"
 #include "graph/plan.h"

@@ -1,6 +1,5 @@
 /* test_train_ops.c - ops of training: AdamW against plain double loops, schedules, norms, id
  * ranges, thread counts. */
-#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +7,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "graph/ir.h"
 #include "graph/plan.h"
