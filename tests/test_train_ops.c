@@ -110,6 +110,12 @@ static const float *output(rig *t, const char *name, int64_t *count)
     return y;
 }
 
+static void assert_near(double got, double want, double error)
+{
+    if (!(fabs(got - want) <= error))
+        fail_msg("%.9g where %.9g +- %.2g is expected", got, want, error);
+}
+
 /* ---- AdamW ---- */
 
 enum { N = 40001 }; /* more than one block, and not a multiple of any vector */
@@ -218,22 +224,31 @@ static void lr_schedule_values(void **unused)
     rig t;
     const double ulp = 1e-7; /* the result is f32 */
     schedule(&t, "shape=cosine peak=1 floor=0.1 warmup=10 total=110");
-    assert_double_equal(rate(&t, 0), 0.1, ulp);
-    assert_double_equal(rate(&t, 9), 1, ulp);
-    assert_double_equal(rate(&t, 10), 1, ulp);
-    assert_double_equal(rate(&t, 60), 0.55, ulp);
-    assert_double_equal(rate(&t, 35), 0.1 + 0.9 * 0.5 * (1 + sqrt(0.5)), ulp);
-    assert_double_equal(rate(&t, 110), 0.1, ulp);
-    assert_double_equal(rate(&t, 5000), 0.1, ulp);
+    assert_near(rate(&t, 0), 0.1, ulp);
+    assert_near(rate(&t, 9), 1, ulp);
+    assert_near(rate(&t, 10), 1, ulp);
+    assert_near(rate(&t, 60), 0.55, ulp);
+    assert_near(rate(&t, 35), 0.1 + 0.9 * 0.5 * (1 + sqrt(0.5)), ulp);
+    assert_near(rate(&t, 110), 0.1, ulp);
+    assert_near(rate(&t, 5000), 0.1, ulp);
     close_rig(&t);
     schedule(&t, "shape=linear peak=1 floor=0.5 total=100");
-    assert_double_equal(rate(&t, 0), 1, ulp);
-    assert_double_equal(rate(&t, 50), 0.75, ulp);
+    assert_near(rate(&t, 0), 1, ulp);
+    assert_near(rate(&t, 50), 0.75, ulp);
     close_rig(&t);
     schedule(&t, "shape=constant peak=0.25 warmup=4 total=8");
-    assert_double_equal(rate(&t, 1), 0.125, ulp);
-    assert_double_equal(rate(&t, 8), 0.25, ulp);
+    assert_near(rate(&t, 1), 0.125, ulp);
+    assert_near(rate(&t, 8), 0.25, ulp);
     close_rig(&t);
+}
+
+/* Feeds must be filled before every run: their memory is used for later values. */
+static void only_c(rig *t, float c)
+{
+    memset(weft_program_input(t->p, "a", NULL), 0, 300 * 701 * sizeof(float));
+    memset(weft_program_input(t->p, "b", NULL), 0, 5 * sizeof(float));
+    *(float *)weft_program_input(t->p, "c", NULL) = c;
+    run(t);
 }
 
 static void norm_and_clip(void **unused)
@@ -258,16 +273,12 @@ static void norm_and_clip(void **unused)
             sum += (double)x[i] * x[i];
     }
     run(&t);
-    assert_double_equal(*output(&t, "norm", NULL), sqrt(sum), 1e-7 * sqrt(sum));
-    assert_double_equal(*output(&t, "scale", NULL), 1 / (sqrt(sum) + 1e-6), 1e-9);
-    memset(weft_program_input(t.p, "a", NULL), 0, 300 * 701 * sizeof(float));
-    memset(weft_program_input(t.p, "b", NULL), 0, 5 * sizeof(float));
-    *(float *)weft_program_input(t.p, "c", NULL) = 1e-25f; /* its square is no float */
-    run(&t);
-    assert_double_equal(*output(&t, "norm", NULL), 1e-25, 1e-31);
+    assert_near(*output(&t, "norm", NULL), sqrt(sum), 1e-7 * sqrt(sum));
+    assert_near(*output(&t, "scale", NULL), 1 / (sqrt(sum) + 1e-6), 1e-9);
+    only_c(&t, 1e-25f); /* its square is no float */
+    assert_near(*output(&t, "norm", NULL), 1e-25, 1e-31);
     assert_true(*output(&t, "scale", NULL) == 1);
-    *(float *)weft_program_input(t.p, "c", NULL) = INFINITY;
-    run(&t);
+    only_c(&t, INFINITY);
     assert_true(isnan(*output(&t, "scale", NULL)));
     close_rig(&t);
 }
@@ -306,6 +317,7 @@ static void ids_out_of_range(void **unused)
     fill(&t, "x", 1);
     memcpy(weft_program_input(t.p, "t", NULL), (int32_t[]){-1, 5}, 8);
     expect_fault(&t, (const char *[]){"target 5", "position 1", "0..4", "ignore=-1"}, 4);
+    fill(&t, "x", 1);
     memcpy(weft_program_input(t.p, "t", NULL), (int32_t[]){-1, -1}, 8);
     run(&t);
     assert_true(*output(&t, "loss", NULL) == 0); /* nothing counts */
