@@ -211,6 +211,35 @@ WEFT_API bool weft_program_step_at(const weft_program *p, int i, weft_step_info 
 /* Every step with its memory, implementation and source; the memory plan's peak and largest live values. */
 WEFT_API weft_status weft_program_text(const weft_program *p, char **out);
 
+/* ---- gradient check ----------------------------------------------------------------------------------------------- */
+typedef struct {
+    const char *name;  /* of the state or input that was varied */
+    int64_t count;     /* its elements */
+    int64_t probes;    /* differences taken: every element, or random directions */
+    double norm;       /* 2-norm of what was compared; 0 means that nothing was tested */
+    double error;      /* |analytic - differences| / max of both norms, 2-norms */
+} weft_gradcheck_result;
+
+typedef struct {
+    const char *output;  /* check this output only; NULL: all float outputs of the graph */
+    uint64_t seed;       /* of weights, inputs and the random output cotangent */
+    double eps;          /* 0: 1e-5 */
+    double tolerance;    /* 0: 1e-7 */
+    int64_t elements;    /* tensors up to this size: every element (0: 10000); above: random directions */
+    int64_t directions;  /* 0: 64 */
+    int64_t ints_below;  /* integer inputs are drawn from 0..ints_below-1 (0: 2) */
+    bool eval;           /* outside training: without dropout */
+    bool rewrite;        /* check the rewritten graph */
+    /* Fills an input (f64 for every float type) instead of the random numbers; returns false to keep those. */
+    bool (*fill)(void *user, const char *name, const weft_type *t, void *data);
+    void (*report)(void *user, const weft_gradcheck_result *r); /* after each tensor; may be NULL */
+    void *user;
+} weft_gradcheck_options;
+
+/* Compares the gradients of a random combination of the outputs by every trainable state and every float input with
+ * central differences, in double, on the reference kernels. WEFT_FAILED if one differs by more than the tolerance. */
+WEFT_API weft_status weft_graph_gradcheck(const weft_graph *g, const weft_gradcheck_options *o);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,4 +1,5 @@
 /* dropout.c - random zeros in training (Srivastava et al., 2014), from counters: nothing is stored for backward. */
+#include "graph/rule.h"
 #include "ops/loops.h"
 #include "ops/simd.h"
 
@@ -105,4 +106,18 @@ const weft_op weft_op_dropout = {
     .flags = WEFT_INPLACE | WEFT_DRAWS | WEFT_TRAIN_ONLY,
     .infer = weft_infer_like_first, .grad = grad_dropout, .incr = incr_dropout, .run = run_dropout, .ref = ref_dropout,
     .flops = weft_flops_elements,
+};
+
+/* ---- rule ---- */
+static void apply_no_dropout(weft_match *m)
+{
+    if (weft_attr_float(m, "p") == 0)
+        weft_match_replace(m, 0, weft_x(m, 0));
+}
+
+const weft_rule weft_rule_no_dropout = {
+    .name = "no_dropout",
+    .root = "dropout",
+    .doc = "dropout(x, p=0) -> x",
+    .apply = apply_no_dropout,
 };
