@@ -12,7 +12,7 @@
 
 /* Tolerances of f32 results (docs/numerics.md): relative and absolute as torch.testing.assert_close has them for f32,
  * or 4 sqrt(K) 2^-24 of the largest result for sums of K terms. Gradients of the f32 kernels: 1e-5 in 2-norm. */
-static const double rtol = 1.3e-6, atol = 1e-5, grad_tol = 1e-5;
+static const double rel_tol = 1.3e-6, abs_tol = 1e-5, grad_tol = 1e-5;
 
 static const char *only[64];
 static int n_only, n_cases, n_gradients, n_failed;
@@ -106,12 +106,12 @@ static void run_reference(const test_case *c, const weft_graph *g, int node, wef
 
 /* ---- the kernel: a compiled program ---- */
 typedef struct {
-    void *y[8];
-    weft_type type[8];
+    void *y[CASE_IN];
+    weft_type type[CASE_IN];
     int n;
 } result;
 
-static weft_status feed(const test_case *c, weft_session *s, weft_program *p, bool viewed)
+static void feed(const test_case *c, weft_session *s, weft_program *p, bool viewed)
 {
     weft_type t;
     char name[32];
@@ -126,36 +126,48 @@ static weft_status feed(const test_case *c, weft_session *s, weft_program *p, bo
     int64_t *rng = weft_program_input(p, "rng", &t);
     if (rng)
         memcpy(rng, rng_words, sizeof rng_words);
+    for (int i = 0; i < 8; i++) {
+        snprintf(name, sizeof name, "cot%d", i);
+        void *to = weft_program_input(p, name, &t);
+        for (int64_t j = 0; to && j < weft_type_count(&t); j++)
+            put_raw(to, t.dtype, j, (float)(2 * case_unit(c, CASE_IN + i, j) - 1));
+    }
+}
+
+/* Compiles and runs twice, for nothing may depend on what a run leaves behind. */
+static weft_status run_twice(const test_case *c, weft_graph *g, weft_session *s, bool viewed, bool reference, result *out)
+{
+    weft_program *p = NULL;
+    const char *fetch[CASE_IN];
+    const weft_compile_options o = {.train = true, .no_rewrite = true, .reference = reference};
+    out->n = g->n_output;
+    for (int i = 0; i < out->n; i++)
+        fetch[i] = g->output[i].name;
+    WEFT_TRY(weft_session_add_states(s, g));
+    WEFT_TRY(weft_session_init(s, 1));
+    WEFT_TRY(weft_program_compile(s, g, fetch, out->n, &o, &p));
+    for (int turn = 0; turn < 2; turn++) {
+        feed(c, s, p, viewed);
+        WEFT_TRY(weft_program_run(p));
+        for (int i = 0; i < out->n; i++) {
+            const void *y = weft_program_output(p, fetch[i], &out->type[i]);
+            size_t size = weft_type_bytes(&out->type[i]);
+            if (!turn)
+                memcpy(out->y[i] = bytes_for(g->arena, &out->type[i]), y, size);
+            else if (memcmp(out->y[i], y, size))
+                complain(c, "the second run gives '%s' other bits than the first", fetch[i]);
+        }
+    }
     return WEFT_OK;
 }
 
-static weft_status run_program(const test_case *c, weft_graph *g, int threads, bool viewed, result *out)
+static weft_status run_program(const test_case *c, weft_graph *g, int threads, bool viewed, bool reference, result *out)
 {
     weft_session *s = NULL;
-    weft_program *p = NULL;
-    const char *fetch[8] = {"y0", "y1", "y2", "y3", "y4", "y5", "y6", "y7"};
-    const weft_compile_options o = {.train = true, .no_rewrite = true};
-    weft_status status = weft_threads_set(g->ctx, threads);
-    out->n = g->n_output;
-    if (!status)
-        status = weft_session_new(g->ctx, false, &s);
-    if (!status)
-        status = weft_session_add_states(s, g);
-    if (!status)
-        status = weft_session_init(s, 1);
-    if (!status)
-        status = weft_program_compile(s, g, fetch, out->n, &o, &p);
-    for (int turn = 0; turn < 2 && !status; turn++) { /* twice: nothing may depend on what a run leaves behind */
-        feed(c, s, p, viewed);
-        status = weft_program_run(p);
-    }
-    for (int i = 0; i < out->n && !status; i++) {
-        const void *y = weft_program_output(p, fetch[i], &out->type[i]);
-        out->y[i] = bytes_for(g->arena, &out->type[i]);
-        memcpy(out->y[i], y, weft_type_bytes(&out->type[i]));
-    }
-    if (s)
-        weft_session_free(s);
+    WEFT_TRY(weft_threads_set(g->ctx, threads));
+    WEFT_TRY(weft_session_new(g->ctx, reference, &s));
+    weft_status status = run_twice(c, g, s, viewed, reference, out);
+    weft_session_free(s);
     return status;
 }
 
@@ -185,7 +197,7 @@ static bool close_enough(const test_case *c, double got, double want, double top
         return true;
     if (c->exact)
         return false;
-    double bound = c->k > 0 ? 4 * sqrt(c->k) * 0x1p-24 * top : atol + rtol * fabs(want);
+    double bound = c->k > 0 ? 4 * sqrt(c->k) * 0x1p-24 * top : abs_tol + rel_tol * fabs(want);
     return fabs(got - want) <= bound;
 }
 
@@ -230,7 +242,7 @@ static void check_forward(const test_case *c, weft_ctx *ctx, bool viewed)
         if (mistrusted(c, &want[i]))
             complain(c, "the expected output '%s' is constant or mostly zero: it proves nothing", c->op->out[i].name);
     for (int t = 0; t < 4; t++) {
-        if (run_program(c, g, threads[t], viewed, &got[t])) {
+        if (run_program(c, g, threads[t], viewed, false, &got[t])) {
             complain(c, "%s", weft_error(ctx));
             break;
         }
@@ -263,10 +275,10 @@ static bool fill_case(void *user, const char *name, const weft_type *t, void *da
     return true;
 }
 
-static void note_gradient(void *user, const weft_gradcheck_result *result)
+static void note_gradient(void *user, const weft_gradcheck_result *one)
 {
     gradient_report *r = user;
-    r->norm += result->norm;
+    r->norm += one->norm;
     r->tensors++;
 }
 
@@ -292,12 +304,68 @@ static void check_gradient(const test_case *c, weft_ctx *ctx)
     weft_graph_free(g);
 }
 
+/* The graph with outputs d0, d1, ...: gradients by all float inputs of the products of outputs and random numbers. */
+static weft_status gradient_graph(weft_graph *g, const test_case *c)
+{
+    weft_val xs[CASE_IN], dx[CASE_IN], loss = WEFT_NONE;
+    int n = 0, n_out = g->n_output;
+    char name[32];
+    for (int i = 0; i < n_out; i++) {
+        weft_val y = g->output[i].value;
+        if (!weft_dtype_is_float(g->value[y].type.dtype))
+            continue;
+        snprintf(name, sizeof name, "cot%d", i);
+        weft_val cot = weft_graph_input(g, name, &g->value[y].type);
+        weft_val term = weft_graph_emit(g, "mul", (weft_val[]){y, cot}, 2, "%s", "");
+        term = weft_graph_emit(g, "sum", &term, 1, "%s", "");
+        loss = loss < 0 ? term : weft_graph_emit(g, "add", (weft_val[]){loss, term}, 2, "%s", "");
+    }
+    for (int k = 0; k < c->n_in; k++) {
+        snprintf(name, sizeof name, "in%d", k);
+        if (weft_dtype_is_float(c->in[k].type.dtype))
+            xs[n++] = weft_graph_find(g, name);
+    }
+    WEFT_TRY(weft_graph_gradient(g, loss, xs, n, dx));
+    g->n_output = 0;
+    for (int i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "d%d", i);
+        WEFT_TRY(weft_graph_output(g, name, dx[i]));
+    }
+    return WEFT_OK;
+}
+
+/* Gradients as the f32 kernels compute them against those of the references, 1 and 3 threads bit for bit. */
+static void check_gradient_kernels(const test_case *c, weft_ctx *ctx)
+{
+    result got, more, want;
+    weft_graph *g = weft_graph_new(ctx);
+    if (case_graph(g, c, false) < 0 || gradient_graph(g, c) || run_program(c, g, 1, false, false, &got) ||
+        run_program(c, g, 3, false, false, &more) || run_program(c, g, 1, false, true, &want)) {
+        complain(c, "gradient: %s", weft_error(ctx));
+        weft_graph_free(g);
+        return;
+    }
+    for (int i = 0; i < got.n; i++) {
+        double e = 0, norm = 0;
+        for (int64_t j = 0; j < weft_type_count(&want.type[i]); j++) {
+            double a = ((const float *)got.y[i])[j], b = ((const double *)want.y[i])[j];
+            e += (a - b) * (a - b);
+            norm += b * b;
+        }
+        if (!(sqrt(e) <= grad_tol * sqrt(norm)))
+            complain(c, "gradient d%d of the kernels is off by %.3g of its norm %.3g", i, sqrt(e / norm), sqrt(norm));
+        if (memcmp(got.y[i], more.y[i], weft_type_bytes(&got.type[i])))
+            complain(c, "gradient d%d has other bits with 3 threads than with 1", i);
+    }
+    weft_graph_free(g);
+}
+
 /* ---- running ---- */
 static void check_failure(const test_case *c, weft_ctx *ctx)
 {
     result got;
     weft_graph *g = weft_graph_new(ctx);
-    weft_status s = case_graph(g, c, false) < 0 ? weft_error_status(ctx) : run_program(c, g, 1, false, &got);
+    weft_status s = case_graph(g, c, false) < 0 ? weft_error_status(ctx) : run_program(c, g, 1, false, false, &got);
     if (!s)
         complain(c, "this must fail, but does not");
     else if (!strstr(weft_error(ctx), c->expect))
@@ -344,6 +412,9 @@ static void run_case(const test_case *c)
     weft_error_clear(ctx);
     if (c->op->grad && c->smooth && has_float_input(c))
         check_gradient(c, ctx);
+    weft_error_clear(ctx);
+    if (c->op->grad && has_float_input(c))
+        check_gradient_kernels(c, ctx);
     weft_close(ctx);
 }
 
