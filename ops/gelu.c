@@ -130,12 +130,38 @@ static void infer_gelu_grad(weft_infer *c)
         weft_infer_like_first(c);
 }
 
-/* Linear in dy; the second derivative by x is not provided. */
+static weft_val scaled(weft_grad *g, weft_val v, double alpha, double beta)
+{
+    return weft_emit(g, "scale", &v, 1, "alpha=%.17g beta=%.17g", alpha, beta);
+}
+
+/* (x Phi)'' = phi(x) (2 - x^2) */
+static weft_val curve_erf(weft_grad *g, weft_val z)
+{
+    weft_val density = scaled(g, weft_emit1(g, "exp", scaled(g, z, -0.5, 0)), 0.5 * M_2_SQRTPI * M_SQRT1_2, 0);
+    return weft_emit2(g, "mul", density, scaled(g, z, -1, 2));
+}
+
+/* With t = tanh u and k = u': (x (1 + t) / 2)'' = (1 - t^2) (k + x (k' - 2 t k^2) / 2). */
+static weft_val curve_tanh(weft_grad *g, weft_val x, weft_val z)
+{
+    weft_val t = weft_emit1(g, "tanh", weft_emit2(g, "mul", x, scaled(g, z, U0 * U1, U0)));
+    weft_val k = scaled(g, z, 3 * U0 * U1, U0), tk2 = weft_emit2(g, "mul", t, weft_emit2(g, "mul", k, k));
+    weft_val inner = weft_emit2(g, "sub", scaled(g, x, 3 * U0 * U1, 0), tk2);
+    weft_val sum = weft_emit2(g, "add", k, weft_emit2(g, "mul", x, inner));
+    return weft_emit2(g, "mul", scaled(g, weft_emit2(g, "mul", t, t), -1, 1), sum);
+}
+
+/* By dy it is linear; by x it needs the second derivative, for gradients of gradients. */
 static void grad_gelu_grad(weft_grad *g)
 {
-    if (weft_needs(g, 0))
-        weft_call_fail(g, "the second derivative of gelu is not available");
-    weft_dx(g, 1, weft_emit(g, "gelu_grad", (weft_val[]){weft_x(g, 0), weft_dy(g, 0)}, 2, "%s", weft_attrs_text(g)));
+    weft_val x = weft_x(g, 0);
+    if (weft_needs(g, 1))
+        weft_dx(g, 1, weft_emit(g, "gelu_grad", (weft_val[]){x, weft_dy(g, 0)}, 2, "%s", weft_attrs_text(g)));
+    if (!weft_needs(g, 0))
+        return;
+    weft_val z = weft_emit2(g, "mul", x, x), both = weft_emit2(g, "mul", weft_dy(g, 0), weft_x(g, 1));
+    weft_dx(g, 0, weft_emit2(g, "mul", both, weft_attr_int(g, "exact") ? curve_erf(g, z) : curve_tanh(g, x, z)));
 }
 
 static double flops_gelu(const weft_call *c) { return 30 * weft_flops_elements(c); }

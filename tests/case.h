@@ -5,8 +5,9 @@
  *   log x=f32[9]:0.1..4                        numbers from 0.1 to 4 (default -2..2)
  *   ! softmax x=f32[4] axis=5 -> out of range  must fail, with this in the message
  *
- * Words without '=': `exact`: whole numbers go in and the result must be equal to the last bit; `plain`: a constant or
- * mostly zero result is what this op gives; `smooth=0`: no gradient check; k=N: a sum of N terms, for the error bound.
+ * Other words: `exact`: whole numbers go in and the result must be equal to the last bit; `plain`: a constant or
+ * mostly zero result is what this op gives; `smooth=0`: no gradient check; `grad=y`: gradients of output y only;
+ * k=N: a sum of N terms, for the error bound.
  * An optional input is left out by not naming it; a variadic one is repeated. */
 #ifndef WEFT_TESTS_CASE_H
 #define WEFT_TESTS_CASE_H
@@ -32,6 +33,7 @@ typedef struct {
     int number;
     const weft_op *op;
     bool fails, exact, plain, smooth;
+    int grad_output; /* -1: all */
     double k;
     case_input in[CASE_IN];
     int n_in;
@@ -54,12 +56,25 @@ static bool case_type(const char *s, weft_type *t, const char **end)
     return *s == ']';
 }
 
-static int case_port(const weft_op *op, const char *name, size_t n)
+static int case_find(const weft_port *port, int n_port, const char *name, size_t n)
 {
-    for (int i = 0; i < weft_op_n_in(op); i++)
-        if (strlen(op->in[i].name) == n && !strncmp(op->in[i].name, name, n))
+    for (int i = 0; i < n_port; i++)
+        if (strlen(port[i].name) == n && !strncmp(port[i].name, name, n))
             return i;
     return -1;
+}
+
+/* "0.1..4": cut before reading, as "0..4" would read as "0." and ".4". */
+static bool case_range(const char *s, double *low, double *high)
+{
+    char text[64];
+    const char *dots = strstr(s, "..");
+    if (!dots || dots - s >= (int)sizeof text)
+        return false;
+    snprintf(text, sizeof text, "%.*s", (int)(dots - s), s);
+    *low = atof(text);
+    *high = atof(dots + 2);
+    return *low < *high;
 }
 
 static bool case_word(test_case *c, const char *word)
@@ -75,9 +90,11 @@ static bool case_word(test_case *c, const char *word)
         return !(c->smooth = false);
     if (!value)
         return false;
-    if (!strncmp(word, "k=", 2) && case_port(c->op, "k", 1) < 0 && weft_op_attr(c->op, "k") < 0)
+    if (!strncmp(word, "grad=", 5))
+        return (c->grad_output = case_find(c->op->out, weft_op_n_out(c->op), word + 5, strlen(word + 5))) >= 0;
+    if (!strncmp(word, "k=", 2) && case_find(c->op->in, weft_op_n_in(c->op), "k", 1) < 0 && weft_op_attr(c->op, "k") < 0)
         return (c->k = atof(word + 2)) > 0;
-    port = case_port(c->op, word, (size_t)(value - word));
+    port = case_find(c->op->in, weft_op_n_in(c->op), word, (size_t)(value - word));
     if (port < 0 || !case_type(value + 1, &t, &end)) {
         strncat(c->attrs, c->attrs[0] ? " " : "", sizeof c->attrs - strlen(c->attrs) - 1);
         strncat(c->attrs, word, sizeof c->attrs - strlen(c->attrs) - 1);
@@ -88,7 +105,7 @@ static bool case_word(test_case *c, const char *word)
         in.low = 0;
     if (*end == '<')
         in.high = atof(end + 1);
-    if (*end == ':' && sscanf(end + 1, "%lf..%lf", &in.low, &in.high) != 2)
+    if (*end == ':' && !case_range(end + 1, &in.low, &in.high))
         return false;
     c->in[c->n_in++] = in;
     return c->n_in < CASE_IN;
@@ -98,7 +115,7 @@ static bool case_word(test_case *c, const char *word)
 static int case_parse(test_case *c, const char *line, const char *file, int number)
 {
     char text[512], *save = NULL, *p = text;
-    *c = (test_case){.file = file, .number = number, .smooth = true};
+    *c = (test_case){.file = file, .number = number, .smooth = true, .grad_output = -1};
     snprintf(c->line, sizeof c->line, "%.*s", (int)strcspn(line, "\r\n"), line);
     snprintf(text, sizeof text, "%s", c->line);
     text[strcspn(text, "#")] = 0;
