@@ -29,7 +29,7 @@ static void add_files(weft_string *s, const weft_manifest *m)
     weft_string_printf(s, "  \"files\": {");
     for (int i = 0; i < m->n_file; i++) {
         weft_string_printf(s, i ? ",\n    " : "\n    ");
-        weft_json_add_text(s, m->file[i].name);
+        weft_string_json(s, m->file[i].name);
         weft_string_printf(s, ": {\"bytes\": %" PRId64 ", \"hash\": \"%016" PRIx64 "\"}",
                            m->file[i].bytes, m->file[i].hash);
     }
@@ -41,7 +41,7 @@ static void add_tensors(weft_string *s, const weft_manifest *m)
     weft_string_printf(s, "  \"tensors\": {");
     for (int i = 0; i < m->n_tensor; i++) {
         weft_string_printf(s, i ? ",\n    " : "\n    ");
-        weft_json_add_text(s, m->tensor[i].name);
+        weft_string_json(s, m->tensor[i].name);
         weft_string_printf(s, ": \"%016" PRIx64 "\"", m->tensor[i].hash);
     }
     weft_string_printf(s, "\n  },\n");
@@ -79,7 +79,7 @@ weft_status weft_manifest_write(weft_ctx *c, const char *folder, const weft_mani
 typedef struct {
     weft_arena *arena;
     const char *path;
-    const json_t *root;
+    const weft_json *root;
     weft_manifest *m;
 } reader;
 
@@ -88,21 +88,21 @@ static weft_status bad(reader *r, const char *field, const char *expected)
     char file[512];
     return weft_fail(weft_arena_ctx(r->arena), WEFT_CORRUPT, "%s: \"%s\" is %s, expected %s",
                      weft_printable(file, sizeof file, r->path), field,
-                     weft_json_kind(json_object_get(r->root, field)), expected);
+                     weft_json_name(weft_json_get(r->root, field)), expected);
 }
 
 static weft_status get_i64(reader *r, const char *field, int64_t *out)
 {
-    const json_t *j = json_object_get(r->root, field);
-    if (!json_is_integer(j) || json_integer_value(j) < 0)
+    const weft_json *j = weft_json_get(r->root, field);
+    if (!weft_json_is(j, WEFT_JSON_INT) || j->i < 0)
         return bad(r, field, "a whole number from 0");
-    *out = json_integer_value(j);
+    *out = j->i;
     return WEFT_OK;
 }
 
-static bool parse_hex(const json_t *j, uint64_t *out)
+static bool parse_hex(const weft_json *j, uint64_t *out)
 {
-    const char *s = json_string_value(j);
+    const char *s = weft_json_is(j, WEFT_JSON_STRING) ? j->text : NULL;
     *out = 0;
     if (!s || strlen(s) != 16 || strspn(s, "0123456789abcdef") != 16)
         return false;
@@ -113,51 +113,39 @@ static bool parse_hex(const json_t *j, uint64_t *out)
 
 static weft_status get_hex(reader *r, const char *field, uint64_t *out)
 {
-    return parse_hex(json_object_get(r->root, field), out) ? WEFT_OK
-                                                           : bad(r, field, "16 hex digits");
+    return parse_hex(weft_json_get(r->root, field), out) ? WEFT_OK : bad(r, field, "16 hex digits");
 }
 
 static weft_status get_files(reader *r)
 {
-    json_t *files = json_object_get(r->root, "files");
-    const char *name;
-    json_t *v;
-    if (!json_is_object(files) || json_object_size(files) > WEFT_MANIFEST_FILES)
+    const weft_json *files = weft_json_get(r->root, "files");
+    if (!weft_json_is(files, WEFT_JSON_OBJECT) || files->n > WEFT_MANIFEST_FILES)
         return bad(r, "files", "an object of at most 8 files");
-    json_object_foreach(files, name, v)
-    {
-        weft_manifest_file *f = &r->m->file[r->m->n_file];
-        const json_t *bytes = json_object_get(v, "bytes");
-        if (!json_is_integer(bytes) || json_integer_value(bytes) < 0 || strchr(name, '/') ||
-            !parse_hex(json_object_get(v, "hash"), &f->hash))
+    for (const weft_json *v = files->child; v; v = v->next) {
+        weft_manifest_file *f = &r->m->file[r->m->n_file++];
+        const weft_json *bytes = weft_json_get(v, "bytes");
+        if (!weft_json_is(bytes, WEFT_JSON_INT) || bytes->i < 0 || strchr(v->key, '/') ||
+            !parse_hex(weft_json_get(v, "hash"), &f->hash))
             return bad(r, "files", "names without '/' with bytes and hash");
-        f->bytes = json_integer_value(bytes);
-        f->name = weft_arena_strdup(r->arena, name);
-        if (!f->name)
-            return weft_arena_ctx(r->arena)->status;
-        r->m->n_file++;
+        f->bytes = bytes->i;
+        f->name = v->key;
     }
     return WEFT_OK;
 }
 
 static weft_status get_tensors(reader *r)
 {
-    json_t *list = json_object_get(r->root, "tensors");
-    const char *name;
-    json_t *v;
-    if (!json_is_object(list))
+    const weft_json *list = weft_json_get(r->root, "tensors");
+    if (!weft_json_is(list, WEFT_JSON_OBJECT))
         return bad(r, "tensors", "an object of hashes");
-    r->m->tensor = weft_arena_array(r->arena, json_object_size(list), sizeof *r->m->tensor);
+    r->m->tensor = weft_arena_array(r->arena, (size_t)list->n, sizeof *r->m->tensor);
     if (!r->m->tensor)
         return weft_arena_ctx(r->arena)->status;
-    json_object_foreach(list, name, v)
-    {
+    for (const weft_json *v = list->child; v; v = v->next) {
         weft_manifest_tensor *t = &r->m->tensor[r->m->n_tensor++];
+        t->name = v->key;
         if (!parse_hex(v, &t->hash))
             return bad(r, "tensors", "names with 16 hex digits each");
-        t->name = weft_arena_strdup(r->arena, name);
-        if (!t->name)
-            return weft_arena_ctx(r->arena)->status;
     }
     return WEFT_OK;
 }
@@ -165,7 +153,7 @@ static weft_status get_tensors(reader *r)
 static weft_status get_all(reader *r)
 {
     weft_progress *p = &r->m->progress;
-    int64_t format, ranks;
+    int64_t format = 0, ranks = 0;
     char file[512];
     WEFT_TRY(get_i64(r, "format", &format));
     WEFT_TRY(get_i64(r, "ranks", &ranks));
@@ -212,19 +200,17 @@ weft_status weft_manifest_read(weft_arena *a, const char *folder, weft_manifest 
     weft_ctx *c = weft_arena_ctx(a);
     char *text, *path = weft_arena_printf(a, "%s/manifest.json", folder);
     size_t n;
-    json_t *root;
+    weft_json *root;
     if (!path)
         return c->status;
     if (weft_read_file(a, path, MANIFEST_LIMIT, &text, &n))
         return as_damage(c);
     WEFT_TRY(check_tail(c, path, text, n));
-    if (weft_json_parse(c, path, text, n, &root))
+    if (weft_json_parse_file(a, path, text, n, &root))
         return as_damage(c);
     *m = (weft_manifest){0};
     reader r = {a, path, root, m};
-    weft_status s = get_all(&r);
-    json_decref(root);
-    return s;
+    return get_all(&r);
 }
 
 /* ---- checking ---- */

@@ -152,11 +152,13 @@ static void add_markdown(weft_string *s, const weft_op *op)
 
 void weft_string_json(weft_string *s, const char *text)
 {
+    static const char plain[] = "\b\f\n\r\t\"\\", code[] = "bfnrt\"\\";
     weft_string_printf(s, "\"");
     for (const char *p = text ? text : ""; *p; p++) {
         unsigned char u = (unsigned char)*p;
-        if (u == '"' || u == '\\')
-            weft_string_printf(s, "\\%c", u);
+        const char *k = strchr(plain, *p);
+        if (k)
+            weft_string_printf(s, "\\%c", code[k - plain]);
         else if (u < 0x20)
             weft_string_printf(s, "\\u%04x", u);
         else

@@ -11,6 +11,8 @@
 
 /* The reference's limit, and the reason why a file of another kind is refused at once. */
 #define HEADER_LIMIT 100000000
+/* Memory for a header of n bytes: 8 n and this. A real header takes 6 to 7 times its size. */
+#define HEADER_ROOM ((size_t)16 << 20)
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensor files are little-endian");
 
@@ -75,37 +77,37 @@ static weft_status bad(weft_tensor_file *f, const char *tensor, const char *fmt,
 }
 
 /* ---- one entry ---- */
-static weft_status parse_dtype(weft_tensor_file *f, weft_tensor_entry *e, const json_t *j)
+static weft_status parse_dtype(weft_tensor_file *f, weft_tensor_entry *e, const weft_json *j)
 {
-    if (!json_is_string(j))
-        return bad(f, e->name, "dtype is %s, expected a string like \"F32\"", weft_json_kind(j));
-    e->type = weft_file_dtype_find(json_string_value(j));
+    if (!weft_json_is(j, WEFT_JSON_STRING))
+        return bad(f, e->name, "dtype is %s, expected a string like \"F32\"", weft_json_name(j));
+    e->type = weft_file_dtype_find(j->text);
     char name[64];
     if (!e->type)
         return bad(f, e->name, "unknown dtype \"%s\", expected F32, F16, BF16, F64, I64, ...",
-                   weft_printable(name, sizeof name, json_string_value(j)));
+                   weft_printable(name, sizeof name, j->text));
     e->dtype = e->type->name;
     return WEFT_OK;
 }
 
-static weft_status parse_shape(weft_tensor_file *f, weft_tensor_entry *e, const json_t *j)
+static weft_status parse_shape(weft_tensor_file *f, weft_tensor_entry *e, const weft_json *j)
 {
-    if (!json_is_array(j))
-        return bad(f, e->name, "shape is %s, expected a list of sizes", weft_json_kind(j));
-    if (json_array_size(j) > WEFT_MAX_RANK) {
+    if (!weft_json_is(j, WEFT_JSON_ARRAY))
+        return bad(f, e->name, "shape is %s, expected a list of sizes", weft_json_name(j));
+    if (j->n > WEFT_MAX_RANK) {
         char file[512], name[256];
-        return weft_fail(
-            f->ctx, WEFT_UNSUPPORTED, "%s: tensor '%s': has %zu axes, at most %d are supported",
-            weft_printable(file, sizeof file, f->path), weft_printable(name, sizeof name, e->name),
-            json_array_size(j), WEFT_MAX_RANK);
+        return weft_fail(f->ctx, WEFT_UNSUPPORTED,
+                         "%s: tensor '%s': has %d axes, at most %d are supported",
+                         weft_printable(file, sizeof file, f->path),
+                         weft_printable(name, sizeof name, e->name), j->n, WEFT_MAX_RANK);
     }
-    e->rank = (int)json_array_size(j);
-    for (int i = 0; i < e->rank; i++) {
-        const json_t *d = json_array_get(j, (size_t)i);
-        if (!json_is_integer(d))
+    e->rank = j->n;
+    const weft_json *d = j->child;
+    for (int i = 0; i < e->rank; i++, d = d->next) {
+        if (!weft_json_is(d, WEFT_JSON_INT))
             return bad(f, e->name, "shape[%d] is %s, expected a whole number", i,
-                       weft_json_kind(d));
-        e->dim[i] = json_integer_value(d);
+                       weft_json_name(d));
+        e->dim[i] = d->i;
         if (e->dim[i] < 0)
             return bad(f, e->name, "shape[%d] is %" PRId64 ", expected 0 or more", i, e->dim[i]);
     }
@@ -113,18 +115,19 @@ static weft_status parse_shape(weft_tensor_file *f, weft_tensor_entry *e, const 
 }
 
 /* Leaves `begin` in offset, relative to the data; the base is added when all is checked. */
-static weft_status parse_offsets(weft_tensor_file *f, weft_tensor_entry *e, const json_t *j)
+static weft_status parse_offsets(weft_tensor_file *f, weft_tensor_entry *e, const weft_json *j)
 {
-    if (!json_is_array(j) || json_array_size(j) != 2)
-        return bad(f, e->name, "data_offsets is %s%s, expected [begin, end]",
-                   json_is_array(j) ? "a list of another length" : weft_json_kind(j), "");
+    if (!weft_json_is(j, WEFT_JSON_ARRAY) || j->n != 2)
+        return bad(f, e->name, "data_offsets is %s, expected [begin, end]",
+                   weft_json_is(j, WEFT_JSON_ARRAY) ? "a list of another length"
+                                                    : weft_json_name(j));
     int64_t at[2];
-    for (int i = 0; i < 2; i++) {
-        const json_t *v = json_array_get(j, (size_t)i);
-        if (!json_is_integer(v) || json_integer_value(v) < 0)
+    const weft_json *v = j->child;
+    for (int i = 0; i < 2; i++, v = v->next) {
+        if (!weft_json_is(v, WEFT_JSON_INT) || v->i < 0)
             return bad(f, e->name, "data_offsets[%d] is %s, expected a whole number from 0", i,
-                       json_is_integer(v) ? "negative" : weft_json_kind(v));
-        at[i] = json_integer_value(v);
+                       weft_json_is(v, WEFT_JSON_INT) ? "negative" : weft_json_name(v));
+        at[i] = v->i;
     }
     if (at[0] > at[1])
         return bad(f, e->name, "data_offsets [%" PRId64 ", %" PRId64 "]: begin is after end", at[0],
@@ -164,42 +167,39 @@ static weft_status check_size(weft_tensor_file *f, const weft_tensor_entry *e)
     return WEFT_OK;
 }
 
-static weft_status parse_entry(weft_tensor_file *f, const char *name, const json_t *j)
+static weft_status parse_entry(weft_tensor_file *f, const weft_json *j)
 {
     weft_tensor_entry *e = &f->entry[f->n];
-    e->name = weft_arena_strdup(f->arena, name);
+    e->name = weft_arena_strdup(f->arena, j->key);
     if (!e->name)
         return f->ctx->status;
-    if (!json_is_object(j))
-        return bad(f, name, "is %s, expected {\"dtype\", \"shape\", \"data_offsets\"}",
-                   weft_json_kind(j));
-    WEFT_TRY(parse_dtype(f, e, json_object_get(j, "dtype")));
-    WEFT_TRY(parse_shape(f, e, json_object_get(j, "shape")));
-    WEFT_TRY(parse_offsets(f, e, json_object_get(j, "data_offsets")));
+    if (!weft_json_is(j, WEFT_JSON_OBJECT))
+        return bad(f, e->name, "is %s, expected {\"dtype\", \"shape\", \"data_offsets\"}",
+                   weft_json_name(j));
+    WEFT_TRY(parse_dtype(f, e, weft_json_get(j, "dtype")));
+    WEFT_TRY(parse_shape(f, e, weft_json_get(j, "shape")));
+    WEFT_TRY(parse_offsets(f, e, weft_json_get(j, "data_offsets")));
     f->n++;
     return check_size(f, e);
 }
 
-static weft_status parse_meta(weft_tensor_file *f, json_t *j)
+static weft_status parse_meta(weft_tensor_file *f, const weft_json *j)
 {
-    if (json_is_null(j))
+    char name[256];
+    if (weft_json_is(j, WEFT_JSON_NULL))
         return WEFT_OK;
-    if (!json_is_object(j))
-        return bad(f, NULL, "__metadata__ is %s, expected an object of strings", weft_json_kind(j));
-    f->meta = weft_arena_array(f->arena, json_object_size(j), sizeof *f->meta);
+    if (!weft_json_is(j, WEFT_JSON_OBJECT))
+        return bad(f, NULL, "__metadata__ is %s, expected an object of strings", weft_json_name(j));
+    f->meta = weft_arena_array(f->arena, (size_t)j->n, sizeof *f->meta);
     if (!f->meta)
         return f->ctx->status;
-    const char *key;
-    json_t *v;
-    char name[256];
-    json_object_foreach(j, key, v)
-    {
-        if (!json_is_string(v))
+    for (const weft_json *v = j->child; v; v = v->next) {
+        if (!weft_json_is(v, WEFT_JSON_STRING))
             return bad(f, NULL, "__metadata__[\"%s\"] is %s, expected a string",
-                       weft_printable(name, sizeof name, key), weft_json_kind(v));
+                       weft_printable(name, sizeof name, v->key), weft_json_name(v));
         weft_meta *m = &f->meta[f->n_meta++];
-        m->key = weft_arena_strdup(f->arena, key);
-        m->value = weft_arena_strdup(f->arena, json_string_value(v));
+        m->key = weft_arena_strdup(f->arena, v->key);
+        m->value = weft_arena_strdup(f->arena, v->text);
         if (!m->key || !m->value)
             return f->ctx->status;
     }
@@ -207,37 +207,30 @@ static weft_status parse_meta(weft_tensor_file *f, json_t *j)
 }
 
 /* ---- the header ---- */
-static weft_status parse_tree(weft_tensor_file *f, json_t *root)
+static weft_status parse_tree(weft_tensor_file *f, const weft_json *root)
 {
-    f->entry = weft_arena_array(f->arena, json_object_size(root), sizeof *f->entry);
+    f->entry = weft_arena_array(f->arena, (size_t)root->n, sizeof *f->entry);
     if (!f->entry)
         return f->ctx->status;
-    const char *name;
-    json_t *v;
-    json_object_foreach(root, name, v)
-    {
-        bool meta = !strcmp(name, "__metadata__");
-        WEFT_TRY(meta ? parse_meta(f, v) : parse_entry(f, name, v));
+    for (const weft_json *v = root->child; v; v = v->next) {
+        bool meta = !strcmp(v->key, "__metadata__");
+        WEFT_TRY(meta ? parse_meta(f, v) : parse_entry(f, v));
     }
     return WEFT_OK;
 }
 
-static weft_status parse_header(weft_tensor_file *f, const char *text, size_t n)
+/* The tree lives in an arena of its own, gone when the entries are made. */
+static weft_status parse_header(weft_tensor_file *f, weft_arena *a, char *text, size_t n)
 {
     if (!n || text[0] != '{')
         return bad(f, NULL, "header starts with byte 0x%02x, expected '{'",
                    n ? (unsigned char)text[0] : 0);
-    json_error_t err;
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &err);
-    if (!root && (json_error_code(&err) == json_error_out_of_memory || !err.text[0]))
-        return weft_fail(f->ctx, WEFT_NOMEM, "out of memory reading the header of %s", f->path);
-    char what[JSON_ERROR_TEXT_LENGTH * 4];
-    if (!root)
-        return bad(f, NULL, "header is not valid JSON at byte %d: %s", 8 + err.position,
-                   weft_printable(what, sizeof what, err.text));
-    weft_status s = parse_tree(f, root);
-    json_decref(root);
-    return s;
+    weft_json_error e;
+    const weft_json *root = weft_json_parse(a, text, n, &e);
+    if (!root && !e.what)
+        return f->ctx->status;
+    return root ? parse_tree(f, root)
+                : bad(f, NULL, "header is not valid JSON at byte %zu: %s", 8 + e.at, e.what);
 }
 
 static int by_offset(const void *pa, const void *pb)
@@ -292,11 +285,12 @@ static weft_status read_header(weft_tensor_file *f)
     if ((int64_t)n > size - 8)
         return bad(f, NULL, "header of %" PRIu64 " bytes in a file of %" PRId64 " (truncated?)", n,
                    size);
-    char *text = weft_alloc(c, (size_t)n);
+    weft_arena *a = weft_arena_new(c, (size_t)n * 8 + HEADER_ROOM);
+    char *text = a ? weft_arena_alloc(a, (size_t)n + 1) : NULL;
     weft_status s = text ? weft_read_at(c, f->fd, f->path, text, (size_t)n, 8) : c->status;
     if (!s)
-        s = parse_header(f, text, (size_t)n);
-    weft_free(c, text);
+        s = parse_header(f, a, text, (size_t)n);
+    weft_arena_free(a);
     return s ? s : check_layout(f, 8 + (int64_t)n, size);
 }
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/json.h"
 #include "graph/op.h"
 #include "graph/safetensors.h"
 
@@ -31,16 +30,16 @@ static void add_meta(weft_string *s, const weft_meta *meta, int n)
     weft_string_printf(s, "\"__metadata__\":{");
     for (int i = 0; i < n; i++) {
         weft_string_printf(s, i ? "," : "");
-        weft_json_add_text(s, meta[i].key);
+        weft_string_json(s, meta[i].key);
         weft_string_printf(s, ":");
-        weft_json_add_text(s, meta[i].value);
+        weft_string_json(s, meta[i].value);
     }
     weft_string_printf(s, "}");
 }
 
 static void add_entry(weft_string *s, const item *t, int64_t begin)
 {
-    weft_json_add_text(s, t->out->name);
+    weft_string_json(s, t->out->name);
     weft_string_printf(s, ":{\"dtype\":\"%s\",\"shape\":[", t->type->name);
     for (int i = 0; i < t->out->type.rank; i++)
         weft_string_printf(s, i ? ",%" PRId64 : "%" PRId64, t->out->type.dim[i]);

@@ -290,16 +290,16 @@ static const weft_tensor_file *shard_named(const file_set *fs, const char *name)
 }
 
 /* One "tensor": "shard" pair of weight_map. */
-static weft_status add_shard(file_set *fs, const char *index, const char *tensor, const json_t *v)
+static weft_status add_shard(file_set *fs, const char *index, const weft_json *v)
 {
     weft_ctx *c = weft_arena_ctx(fs->arena);
     char file[512], name[256], shown[256];
     weft_printable(file, sizeof file, index);
-    weft_printable(name, sizeof name, tensor);
-    const char *shard = json_string_value(v);
+    weft_printable(name, sizeof name, v->key);
+    const char *shard = weft_json_is(v, WEFT_JSON_STRING) ? v->text : NULL;
     if (!shard)
         return weft_fail(c, WEFT_MALFORMED, "%s: weight_map: '%s' is %s, expected a file name",
-                         file, name, weft_json_kind(v));
+                         file, name, weft_json_name(v));
     if (strchr(shard, '/') || strchr(shard, '\\') || shard[0] == '.' || !*shard)
         return weft_fail(c, WEFT_MALFORMED,
                          "%s: weight_map: '%s' is in '%s', expected a file of the same folder",
@@ -309,7 +309,7 @@ static weft_status add_shard(file_set *fs, const char *index, const char *tensor
     if (!path)
         return c->status;
     WEFT_TRY(add_file(fs, shard, path));
-    if (!weft_tensor_file_find(shard_named(fs, shard), tensor))
+    if (!weft_tensor_file_find(shard_named(fs, shard), v->key))
         return weft_fail(c, WEFT_MALFORMED, "%s: weight_map: '%s' is not in %s", file, name,
                          weft_printable(shown, sizeof shown, shard));
     return WEFT_OK;
@@ -319,22 +319,19 @@ static weft_status add_shard(file_set *fs, const char *index, const char *tensor
 
 static weft_status open_index(file_set *fs, const char *path)
 {
-    weft_ctx *c = weft_arena_ctx(fs->arena);
     char *text, file[512];
     size_t n;
-    json_t *root, *v;
-    const char *tensor;
+    weft_json *root;
     WEFT_TRY(weft_read_file(fs->arena, path, INDEX_LIMIT, &text, &n));
-    WEFT_TRY(weft_json_parse(c, path, text, n, &root));
-    json_t *map = json_object_get(root, "weight_map");
-    weft_status s = WEFT_OK;
-    if (!json_is_object(map))
-        s = weft_fail(c, WEFT_MALFORMED, "%s: weight_map is %s, expected an object",
-                      weft_printable(file, sizeof file, path), weft_json_kind(map));
-    else
-        json_object_foreach(map, tensor, v) if ((s = add_shard(fs, path, tensor, v))) break;
-    json_decref(root);
-    return s;
+    WEFT_TRY(weft_json_parse_file(fs->arena, path, text, n, &root));
+    const weft_json *map = weft_json_get(root, "weight_map");
+    if (!weft_json_is(map, WEFT_JSON_OBJECT))
+        return weft_fail(weft_arena_ctx(fs->arena), WEFT_MALFORMED,
+                         "%s: weight_map is %s, expected an object",
+                         weft_printable(file, sizeof file, path), weft_json_name(map));
+    for (const weft_json *v = map->child; v; v = v->next)
+        WEFT_TRY(add_shard(fs, path, v));
+    return WEFT_OK;
 }
 
 static bool ends_with(const char *s, const char *end)
