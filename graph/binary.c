@@ -11,6 +11,8 @@
 
 enum { VARINT = 0, FIXED64 = 1, BYTES = 2, GROUP = 3, GROUP_END = 4, FIXED32 = 5 };
 
+#define MEMBER_BYTES 32 /* protobuf-c's note of each field while it unpacks */
+
 typedef struct {
     weft_ctx *ctx;
     const uint8_t *data;
@@ -185,7 +187,7 @@ static weft_status count_field(scan *s, size_t at)
                            l->d->fields[i].name, l->seen[i].where);
     if (!seen->n++)
         seen->where = (uint32_t)at;
-    s->memory += weft_field_size(f->type);
+    s->memory += weft_field_size(f->type) + MEMBER_BYTES;
     if (s->memory > s->budget)
         return bad(s, at,
                    "unpacking would take more than %zu bytes of memory, the budget for this file",

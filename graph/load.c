@@ -368,7 +368,10 @@ static weft_status find_main(loader *l)
 /* The name in front of '=' of "name=value". */
 static char *name_of(weft_arena *a, const char *s)
 {
-    return weft_arena_strndup(a, s, strcspn(s, "="));
+    size_t n = strcspn(s, "=");
+    while (n && s[n - 1] == ' ')
+        n--;
+    return weft_arena_strndup(a, s, n);
 }
 
 static weft_status unknown_parameter(loader *l, const char *name, const char *const *names, int n)
@@ -478,13 +481,13 @@ static bool settle(const weft_model *m, Weft__Module *out)
     if (!out->param)
         return false;
     for (size_t i = 0; i < out->n_param; i++) {
-        size_t n = strcspn(m->main->param[i], "=");
+        const char *name = name_of(m->arena, m->main->param[i]);
         out->param[i] = m->main->param[i];
-        for (int k = 0; k < m->n_set; k++)
-            if (strlen(m->set[k].name) == n && !strncmp(m->set[k].name, out->param[i], n) &&
-                !(out->param[i] =
-                      weft_arena_printf(m->arena, "%s=%s", m->set[k].name, m->set[k].value)))
-                return false;
+        for (int k = 0; name && k < m->n_set; k++)
+            if (!strcmp(m->set[k].name, name))
+                out->param[i] = weft_arena_printf(m->arena, "%s=%s", name, m->set[k].value);
+        if (!name || !out->param[i])
+            return false;
     }
     return true;
 }
