@@ -329,7 +329,7 @@ static void test_sniffing(void **state)
     refuse("x.txtpb", "x.txtpb:1:21: module[0].name: unexpected byte 0x02 outside a string");
     assert_int_equal(weft_write_file(ctx, "x.binpb", packed, n - 1), WEFT_OK);
     refuse("x.binpb",
-           "x.binpb@1: module[0]: length 3 goes beyond the end of its message: 2 bytes are left");
+           "x.binpb@4: module[0]: length 3 goes beyond the end of its message: 2 bytes are left");
     put("x.binpb", "");
     refuse("x.binpb", "x.binpb: the file is empty, expected a Model as text or packed");
 }
