@@ -141,6 +141,11 @@ struct weft_call {
     const weft_tensor *in_tensor, *out_tensor; /* kernel */
 };
 
+/* stages.c: like find_output, but an unknown name is an error that tells the nearest. */
+weft_val weft_graph_need_output(const weft_graph *g, const char *name);
+/* stages.c: the weights that training may change, in order; returns how many. `out` may be NULL. */
+int weft_graph_trainable(const weft_graph *g, weft_val *out);
+
 /* ---- passes (weft.h has the public ones) ------------------------------------------------------------------------------------------------------ */
 /* grad.c: appends gradients of `loss` with respect to xs to g itself. out[i]: WEFT_NONE -> zeros were emitted. */
 weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs, int n, weft_val *out);

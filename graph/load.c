@@ -492,18 +492,39 @@ static bool settle(const weft_model *m, Weft__Module *out)
     return true;
 }
 
-weft_status weft_model_save(weft_model *m, const char *path)
+/* One message that holds all modules; it lives as long as the model. */
+static Weft__Model *merge(weft_model *m)
 {
-    Weft__Model merged = WEFT__MODEL__INIT;
+    Weft__Model *merged = weft_arena_alloc(m->arena, sizeof *merged);
     Weft__Module *entry = weft_arena_alloc(m->arena, sizeof *entry);
     Weft__Module **module = weft_arena_array(m->arena, (size_t)m->n_module + 1, sizeof *module);
-    if (!entry || !module || !settle(m, entry))
-        return m->ctx->status;
+    if (!merged || !entry || !module || !settle(m, entry))
+        return NULL;
     for (int i = 0; i < m->n_module; i++)
         module[i] = m->module[i] == m->main ? entry : (Weft__Module *)(uintptr_t)m->module[i];
-    merged.doc = m->root->doc;
-    merged.main = (char *)(uintptr_t)m->main->name;
-    merged.module = module;
-    merged.n_module = (size_t)m->n_module;
-    return weft_message_save(m->ctx, &merged.base, path);
+    weft__model__init(merged);
+    merged->doc = m->root->doc;
+    merged->main = (char *)(uintptr_t)m->main->name;
+    merged->module = module;
+    merged->n_module = (size_t)m->n_module;
+    return merged;
+}
+
+weft_status weft_model_save(weft_model *m, const char *path)
+{
+    Weft__Model *merged = merge(m);
+    return merged ? weft_message_save(m->ctx, &merged->base, path) : m->ctx->status;
+}
+
+weft_status weft_model_text(weft_model *m, char **out)
+{
+    weft_string s;
+    Weft__Model *merged = merge(m);
+    *out = NULL;
+    weft_string_init(&s, m->ctx);
+    if (!merged || weft_text_print(&merged->base, &s)) {
+        weft_string_free(&s);
+        return m->ctx->status;
+    }
+    return weft_string_take(&s, out);
 }

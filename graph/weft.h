@@ -59,6 +59,7 @@ typedef struct weft_model weft_model;     /* a parsed model file with its import
 typedef struct weft_graph weft_graph;     /* a flat typed graph */
 typedef struct weft_session weft_session; /* state values in memory, and the programs that use them */
 typedef struct weft_program weft_program; /* a compiled part of a graph */
+typedef struct weft_recipe weft_recipe;   /* how a model is trained */
 
 /* The allocator seam: every allocation of the library goes through it. `alloc` returns uninitialised memory. */
 typedef struct {
@@ -111,10 +112,42 @@ WEFT_API weft_status weft_model_load(weft_ctx *c, const char *path, const char *
 WEFT_API void weft_model_free(weft_model *m);
 /* Writes the model with its imports merged as one file: binary for .binpb, text otherwise. */
 WEFT_API weft_status weft_model_save(weft_model *m, const char *path);
+WEFT_API weft_status weft_model_text(weft_model *m, char **out); /* the same text */
 
 /* Tells a model file from a recipe by its content. */
 typedef enum { WEFT_FILE_MODEL = 1, WEFT_FILE_RECIPE } weft_file_kind;
 WEFT_API weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_kind *out);
+
+/* How a graph is compiled. */
+typedef struct {
+    bool train, reference, no_rewrite, check_nan, profile;
+    const char *disable_rules;
+    size_t max_memory; /* 0: no limit; counts state + plan */
+} weft_compile_options;
+
+/* ---- recipes ------------------------------------------------------------------------------------------------ */
+/* Reads a recipe and applies settings: "train.steps=5" is a field of the recipe, a name without a dot that is none of
+ * its fields is a parameter of the model. Values are checked. */
+WEFT_API weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set, int n_set,
+                                      weft_recipe **out);
+/* A recipe of defaults for a model that is loaded apart; `loss`: the output that is minimised. */
+WEFT_API weft_status weft_recipe_default(weft_ctx *c, const char *loss, weft_recipe **out);
+WEFT_API void weft_recipe_free(weft_recipe *r);
+/* One more setting, like those of weft_recipe_load. */
+WEFT_API weft_status weft_recipe_set(weft_recipe *r, const char *setting);
+WEFT_API const char *weft_recipe_name(const weft_recipe *r);
+WEFT_API const char *weft_recipe_loss(const weft_recipe *r); /* name of the output that is minimised */
+typedef enum { WEFT_RECIPE_TRAIN, WEFT_RECIPE_VAL, WEFT_RECIPE_TOKENIZER } weft_recipe_path;
+/* Path of a data file as the recipe gives it, from the working directory; NULL if it names none. */
+WEFT_API const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which);
+/* The recipe's model with its settings, batch B and length T (0: the recipe's). */
+WEFT_API weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t length, weft_model **out);
+/* Compiles a training step into the session: *step makes one optimizer step; with gradient accumulation *micro (else
+ * NULL) adds one micro-batch and *step needs no data. `o->train` is taken as true. */
+WEFT_API weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward, weft_session *s,
+                                         const weft_compile_options *o, weft_program **micro, weft_program **step);
+/* Writes the recipe as it stands, settings and defaults included, for the model file `model`. */
+WEFT_API weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model);
 
 /* ---- graphs ------------------------------------------------------------------------------------------------- */
 /* Every function that gives a graph gives a new one, to be freed before the context; the old one stays as it is. */
@@ -133,6 +166,8 @@ typedef struct {
     bool no_rewrite;     /* only what correctness needs */
     const char *disable; /* comma-separated names of rules that are switched off, or NULL */
 } weft_rewrite_options;
+/* The graph of one training step of a recipe: gradients, clipping, schedule and optimizer as nodes. */
+WEFT_API weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward, weft_graph **out);
 /* Applies the rewrite rules until nothing changes, and drops what no output needs. */
 WEFT_API weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out);
 
@@ -171,11 +206,6 @@ WEFT_API void *weft_session_data(weft_session *s, const char *name, weft_type *t
 /* Weights from a safetensors file or a checkpoint folder; strict names after `scope` is put before them. */
 WEFT_API weft_status weft_weights_load(weft_session *s, const char *path, const char *scope);
 
-typedef struct {
-    bool train, reference, no_rewrite, check_nan, profile;
-    const char *disable_rules;
-    size_t max_memory; /* 0: no limit; counts state + plan */
-} weft_compile_options;
 /* Compiles what `fetch` (names of outputs or values) needs of g, which is not kept. The session gets g's states. */
 WEFT_API weft_status weft_program_compile(weft_session *s, const weft_graph *g, const char *const *fetch, int n_fetch,
                                           const weft_compile_options *o, weft_program **out);
@@ -239,6 +269,111 @@ typedef struct {
 /* Compares the gradients of a random combination of the outputs by every trainable state and every float input with
  * central differences, in double, on the reference kernels. WEFT_FAILED if one differs by more than the tolerance. */
 WEFT_API weft_status weft_graph_gradcheck(const weft_graph *g, const weft_gradcheck_options *o);
+
+/* ---- training ----------------------------------------------------------------------------------------------- */
+/* What a training run consists of; valid from the START event on. */
+typedef struct {
+    const char *name, *dir;
+    int64_t parameters, trainable;
+    int64_t batch, length, accumulate; /* sequences and tokens of a micro-batch, micro-batches per step */
+    int64_t train_tokens, val_tokens;  /* in the files; val 0: none */
+    int64_t first_step;                /* > 0: resumed */
+    size_t state_bytes, plan_bytes;
+    double flops;                      /* of one step */
+    int64_t compile_ns;
+    int threads;
+} weft_train_info;
+
+typedef enum {
+    WEFT_EVENT_START,   /* everything is ready: `info` */
+    WEFT_EVENT_STEP,    /* a step is done */
+    WEFT_EVENT_EVAL,    /* val_loss and val_bits are new */
+    WEFT_EVENT_SAVE,    /* a checkpoint is complete: `path` */
+    WEFT_EVENT_WARNING, /* `path` holds a message; training goes on */
+    WEFT_EVENT_END      /* after the last save */
+} weft_event_kind;
+
+typedef struct {
+    weft_event_kind kind;
+    const weft_train_info *info;
+    int64_t step, steps;       /* optimizer steps done; steps of the whole run */
+    int64_t tokens;            /* seen so far */
+    double loss, grad_norm, lr;
+    double val_loss, val_bits; /* nats per token, bits per byte; NaN: not known yet */
+    double tokens_per_s, seconds, seconds_left; /* of this process; the rate over the last steps */
+    const char *path;
+} weft_event;
+
+typedef enum {
+    WEFT_RESUME_NEVER, /* refuse a directory that has checkpoints */
+    WEFT_RESUME_AUTO,  /* go on where one is, else begin */
+    WEFT_RESUME_MUST   /* fail with WEFT_MISSING where none is */
+} weft_resume;
+
+typedef struct {
+    const char *dir; /* run directory; NULL: runs/NAME */
+    weft_resume resume;
+    int64_t stop_at;             /* save and return WEFT_OK when so many steps are done; 0: at the recipe's end */
+    const volatile int *stop;    /* becomes SIGINT or SIGTERM: finish the step, save, return; NULL: never */
+    bool no_rewrite;
+    int64_t vocab;               /* ids that the tokenizer makes: WEFT_MISMATCH if the model knows fewer; 0: not known */
+    void (*event)(void *user, const weft_event *e); /* NULL: silent */
+    /* UTF-8 bytes that the tokens stand for, for bits per byte; NULL: not known. */
+    int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n);
+    void *user;
+} weft_train_options;
+
+/* Trains by a recipe. The run directory gets recipe.txtpb and model.txtpb as run, the tokenizer, log.jsonl (equal
+ * bytes for equal runs, interrupted or not), timing.jsonl (what the clock said) and checkpoints/.
+ * Returns WEFT_INTERRUPTED or WEFT_TERMINATED after a stop by signal, WEFT_NUMERIC when loss or gradient are not
+ * finite (the weights are those of the last good step), WEFT_MISMATCH when a checkpoint belongs to another model,
+ * seed or data. */
+WEFT_API weft_status weft_train(weft_recipe *r, const weft_train_options *o);
+
+/* ---- using a trained model ---------------------------------------------------------------------------------- */
+/* A model with weights: from a run directory (its newest good checkpoint), a checkpoint folder, a recipe or a model
+ * file; the last two take `weights` (a safetensors file, checkpoint or run) or, without, start values by the seed. */
+typedef struct weft_trained weft_trained;
+WEFT_API weft_status weft_trained_open(weft_ctx *c, const char *path, const char *weights, const char *const *set,
+                                       int n_set, weft_trained **out);
+WEFT_API void weft_trained_free(weft_trained *t);
+/* Path of the tokenizer or of the validation data that the run used; NULL if it names none. */
+WEFT_API const char *weft_trained_file(const weft_trained *t, weft_recipe_path which);
+WEFT_API const char *weft_trained_weights(const weft_trained *t); /* where the weights came from; NULL: start values */
+WEFT_API int64_t weft_trained_vocab(const weft_trained *t);       /* ids that the model knows: sizes of its logits */
+
+typedef struct {
+    int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
+    int64_t batches;       /* 0: all whole batches of the file */
+    bool reference, no_rewrite;
+    void (*progress)(void *user, int64_t done, int64_t all); /* NULL: silent */
+    int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n); /* NULL: not known */
+    void *user;
+} weft_eval_options;
+typedef struct {
+    int64_t tokens, bytes; /* predicted tokens; bytes that they stand for, 0: not known */
+    double loss;           /* mean over tokens, nats */
+    double seconds;
+} weft_eval_result;
+WEFT_API weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,
+                                   weft_eval_result *out);
+
+typedef struct {
+    const int32_t *prompt; /* at least one token */
+    int64_t n_prompt;
+    int64_t n_new;         /* tokens to add */
+    double temperature;    /* 0: always the most probable token */
+    int64_t top_k;         /* 0: all */
+    double top_p;          /* 1: all */
+    uint64_t seed;
+    uint32_t sample;       /* number of the sample: another sequence from the same seed */
+    bool no_cache;         /* compute the whole window for every token */
+    bool (*token)(void *user, int32_t id); /* false: stop */
+    void *user;
+} weft_generate_options;
+/* Draws tokens one by one. When the context is full, the older half of it is dropped. Token i depends on (weights,
+ * prompt, seed, sample, i) alone. */
+WEFT_API weft_status weft_generate(weft_trained *t, const weft_generate_options *o);
 
 #ifdef __cplusplus
 }

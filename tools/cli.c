@@ -193,6 +193,14 @@ void cli_json_text(FILE *f, const char *s)
     fputc('"', f);
 }
 
+void cli_json_number(FILE *f, const char *key, double v)
+{
+    if (isfinite(v))
+        fprintf(f, "%s%.9g", key, v);
+    else
+        fprintf(f, "%snull", key);
+}
+
 const char *cli_count(char *buf, size_t n, int64_t v)
 {
     char digits[32];

@@ -7,6 +7,14 @@
 #include "graph/weft.h"
 
 /* A verb gets argv with argv[0] = its own name; it returns the exit code, a weft_status. */
+int verb_check(weft_ctx *c, int argc, char **argv);
+int verb_pack(weft_ctx *c, int argc, char **argv);
+int verb_show(weft_ctx *c, int argc, char **argv);
+int verb_train(weft_ctx *c, int argc, char **argv);
+int verb_eval(weft_ctx *c, int argc, char **argv);
+int verb_generate(weft_ctx *c, int argc, char **argv);
+int verb_run(weft_ctx *c, int argc, char **argv);
+int verb_bench(weft_ctx *c, int argc, char **argv);
 int verb_ops(weft_ctx *c, int argc, char **argv);
 int verb_tokenize(weft_ctx *c, int argc, char **argv);
 
@@ -54,6 +62,7 @@ int cli_usage(const char *verb, const char *fmt, ...) WEFT_PRINTF(2, 3); /* prin
 int cli_finish(weft_ctx *c, int status);          /* flushes stdout; a full or closed stdout is WEFT_IO */
 int cli_print(weft_ctx *c, char *text);           /* prints text of the library and frees it; returns 0 */
 void cli_json_text(FILE *f, const char *s);       /* "s" with escapes */
+void cli_json_number(FILE *f, const char *key, double v); /* key, then the number or null */
 const char *cli_count(char *buf, size_t n, int64_t v);    /* 124,439,808 */
 const char *cli_bytes(char *buf, size_t n, double bytes); /* "1.21 GiB" */
 

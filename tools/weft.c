@@ -10,6 +10,12 @@ typedef struct {
 } verb;
 
 static const verb verbs[] = {
+    {"check", "load, expand, verify, differentiate and plan a model or recipe, without running it", verb_check},
+    {"show", "print a model at any stage, or draw it", verb_show},
+    {"train", "train a model by a recipe; resume, stop and go on", verb_train},
+    {"eval", "loss, perplexity, bits per byte on a token file", verb_eval},
+    {"generate", "continue a prompt", verb_generate},
+    {"pack", "merge a model file and its imports into one file", verb_pack},
     {"ops", "list the ops, the schema of one, or the rewrite rules", verb_ops},
     {"tokenize", "byte-level BPE: train a vocabulary, encode a corpus, decode ids", verb_tokenize},
 };

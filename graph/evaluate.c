@@ -1,0 +1,98 @@
+/* evaluate.c - the mean loss of a model over a token file, and what feeding tokens takes. */
+#include <math.h>
+#include <string.h>
+
+#include "graph/trainer.h"
+
+weft_status weft_tokens_type(const weft_graph *g, weft_type *t)
+{
+    char text[160];
+    weft_val v = weft_graph_find(g, "tokens");
+    if (v == WEFT_NONE || g->value[v].kind != WEFT_VALUE_INPUT)
+        return weft_fail(g->ctx, WEFT_MALFORMED, "the entry module '%s' has no input 'tokens': i32[B,T]", g->entry);
+    *t = g->value[v].type;
+    if (t->dtype != WEFT_I32 || t->rank != 2)
+        return weft_fail(g->ctx, WEFT_MALFORMED, "input 'tokens' is %s, expected i32[B,T]",
+                         weft_type_print(text, sizeof text, t));
+    return WEFT_OK;
+}
+
+int64_t weft_graph_vocab(const weft_graph *g, int64_t missing)
+{
+    weft_val v = weft_graph_find_output(g, "logits");
+    if (v == WEFT_NONE || g->value[v].type.rank < 1)
+        return missing;
+    return g->value[v].type.dim[g->value[v].type.rank - 1];
+}
+
+weft_status weft_feed_batch(weft_program *p, const weft_sampler *s, int64_t cursor)
+{
+    weft_type t;
+    int32_t *tokens = weft_program_input(p, "tokens", &t);
+    int32_t *targets = weft_program_input(p, "targets", &t);
+    weft_ctx *c = p->session->ctx;
+    void *spare = NULL;
+    if (!tokens || !targets) { /* the sampler makes both */
+        spare = weft_alloc(c, sizeof(int32_t) * (size_t)(s->B * s->T));
+        if (!spare)
+            return weft_error_status(c);
+    }
+    weft_status status = weft_sampler_batch(s, cursor, tokens ? tokens : spare, targets ? targets : spare);
+    weft_free(c, spare);
+    return status;
+}
+
+void weft_feed_rng(weft_program *p, uint64_t seed, int64_t step)
+{
+    weft_type t;
+    int64_t *rng = weft_program_input(p, "rng", &t);
+    if (rng) {
+        rng[0] = (int64_t)seed;
+        rng[1] = step;
+    }
+}
+
+double weft_fetch_scalar(weft_program *p, const char *name)
+{
+    weft_type t;
+    const void *v = weft_program_output(p, name, &t);
+    if (!v || t.rank != 0)
+        return NAN;
+    return t.dtype == WEFT_F64 ? *(const double *)v : t.dtype == WEFT_F32 ? *(const float *)v : NAN;
+}
+
+/* Bytes that the targets of one batch stand for. */
+static int64_t count_bytes(const weft_evaluator *e)
+{
+    weft_type t;
+    const int32_t *targets = weft_program_input(e->program, "targets", &t);
+    return targets && e->token_bytes ? e->token_bytes(e->user, targets, weft_type_count(&t)) : 0;
+}
+
+weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_result *out)
+{
+    weft_ctx *c = e->program->session->ctx;
+    int64_t start = weft_now_ns(c), all = weft_sampler_blocks(&e->sampler) / e->sampler.B;
+    double sum = 0;
+    *out = (weft_eval_result){0};
+    if (all < 1)
+        return weft_fail(c, WEFT_MALFORMED,
+                         "validation data: %lld tokens are too few for one batch of %lld sequences of %lld tokens",
+                         (long long)weft_tokens_count(e->sampler.tokens), (long long)e->sampler.B,
+                         (long long)e->sampler.T);
+    if (batches > 0 && batches < all)
+        all = batches;
+    for (int64_t i = 0; i < all; i++) {
+        weft_feed_rng(e->program, e->sampler.seed, i);
+        WEFT_TRY(weft_feed_batch(e->program, &e->sampler, i));
+        out->bytes += count_bytes(e); /* before the run: feeds are not kept */
+        WEFT_TRY(weft_program_run(e->program));
+        sum += weft_fetch_scalar(e->program, e->loss);
+        if (e->progress)
+            e->progress(e->user, i + 1, all);
+    }
+    out->tokens = all * e->sampler.B * e->sampler.T;
+    out->loss = sum / (double)all;
+    out->seconds = (double)(weft_now_ns(c) - start) * 1e-9;
+    return WEFT_OK;
+}

@@ -1,0 +1,263 @@
+/* generate.c - drawing tokens one by one, with a key/value cache or by computing the whole window.
+ *
+ * With a cache two programs share the session's "cache:" states: one takes a piece of the prompt at a time, one a
+ * single token.  Both come from the model file by weft_graph_incremental.  Random numbers are a function of (seed,
+ * sample, number of the token), so the way of computing does not change which number a token is drawn with. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/rng.h"
+#include "graph/trained.h"
+
+enum { PIECE = 32 }; /* tokens of the prompt that are computed at once */
+
+typedef struct {
+    int32_t id;
+    double p; /* first the logit, then the probability */
+} candidate;
+
+typedef struct {
+    weft_trained *t;
+    const weft_generate_options *o;
+    weft_session *session;
+    weft_program *window;        /* the whole context; NULL with a cache */
+    weft_program *piece, *one;   /* over PIECE and over one new position */
+    int64_t context, vocab;
+    int32_t *text;               /* [context] tokens in the window */
+    int64_t n_text, n_cached;    /* how many there are; how many of them the cache holds */
+    candidate *c;                /* [vocab] */
+    int64_t n_drawn;
+} generator;
+
+/* ---- choosing ------------------------------------------------------------------------------------------------------------ */
+/* Larger first; equal ones by id, so that the order is total. */
+static int by_size(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+    if (x->p != y->p)
+        return x->p < y->p ? 1 : -1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Uniform in [0,1) with 53 bits. */
+static double uniform(const generator *g)
+{
+    uint32_t r[4];
+    weft_random4(r, g->o->seed, (uint64_t)g->n_drawn, g->o->sample, 0);
+    uint64_t bits = ((uint64_t)r[0] << 32 | r[1]) >> 11;
+    return (double)bits * 0x1p-53;
+}
+
+/* Logits in c[0..n-1], sorted -> probabilities at a temperature, cut by top-k and top-p; returns how many are left. */
+static int64_t shape(const generator *g, int64_t n)
+{
+    double max = g->c[0].p, sum = 0, kept = 0;
+    if (g->o->top_k > 0 && g->o->top_k < n)
+        n = g->o->top_k;
+    for (int64_t i = 0; i < n; i++)
+        sum += g->c[i].p = exp((g->c[i].p - max) / g->o->temperature);
+    for (int64_t i = 0; i < n; i++) {
+        kept += g->c[i].p / sum;
+        if (kept >= g->o->top_p)
+            return i + 1;
+    }
+    return n;
+}
+
+static weft_status choose(generator *g, const float *logit, int32_t *out)
+{
+    int32_t best = 0;
+    for (int64_t i = 0; i < g->vocab; i++) {
+        if (!isfinite(logit[i]))
+            return weft_fail(g->t->ctx, WEFT_NUMERIC, "the logit of token %lld is %g", (long long)i, (double)logit[i]);
+        if (logit[i] > logit[best])
+            best = (int32_t)i;
+        g->c[i] = (candidate){(int32_t)i, logit[i]};
+    }
+    *out = best;
+    if (g->o->temperature > 0) {
+        qsort(g->c, (size_t)g->vocab, sizeof *g->c, by_size);
+        int64_t n = shape(g, g->vocab), i = 0;
+        double total = 0, at = 0;
+        for (int64_t k = 0; k < n; k++)
+            total += g->c[k].p;
+        double aim = uniform(g) * total;
+        for (; i < n - 1; i++)
+            if ((at += g->c[i].p) > aim)
+                break;
+        *out = g->c[i].id;
+    }
+    g->n_drawn++;
+    return WEFT_OK;
+}
+
+/* ---- computing ----------------------------------------------------------------------------------------------------------- */
+static weft_status run_window(generator *g, const float **logit)
+{
+    weft_type t;
+    int32_t *in = weft_program_input(g->window, "tokens", &t);
+    memset(in, 0, sizeof *in * (size_t)g->context); /* what follows the text is masked */
+    memcpy(in, g->text, sizeof *in * (size_t)g->n_text);
+    WEFT_TRY(weft_program_run(g->window));
+    *logit = (const float *)weft_program_output(g->window, "logits", &t) + (g->n_text - 1) * g->vocab;
+    return WEFT_OK;
+}
+
+/* Brings the cache up to the text; the logits of its last position. */
+static weft_status run_cached(generator *g, const float **logit)
+{
+    weft_type t;
+    while (g->n_cached < g->n_text) {
+        int64_t left = g->n_text - g->n_cached;
+        bool whole = g->piece && left >= PIECE;
+        weft_program *p = whole ? g->piece : g->one;
+        int64_t n = whole ? PIECE : 1;
+        int32_t *in = weft_program_input(p, "tokens", &t);
+        memcpy(in, g->text + g->n_cached, sizeof *in * (size_t)n);
+        int32_t *pos = weft_program_input(p, "pos", &t);
+        if (pos)
+            *pos = (int32_t)g->n_cached;
+        WEFT_TRY(weft_program_run(p));
+        g->n_cached += n;
+        *logit = (const float *)weft_program_output(p, "logits", &t) + (n - 1) * g->vocab;
+    }
+    return WEFT_OK;
+}
+
+/* Makes room by forgetting the older half. Positions start at 0 again, so the cache is made anew. */
+static void append(generator *g, int32_t id)
+{
+    if (g->n_text == g->context) {
+        int64_t keep = g->context / 2;
+        memmove(g->text, g->text + g->n_text - keep, sizeof *g->text * (size_t)keep);
+        g->n_text = keep;
+        g->n_cached = 0;
+    }
+    g->text[g->n_text++] = id;
+}
+
+static weft_status draw_all(generator *g)
+{
+    for (int64_t i = 0; i < g->o->n_new; i++) {
+        const float *logit = NULL;
+        int32_t id = 0;
+        WEFT_TRY(g->window ? run_window(g, &logit) : run_cached(g, &logit));
+        WEFT_TRY(choose(g, logit, &id));
+        append(g, id);
+        if (g->o->token && !g->o->token(g->o->user, id))
+            break;
+    }
+    return WEFT_OK;
+}
+
+/* ---- building ------------------------------------------------------------------------------------------------------------ */
+static weft_status compile_increment(generator *g, const weft_graph *full, int64_t n, weft_program **out)
+{
+    static const char *const time[] = {"tokens", "targets"};
+    const char *fetch[] = {"logits"}, *inputs[2];
+    int n_inputs = 0;
+    for (int i = 0; i < 2; i++)
+        if (weft_graph_find(full, time[i]) != WEFT_NONE)
+            inputs[n_inputs++] = time[i];
+    weft_graph *h = NULL;
+    const weft_compile_options o = {0};
+    WEFT_TRY(weft_graph_incremental(full, n, inputs, n_inputs, &h));
+    weft_status s = weft_program_compile(g->session, h, fetch, 1, &o, out);
+    weft_graph_free(h);
+    return s;
+}
+
+static weft_status check_logits(generator *g, const weft_graph *full)
+{
+    weft_type tokens, t;
+    char text[160];
+    weft_val v = weft_graph_need_output(full, "logits");
+    if (v == WEFT_NONE)
+        return weft_error_status(g->t->ctx);
+    WEFT_TRY(weft_tokens_type(full, &tokens));
+    t = full->value[v].type;
+    if (t.dtype != WEFT_F32 || t.rank != 3 || t.dim[0] != 1 || t.dim[1] != tokens.dim[1])
+        return weft_fail(g->t->ctx, WEFT_MALFORMED, "output 'logits' is %s, expected f32[1,%lld,vocab]",
+                         weft_type_print(text, sizeof text, &t), (long long)tokens.dim[1]);
+    g->context = tokens.dim[1];
+    g->vocab = t.dim[2];
+    return WEFT_OK;
+}
+
+/* Only what the logits need: labels and losses do not decode step by step. */
+static weft_status forward_part(const weft_graph *g, weft_graph **out)
+{
+    weft_val keep = weft_graph_find_output(g, "logits");
+    return weft_graph_prune(g, &keep, 1, out, NULL);
+}
+
+static weft_status build(generator *g, const weft_graph *expanded)
+{
+    weft_graph *full = NULL, *lowered = NULL;
+    const char *fetch[] = {"logits"};
+    const weft_compile_options o = {0};
+    WEFT_TRY(weft_session_new(g->t->ctx, false, &g->session));
+    WEFT_TRY(weft_graph_lower(expanded, &lowered));
+    weft_status s = forward_part(lowered, &full);
+    weft_graph_free(lowered);
+    if (!s && g->o->no_cache)
+        s = weft_program_compile(g->session, full, fetch, 1, &o, &g->window);
+    if (!s && !g->o->no_cache)
+        s = compile_increment(g, full, 1, &g->one);
+    if (!s && !g->o->no_cache && g->context > PIECE)
+        s = compile_increment(g, full, PIECE, &g->piece);
+    weft_graph_free(full);
+    return s ? s : weft_trained_fill(g->t, g->session);
+}
+
+static weft_status check_options(generator *g)
+{
+    const weft_generate_options *o = g->o;
+    weft_ctx *c = g->t->ctx;
+    if (o->n_prompt < 1)
+        return weft_fail(c, WEFT_USAGE, "the prompt has no tokens; at least one is needed");
+    if (!(o->temperature >= 0) || !isfinite(o->temperature) || o->top_k < 0 || !(o->top_p > 0 && o->top_p <= 1) ||
+        o->n_new < 0)
+        return weft_fail(c, WEFT_USAGE, "expected temperature >= 0, top_k >= 0, top_p in (0,1] and n_new >= 0");
+    for (int64_t i = 0; i < o->n_prompt; i++)
+        if (o->prompt[i] < 0 || o->prompt[i] >= g->vocab)
+            return weft_fail(c, WEFT_MISMATCH, "token %lld of the prompt is %d, but the model knows ids 0..%lld",
+                             (long long)i, o->prompt[i], (long long)g->vocab - 1);
+    return WEFT_OK;
+}
+
+/* The end of a prompt that is longer than the context. */
+static weft_status take_prompt(generator *g)
+{
+    g->text = weft_alloc(g->t->ctx, sizeof *g->text * (size_t)g->context);
+    g->c = weft_alloc(g->t->ctx, sizeof *g->c * (size_t)g->vocab);
+    if (!g->text || !g->c)
+        return weft_error_status(g->t->ctx);
+    g->n_text = g->o->n_prompt < g->context ? g->o->n_prompt : g->context;
+    memcpy(g->text, g->o->prompt + g->o->n_prompt - g->n_text, sizeof *g->text * (size_t)g->n_text);
+    return WEFT_OK;
+}
+
+weft_status weft_generate(weft_trained *t, const weft_generate_options *o)
+{
+    generator g = {.t = t, .o = o};
+    weft_graph *full = NULL;
+    weft_status s = weft_trained_graph(t, 1, 0, &full);
+    if (!s)
+        s = check_logits(&g, full);
+    if (!s)
+        s = check_options(&g);
+    if (!s)
+        s = take_prompt(&g);
+    if (!s)
+        s = build(&g, full);
+    if (!s)
+        s = draw_all(&g);
+    weft_graph_free(full);
+    weft_session_free(g.session);
+    weft_free(t->ctx, g.text);
+    weft_free(t->ctx, g.c);
+    return s;
+}

@@ -1,0 +1,348 @@
+/* recipe.c - reading a training recipe: which kind of file it is, defaults, settings, and the checks of its values. */
+#include "graph/recipe.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/io.h"
+
+enum { SNIFF_LIMIT = 1 << 26 };
+
+/* ---- model file or recipe? ----------------------------------------------------------------------------------------- */
+static bool has_field(const ProtobufCMessageDescriptor *d, const char *name, size_t n)
+{
+    char word[64];
+    if (n >= sizeof word)
+        return false;
+    memcpy(word, name, n);
+    word[n] = 0;
+    return protobuf_c_message_descriptor_get_field_by_name(d, word) != NULL;
+}
+
+/* End of the quoted string that begins at p. */
+static const char *skip_string(const char *p)
+{
+    char quote = *p++;
+    for (; *p && *p != quote; p++)
+        p += *p == '\\' && p[1];
+    return *p ? p + 1 : p;
+}
+
+/* Looks at the names of the outermost fields until one belongs to only one of the two messages. */
+static weft_file_kind sniff_text(const char *p)
+{
+    const ProtobufCMessageDescriptor *model = &weft__model__descriptor, *recipe = &weft__recipe__descriptor;
+    for (int depth = 0; *p;) {
+        if (*p == '#')
+            p += strcspn(p, "\n");
+        else if (*p == '"' || *p == '\'')
+            p = skip_string(p);
+        else if (isalpha((unsigned char)*p)) {
+            size_t n = 1;
+            while (isalnum((unsigned char)p[n]) || p[n] == '_')
+                n++;
+            bool m = has_field(model, p, n), r = has_field(recipe, p, n);
+            if (depth == 0 && m != r)
+                return m ? WEFT_FILE_MODEL : WEFT_FILE_RECIPE;
+            p += n;
+        } else {
+            depth += (*p == '{' || *p == '<' || *p == '[') - (*p == '}' || *p == '>' || *p == ']');
+            p++;
+        }
+    }
+    return WEFT_FILE_MODEL;
+}
+
+/* Binary: a recipe is what unpacks as one and not as a model. */
+static weft_file_kind sniff_binary(weft_arena *a, const char *data, size_t n, const char *path)
+{
+    ProtobufCMessage *m;
+    weft_ctx *c = weft_arena_ctx(a);
+    const uint8_t *bytes = (const uint8_t *)data;
+    if (!weft_binary_parse(a, &weft__model__descriptor, bytes, n, path, NULL, &m))
+        return WEFT_FILE_MODEL;
+    weft_error_clear(c);
+    bool recipe = !weft_binary_parse(a, &weft__recipe__descriptor, bytes, n, path, NULL, &m);
+    weft_error_clear(c);
+    return recipe ? WEFT_FILE_RECIPE : WEFT_FILE_MODEL;
+}
+
+weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_kind *out)
+{
+    char *data;
+    size_t n;
+    *out = WEFT_FILE_MODEL;
+    weft_arena *a = weft_arena_new(c, 0);
+    if (!a)
+        return weft_error_status(c);
+    weft_status s = weft_read_file(a, path, SNIFF_LIMIT, &data, &n);
+    if (!s) {
+        bool binary = false;
+        for (size_t i = 0; i < n && i < 512 && !binary; i++)
+            binary = (unsigned char)data[i] < 0x20 && !isspace((unsigned char)data[i]);
+        size_t suffix = strlen(path);
+        binary |= suffix > 6 && !strcmp(path + suffix - 6, ".binpb");
+        *out = binary ? sniff_binary(a, data, n, path) : sniff_text(data);
+    }
+    weft_arena_free(a);
+    return s;
+}
+
+/* ---- reading --------------------------------------------------------------------------------------------------------- */
+const char *weft_path_beside(weft_arena *a, const char *from, const char *path)
+{
+    const char *slash = strrchr(from, '/');
+    if (*path == '/' || !slash)
+        return path;
+    return weft_arena_printf(a, "%.*s/%s", (int)(slash - from), from, path);
+}
+
+/* "runs/gpt2-demo.txtpb" -> "gpt2-demo" */
+static const char *stem(weft_arena *a, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    const char *dot = strrchr(base, '.');
+    return weft_arena_strndup(a, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
+}
+
+static void *make_part(weft_arena *a, const ProtobufCMessageDescriptor *d)
+{
+    ProtobufCMessage *m = weft_arena_alloc(a, d->sizeof_message);
+    if (m)
+        protobuf_c_message_init(d, m);
+    return m;
+}
+
+static weft_status fill_parts(weft_recipe *r)
+{
+    Weft__Recipe *m = r->msg;
+    if (!m->data)
+        m->data = make_part(r->arena, &weft__data__descriptor);
+    if (!m->train)
+        m->train = make_part(r->arena, &weft__train__descriptor);
+    if (!m->optimizer)
+        m->optimizer = make_part(r->arena, &weft__optimizer__descriptor);
+    if (!m->schedule)
+        m->schedule = make_part(r->arena, &weft__schedule__descriptor);
+    if (!m->eval)
+        m->eval = make_part(r->arena, &weft__eval__descriptor);
+    if (!m->checkpoint)
+        m->checkpoint = make_part(r->arena, &weft__checkpoint__descriptor);
+    return weft_error_status(r->ctx);
+}
+
+static weft_status add_setting(weft_recipe *r, const char *text, size_t name)
+{
+    if ((name == 1 && *text == 'B') || (name == 1 && *text == 'T'))
+        return weft_fail(r->ctx, WEFT_USAGE, "'%s': a recipe sets %s by %s; use that", text,
+                         *text == 'B' ? "B" : "T", *text == 'B' ? "train.batch" : "train.length");
+    for (int i = 0; i < r->n_set; i++)
+        if (!strncmp(r->set[i], text, name + 1)) {
+            r->set[i] = text;
+            return WEFT_OK;
+        }
+    if (!WEFT_GROW(r->arena, r->set, r->n_set, r->cap_set))
+        return weft_error_status(r->ctx);
+    r->set[r->n_set++] = text;
+    return WEFT_OK;
+}
+
+/* "train.steps=5" and "name=x" are fields of the recipe, "d=64" a parameter of the model. */
+static weft_status apply(weft_recipe *r, const char *setting)
+{
+    const char *text = weft_arena_strdup(r->arena, setting);
+    size_t n = text ? strcspn(text, "=") : 0;
+    if (!text)
+        return WEFT_NOMEM;
+    if (!n || text[n] != '=')
+        return weft_fail(r->ctx, WEFT_USAGE, "setting '%s': expected name=value", setting);
+    if (!memchr(text, '.', n) && !has_field(&weft__recipe__descriptor, text, n))
+        return add_setting(r, text, n);
+    const char *name = weft_arena_strndup(r->arena, text, n);
+    if (!name)
+        return WEFT_NOMEM;
+    return weft_message_set(r->arena, &r->msg->base, name, text + n + 1);
+}
+
+static weft_status bad(weft_recipe *r, const char *what, const char *expected)
+{
+    return weft_fail(r->ctx, WEFT_MALFORMED, "%s: %s: expected %s", r->path, what, expected);
+}
+
+static bool within(double v, double lo, double hi) { return isfinite(v) && v >= lo && v <= hi; }
+
+static weft_status check_optimizer(weft_recipe *r)
+{
+    const Weft__Optimizer *o = r->msg->optimizer;
+    const Weft__Schedule *s = r->msg->schedule;
+    if (!within(o->beta1, 0, 0.9999999) || !within(o->beta2, 0, 0.9999999))
+        return bad(r, "optimizer.beta1, beta2", "numbers in [0,1)");
+    if (!within(o->eps, 1e-30, 1))
+        return bad(r, "optimizer.eps", "a positive number");
+    if (!within(o->weight_decay, 0, 1e6) || !within(o->clip, 0, 1e30))
+        return bad(r, "optimizer.weight_decay, clip", "numbers >= 0");
+    if (!within(s->lr, 0, 1e6) || !within(s->min_lr, 0, s->lr))
+        return bad(r, "schedule.lr, min_lr", "0 <= min_lr <= lr");
+    if (s->warmup < 0 || s->warmup > 1LL << 40)
+        return bad(r, "schedule.warmup", "a number of steps >= 0");
+    if (strcmp(s->shape, "cosine") && strcmp(s->shape, "linear") && strcmp(s->shape, "constant"))
+        return bad(r, "schedule.shape", "cosine, linear or constant");
+    return WEFT_OK;
+}
+
+static weft_status check_train(weft_recipe *r)
+{
+    const Weft__Train *t = r->msg->train;
+    const int64_t many = 1LL << 40;
+    if (!r->msg->model || !*r->msg->model)
+        return bad(r, "model", "the path of a model file");
+    if (t->steps < 0 || t->steps > many)
+        return bad(r, "train.steps", "a number >= 0");
+    if (t->batch < 1 || t->batch > 1 << 20 || t->accumulate < 1 || t->accumulate > 1 << 20)
+        return bad(r, "train.batch, accumulate", "numbers in 1..1048576");
+    if (t->has_length && (t->length < 1 || t->length > 1 << 24))
+        return bad(r, "train.length", "a number in 1..16777216");
+    if (t->threads < 0 || t->threads > 1024)
+        return bad(r, "train.threads", "a number in 0..1024");
+    if (t->max_memory < 0 || t->log_every < 1)
+        return bad(r, "train.max_memory, log_every", "max_memory >= 0 and log_every >= 1");
+    if (strcmp(t->precision, "f32"))
+        return weft_fail(r->ctx, WEFT_UNSUPPORTED, "%s: train.precision: this build trains in f32 only", r->path);
+    if (strcmp(r->msg->data->sampling, "shuffle") && strcmp(r->msg->data->sampling, "sequential"))
+        return bad(r, "data.sampling", "shuffle or sequential");
+    if (r->msg->eval->every < 0 || r->msg->eval->batches < 0)
+        return bad(r, "eval.every, batches", "numbers >= 0");
+    if (r->msg->checkpoint->every < 0 || r->msg->checkpoint->keep < 1 || r->msg->checkpoint->keep > 1 << 20)
+        return bad(r, "checkpoint.every, keep", "every >= 0 and keep >= 1");
+    return check_optimizer(r);
+}
+
+static weft_status load(weft_recipe *r, const char *path, const char *const *set, int n_set)
+{
+    ProtobufCMessage *m;
+    r->path = weft_arena_strdup(r->arena, path);
+    r->lines = weft_lines_new(r->arena);
+    if (!r->path || !r->lines)
+        return weft_error_status(r->ctx);
+    WEFT_TRY(weft_message_load(r->arena, &weft__recipe__descriptor, r->path, r->lines, &m));
+    r->msg = (Weft__Recipe *)m;
+    WEFT_TRY(fill_parts(r));
+    for (size_t i = 0; i < r->msg->n_set; i++)
+        WEFT_TRY(apply(r, r->msg->set[i]));
+    for (int i = 0; i < n_set; i++)
+        WEFT_TRY(apply(r, set[i]));
+    r->name = r->msg->name && *r->msg->name ? r->msg->name : stem(r->arena, path);
+    return check_train(r);
+}
+
+static weft_recipe *make_recipe(weft_ctx *c)
+{
+    weft_arena *a = weft_arena_new(c, 0);
+    weft_recipe *r = a ? weft_arena_alloc(a, sizeof *r) : NULL;
+    if (!r) {
+        weft_arena_free(a);
+        return NULL;
+    }
+    r->ctx = c;
+    r->arena = a;
+    return r;
+}
+
+weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set, int n_set, weft_recipe **out)
+{
+    *out = NULL;
+    weft_recipe *r = make_recipe(c);
+    if (!r || load(r, path, set, n_set)) {
+        weft_recipe_free(r);
+        return weft_error_status(c);
+    }
+    *out = r;
+    return WEFT_OK;
+}
+
+weft_status weft_recipe_set(weft_recipe *r, const char *setting)
+{
+    WEFT_TRY(apply(r, setting));
+    return r->msg->model ? check_train(r) : check_optimizer(r);
+}
+
+weft_status weft_recipe_default(weft_ctx *c, const char *loss, weft_recipe **out)
+{
+    *out = NULL;
+    weft_recipe *r = make_recipe(c);
+    if (r && (r->msg = make_part(r->arena, &weft__recipe__descriptor)) && !fill_parts(r)) {
+        r->path = r->name = "default recipe";
+        r->msg->train->loss = weft_arena_strdup(r->arena, loss);
+    }
+    if (weft_error_status(c)) {
+        weft_recipe_free(r);
+        return weft_error_status(c);
+    }
+    *out = r;
+    return WEFT_OK;
+}
+
+void weft_recipe_free(weft_recipe *r)
+{
+    if (r)
+        weft_arena_free(r->arena);
+}
+
+const char *weft_recipe_name(const weft_recipe *r) { return r->name; }
+const char *weft_recipe_loss(const weft_recipe *r) { return r->msg->train->loss; }
+
+const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which)
+{
+    const Weft__Data *d = r->msg->data;
+    const char *p = which == WEFT_RECIPE_TRAIN ? d->train : which == WEFT_RECIPE_VAL ? d->val : d->tokenizer;
+    return p && *p ? p : NULL;
+}
+
+weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t length, weft_model **out)
+{
+    const Weft__Train *t = r->msg->train;
+    const char **set = weft_arena_array(r->arena, (size_t)r->n_set + 2, sizeof *set);
+    if (!set)
+        return weft_error_status(r->ctx);
+    int n = 0;
+    for (; n < r->n_set; n++)
+        set[n] = r->set[n];
+    set[n++] = weft_arena_printf(r->arena, "B=%lld", (long long)(batch ? batch : t->batch));
+    if (length || t->has_length)
+        set[n++] = weft_arena_printf(r->arena, "T=%lld", (long long)(length ? length : t->length));
+    const char *path = weft_path_beside(r->arena, r->path, r->msg->model);
+    if (weft_error_status(r->ctx))
+        return weft_error_status(r->ctx);
+    weft_status s = weft_model_load(r->ctx, path, set, n, out);
+    return s ? weft_note(r->ctx, "in recipe %s", r->path) : WEFT_OK;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------------------------- */
+/* Makes every scalar default explicit, so that the file still says what was run when a default changes. */
+static void write_defaults(ProtobufCMessage *m)
+{
+    const ProtobufCMessageDescriptor *d = m->descriptor;
+    for (unsigned i = 0; i < d->n_fields; i++) {
+        const ProtobufCFieldDescriptor *f = &d->fields[i];
+        if (f->label == PROTOBUF_C_LABEL_OPTIONAL && f->quantifier_offset && f->default_value)
+            *(protobuf_c_boolean *)((char *)m + f->quantifier_offset) = 1;
+    }
+}
+
+weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model)
+{
+    Weft__Recipe copy = *r->msg;
+    copy.model = weft_arena_strdup(r->arena, model);
+    copy.name = weft_arena_strdup(r->arena, r->name);
+    copy.set = (char **)r->set;
+    copy.n_set = (size_t)r->n_set;
+    if (!copy.model || !copy.name)
+        return weft_error_status(r->ctx);
+    ProtobufCMessage *const part[] = {&copy.train->base,    &copy.optimizer->base,  &copy.schedule->base,
+                                      &copy.eval->base, &copy.checkpoint->base};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        write_defaults(part[i]);
+    return weft_message_save(r->ctx, &copy.base, path);
+}

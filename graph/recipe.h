@@ -1,0 +1,21 @@
+/* recipe.h - a training recipe in memory: every part present, values checked, settings applied. */
+#ifndef WEFT_RECIPE_H
+#define WEFT_RECIPE_H
+
+#include "graph/load.h"
+
+struct weft_recipe {
+    weft_ctx *ctx;
+    weft_arena *arena;
+    const char *path; /* file that it came from */
+    const char *name; /* recipe.name, or the file's name without folder and suffix */
+    Weft__Recipe *msg; /* all sub-messages but `load` are there */
+    weft_lines *lines;
+    const char **set; /* model parameters "name=value", last word wins */
+    int n_set, cap_set;
+};
+
+/* `path` seen from the folder of the file `from`; absolute paths stay. */
+const char *weft_path_beside(weft_arena *a, const char *from, const char *path);
+
+#endif

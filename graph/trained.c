@@ -1,0 +1,184 @@
+/* trained.c - a model with weights from whatever path a user gives: run, checkpoint, recipe or model file. */
+#include "graph/trained.h"
+
+#include <string.h>
+
+static bool is_there(weft_ctx *c, const char *path) { return path && c->io->exists(c->io->user, path) == 1; }
+
+/* The run directory that holds `path`: itself, or the one two levels above a checkpoint folder. NULL: neither. */
+static const char *find_run(weft_trained *t, const char *path)
+{
+    static const char *const up[] = {"", "/../..", "/.."};
+    for (size_t i = 0; i < sizeof up / sizeof *up; i++) {
+        const char *dir = weft_arena_printf(t->arena, "%s%s", path, up[i]);
+        const char *recipe = dir ? weft_arena_printf(t->arena, "%s/recipe.txtpb", dir) : NULL;
+        if (is_there(t->ctx, recipe))
+            return dir;
+    }
+    return NULL;
+}
+
+static weft_status open_run(weft_trained *t, const char *path, const char *weights)
+{
+    t->folder = find_run(t, path);
+    if (!t->folder)
+        return weft_error_status(t->ctx)
+                   ? weft_error_status(t->ctx)
+                   : weft_fail(t->ctx, WEFT_MISSING, "%s: expected a run directory or one of its checkpoints: "
+                                                     "there is no recipe.txtpb", path);
+    const char *recipe = weft_arena_printf(t->arena, "%s/recipe.txtpb", t->folder);
+    WEFT_TRY(recipe ? weft_recipe_load(t->ctx, recipe, t->set, t->n_set, &t->recipe) : WEFT_NOMEM);
+    return weft_weights_find(t->arena, weights ? weights : path, &t->weights);
+}
+
+static weft_status open_file(weft_trained *t, const char *path, const char *weights)
+{
+    weft_file_kind kind;
+    WEFT_TRY(weft_file_sniff(t->ctx, path, &kind));
+    if (kind == WEFT_FILE_RECIPE)
+        WEFT_TRY(weft_recipe_load(t->ctx, path, t->set, t->n_set, &t->recipe));
+    else
+        t->model = weft_arena_strdup(t->arena, path);
+    return weights ? weft_weights_find(t->arena, weights, &t->weights) : WEFT_OK;
+}
+
+static weft_status copy_settings(weft_trained *t, const char *const *set, int n)
+{
+    const char **copy = weft_arena_array(t->arena, (size_t)n + 1, sizeof *copy);
+    for (int i = 0; copy && i < n; i++)
+        copy[i] = weft_arena_strdup(t->arena, set[i]);
+    t->set = copy;
+    t->n_set = n;
+    return weft_error_status(t->ctx);
+}
+
+static weft_status open_trained(weft_trained *t, const char *path, const char *weights, const char *const *set,
+                                int n_set)
+{
+    weft_graph *g = NULL;
+    WEFT_TRY(copy_settings(t, set, n_set));
+    if (t->ctx->io->exists(t->ctx->io->user, path) == 2)
+        WEFT_TRY(open_run(t, path, weights));
+    else
+        WEFT_TRY(open_file(t, path, weights));
+    t->loss = t->recipe ? weft_recipe_loss(t->recipe) : "loss";
+    WEFT_TRY(weft_trained_graph(t, 1, 0, &g));
+    t->vocab = weft_graph_vocab(g, 0);
+    weft_graph_free(g);
+    return WEFT_OK;
+}
+
+weft_status weft_trained_open(weft_ctx *c, const char *path, const char *weights, const char *const *set, int n_set,
+                              weft_trained **out)
+{
+    *out = NULL;
+    weft_arena *a = weft_arena_new(c, 0);
+    weft_trained *t = a ? weft_arena_alloc(a, sizeof *t) : NULL;
+    if (!t) {
+        weft_arena_free(a);
+        return weft_error_status(c);
+    }
+    *t = (weft_trained){.ctx = c, .arena = a};
+    weft_status s = open_trained(t, path, weights, set, n_set);
+    if (s) {
+        weft_trained_free(t);
+        return s;
+    }
+    *out = t;
+    return WEFT_OK;
+}
+
+void weft_trained_free(weft_trained *t)
+{
+    if (!t)
+        return;
+    weft_recipe_free(t->recipe);
+    weft_arena_free(t->arena);
+}
+
+/* The run directory's own tokenizer goes before the recipe's, whose path may not hold any more. */
+const char *weft_trained_file(const weft_trained *t, weft_recipe_path which)
+{
+    static const char *const own[] = {"tokenizer.json", "vocab.json"};
+    for (size_t i = 0; which == WEFT_RECIPE_TOKENIZER && t->folder && i < sizeof own / sizeof *own; i++) {
+        const char *path = weft_arena_printf(t->arena, "%s/%s", t->folder, own[i]);
+        if (is_there(t->ctx, path))
+            return path;
+    }
+    return t->recipe ? weft_recipe_file(t->recipe, which) : NULL;
+}
+
+const char *weft_trained_weights(const weft_trained *t) { return t->weights; }
+int64_t weft_trained_vocab(const weft_trained *t) { return t->vocab; }
+
+static weft_status load_model(weft_trained *t, int64_t batch, int64_t length, weft_model **out)
+{
+    if (t->recipe)
+        return weft_recipe_model(t->recipe, batch, length, out);
+    const char **set = weft_arena_array(t->arena, (size_t)t->n_set + 2, sizeof *set);
+    int n = 0;
+    for (; set && n < t->n_set; n++)
+        set[n] = t->set[n];
+    if (set && batch)
+        set[n++] = weft_arena_printf(t->arena, "B=%lld", (long long)batch);
+    if (set && length)
+        set[n++] = weft_arena_printf(t->arena, "T=%lld", (long long)length);
+    WEFT_TRY(weft_error_status(t->ctx));
+    return weft_model_load(t->ctx, t->model, set, n, out);
+}
+
+weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, weft_graph **out)
+{
+    weft_model *m = NULL;
+    WEFT_TRY(load_model(t, batch, length, &m));
+    weft_status s = weft_graph_expand(m, out);
+    weft_model_free(m);
+    return s;
+}
+
+weft_status weft_trained_fill(weft_trained *t, weft_session *s)
+{
+    if (t->weights) {
+        int kind = t->ctx->io->exists(t->ctx->io->user, t->weights);
+        const char *manifest = weft_arena_printf(t->arena, "%s/manifest.json", t->weights);
+        if (kind == 2 && is_there(t->ctx, manifest))
+            WEFT_TRY(weft_checkpoint_load(t->ctx, t->weights, s, true, NULL));
+        else
+            WEFT_TRY(weft_weights_load(s, t->weights, ""));
+    }
+    return weft_session_init(s, t->recipe ? t->recipe->msg->train->seed : 1);
+}
+
+/* ---- evaluation ---------------------------------------------------------------------------------------------------------- */
+static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *g, weft_tokens *data,
+                            const weft_eval_options *o, weft_eval_result *out)
+{
+    weft_type type;
+    const char *fetch[] = {t->loss};
+    const weft_compile_options w = {.reference = o->reference, .no_rewrite = o->no_rewrite};
+    WEFT_TRY(weft_tokens_type(g, &type));
+    weft_evaluator e = {.loss = t->loss, .token_bytes = o->token_bytes, .progress = o->progress, .user = o->user,
+                        .sampler = {.tokens = data, .B = type.dim[0], .T = type.dim[1], .seed = 1}};
+    WEFT_TRY(weft_program_compile(s, g, fetch, 1, &w, &e.program));
+    WEFT_TRY(weft_trained_fill(t, s));
+    return weft_evaluator_run(&e, o->batches, out);
+}
+
+weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o, weft_eval_result *out)
+{
+    weft_graph *g = NULL;
+    weft_session *s = NULL;
+    weft_tokens *tokens = NULL;
+    *out = (weft_eval_result){0};
+    weft_status status = weft_trained_graph(t, o->batch ? o->batch : t->recipe ? 0 : 1, o->length, &g);
+    if (!status)
+        status = weft_tokens_open(t->ctx, data, t->vocab ? t->vocab : 65536, &tokens);
+    if (!status)
+        status = weft_session_new(t->ctx, o->reference, &s);
+    if (!status)
+        status = evaluate(t, s, g, tokens, o, out);
+    weft_session_free(s);
+    weft_tokens_close(tokens);
+    weft_graph_free(g);
+    return status;
+}

@@ -1,0 +1,25 @@
+/* trained.h - a model with weights, ready to be compiled for evaluation or generation. */
+#ifndef WEFT_TRAINED_H
+#define WEFT_TRAINED_H
+
+#include "graph/recipe.h"
+#include "graph/trainer.h"
+
+struct weft_trained {
+    weft_ctx *ctx;
+    weft_arena *arena;
+    weft_recipe *recipe;      /* NULL: from a model file */
+    const char *model;        /* model file, when there is no recipe */
+    const char *const *set;
+    int n_set;
+    const char *weights;      /* NULL: start values */
+    const char *loss, *folder; /* folder: the run directory, NULL without one */
+    int64_t vocab;
+};
+
+/* The expanded graph for a batch and a length (0: the recipe's or the model's own). */
+weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, weft_graph **out);
+/* Loads the weights, or runs the initialisers, of all states that the session has by now. */
+weft_status weft_trained_fill(weft_trained *t, weft_session *s);
+
+#endif

@@ -1,0 +1,283 @@
+/* trainer.c - building a training run: graph, programs, data, run directory, and where it goes on. */
+#include "graph/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/optim.h"
+
+/* ---- recipe -> programs ---------------------------------------------------------------------------------------------- */
+weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward, weft_graph **out)
+{
+    weft_optim o;
+    weft_graph *g = NULL;
+    *out = NULL;
+    WEFT_TRY(weft_graph_lower(forward, &g));
+    if (weft_optim_append(g, r->msg, &o)) {
+        weft_graph_free(g);
+        return weft_error_status(r->ctx);
+    }
+    *out = g;
+    return WEFT_OK;
+}
+
+weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward, weft_session *s,
+                                const weft_compile_options *o, weft_program **micro, weft_program **step)
+{
+    weft_optim optim;
+    weft_graph *g = NULL;
+    *micro = *step = NULL;
+    weft_compile_options train = *o;
+    train.train = true;
+    WEFT_TRY(weft_graph_lower(forward, &g));
+    weft_status status = weft_optim_append(g, r->msg, &optim);
+    if (!status && optim.n_micro)
+        status = weft_program_compile(s, g, optim.micro, optim.n_micro, &train, micro);
+    if (!status)
+        status = weft_program_compile(s, g, optim.update, optim.n_update, &train, step);
+    weft_graph_free(g);
+    return status;
+}
+
+static weft_status compile_programs(weft_trainer *t)
+{
+    const Weft__Train *m = t->recipe->msg->train;
+    const weft_compile_options o = {.train = true, .no_rewrite = t->options->no_rewrite,
+                                    .max_memory = (size_t)m->max_memory};
+    weft_compile_options eval = o;
+    int64_t start = weft_now_ns(t->ctx);
+    eval.train = false;
+    WEFT_TRY(weft_recipe_compile(t->recipe, t->forward, t->session, &o, &t->micro, &t->step));
+    t->info.plan_bytes = t->step->plan_bytes;
+    t->info.flops = 0;
+    weft_program_size size;
+    weft_program_measure(t->step, &size);
+    t->info.flops = size.flops;
+    if (t->micro) {
+        weft_program_measure(t->micro, &size);
+        t->info.flops += size.flops * (double)m->accumulate;
+        t->info.plan_bytes = size.plan_bytes > t->info.plan_bytes ? size.plan_bytes : t->info.plan_bytes;
+    }
+    if (t->val_tokens) {
+        const char *fetch[] = {m->loss};
+        WEFT_TRY(weft_program_compile(t->session, t->forward, fetch, 1, &eval, &t->eval.program));
+        if (t->eval.program->plan_bytes > t->info.plan_bytes)
+            t->info.plan_bytes = t->eval.program->plan_bytes;
+    }
+    t->info.state_bytes = t->session->state_bytes;
+    t->info.compile_ns = weft_now_ns(t->ctx) - start;
+    return WEFT_OK;
+}
+
+static weft_status build_model(weft_trainer *t)
+{
+    weft_type tokens;
+    weft_graph_size size;
+    WEFT_TRY(weft_recipe_model(t->recipe, 0, 0, &t->model));
+    WEFT_TRY(weft_graph_expand(t->model, &t->forward));
+    WEFT_TRY(weft_graph_verify(t->forward));
+    WEFT_TRY(weft_tokens_type(t->forward, &tokens));
+    WEFT_TRY(weft_graph_measure(t->forward, &size));
+    t->info.parameters = size.parameters;
+    t->info.trainable = size.trainable;
+    t->info.batch = tokens.dim[0];
+    t->info.length = tokens.dim[1];
+    t->info.accumulate = t->recipe->msg->train->accumulate;
+    t->progress.graph_hash = weft_graph_hash(t->forward);
+    t->progress.vocab = weft_graph_vocab(t->forward, 65536);
+    if (t->options->vocab > t->progress.vocab)
+        return weft_fail(t->ctx, WEFT_MISMATCH, "the tokenizer has %lld tokens, but the model's vocabulary is %lld",
+                         (long long)t->options->vocab, (long long)t->progress.vocab);
+    return WEFT_OK;
+}
+
+/* ---- data -------------------------------------------------------------------------------------------------------------- */
+static weft_status open_data(weft_trainer *t)
+{
+    const Weft__Recipe *m = t->recipe->msg;
+    if (!m->data->train || !*m->data->train)
+        return weft_fail(t->ctx, WEFT_MALFORMED, "%s: data.train: expected a token file", t->recipe->path);
+    WEFT_TRY(weft_tokens_open(t->ctx, m->data->train, t->progress.vocab, &t->train_tokens));
+    t->sampler = (weft_sampler){.tokens = t->train_tokens, .B = t->info.batch, .T = t->info.length,
+                                .seed = m->train->seed, .shuffle = !strcmp(m->data->sampling, "shuffle")};
+    t->info.train_tokens = weft_tokens_count(t->train_tokens);
+    t->progress.data_hash = weft_tokens_hash(t->train_tokens);
+    t->progress.seed = m->train->seed;
+    if (weft_sampler_blocks(&t->sampler) < 1)
+        return weft_fail(t->ctx, WEFT_MALFORMED, "%s: %lld tokens are too few for one sequence of %lld", m->data->train,
+                         (long long)t->info.train_tokens, (long long)t->info.length);
+    if (!m->data->val || !*m->data->val)
+        return WEFT_OK;
+    WEFT_TRY(weft_tokens_open(t->ctx, m->data->val, t->progress.vocab, &t->val_tokens));
+    t->info.val_tokens = weft_tokens_count(t->val_tokens);
+    t->eval = (weft_evaluator){.loss = m->train->loss, .token_bytes = t->options->token_bytes,
+                               .user = t->options->user,
+                               .sampler = {.tokens = t->val_tokens, .B = t->info.batch, .T = t->info.length,
+                                           .seed = m->train->seed}};
+    if (weft_sampler_blocks(&t->eval.sampler) < t->info.batch)
+        return weft_fail(t->ctx, WEFT_MALFORMED, "%s: %lld tokens are too few for one batch of %lld sequences of %lld",
+                         m->data->val, (long long)t->info.val_tokens, (long long)t->info.batch,
+                         (long long)t->info.length);
+    return WEFT_OK;
+}
+
+/* ---- run directory ------------------------------------------------------------------------------------------------------- */
+/* Copies a file of the tokenizer, so that the run directory stands on its own. Missing ones are skipped. */
+static weft_status copy_file(weft_trainer *t, const char *from, const char *name)
+{
+    char *data;
+    size_t n;
+    if (t->ctx->io->exists(t->ctx->io->user, from) != 1)
+        return WEFT_OK;
+    WEFT_TRY(weft_read_file(t->arena, from, (size_t)1 << 28, &data, &n));
+    const char *to = weft_arena_printf(t->arena, "%s/%s", t->dir, name);
+    return to ? weft_write_file(t->ctx, to, data, n) : WEFT_NOMEM;
+}
+
+static weft_status copy_tokenizer(weft_trainer *t)
+{
+    static const char *const part[] = {"tokenizer.json", "vocab.json", "merges.txt"};
+    const char *from = weft_recipe_file(t->recipe, WEFT_RECIPE_TOKENIZER);
+    if (!from)
+        return WEFT_OK;
+    int kind = t->ctx->io->exists(t->ctx->io->user, from);
+    if (kind == 0)
+        return weft_fail(t->ctx, WEFT_MISSING, "%s: the recipe's tokenizer does not exist", from);
+    if (kind == 1 && !strcmp(from + strlen(from) - (strlen(from) > 5 ? 5 : 0), ".json"))
+        return copy_file(t, from, "tokenizer.json");
+    for (size_t i = 0; kind == 2 && i < sizeof part / sizeof *part; i++) {
+        const char *path = weft_arena_printf(t->arena, "%s/%s", from, part[i]);
+        WEFT_TRY(path ? copy_file(t, path, part[i]) : WEFT_NOMEM);
+    }
+    return WEFT_OK;
+}
+
+static weft_status write_inputs(weft_trainer *t)
+{
+    const char *model = weft_arena_printf(t->arena, "%s/model.txtpb", t->dir);
+    const char *recipe = weft_arena_printf(t->arena, "%s/recipe.txtpb", t->dir);
+    if (!model || !recipe)
+        return WEFT_NOMEM;
+    WEFT_TRY(weft_model_save(t->model, model));
+    WEFT_TRY(weft_recipe_save(t->recipe, recipe, "model.txtpb"));
+    return copy_tokenizer(t);
+}
+
+static weft_status disagree(weft_trainer *t, const char *path, const char *what, uint64_t found, uint64_t expected)
+{
+    return weft_fail(t->ctx, WEFT_MISMATCH, "cannot resume from %s: its %s (%016llx) is not that of this run (%016llx)",
+                     path, what, (unsigned long long)found, (unsigned long long)expected);
+}
+
+static weft_status check_same(weft_trainer *t, const char *path, const weft_progress *p)
+{
+    const weft_progress *own = &t->progress;
+    if (p->vocab != own->vocab)
+        return disagree(t, path, "vocabulary size", (uint64_t)p->vocab, (uint64_t)own->vocab);
+    if (p->graph_hash != own->graph_hash)
+        return disagree(t, path, "model graph hash", p->graph_hash, own->graph_hash);
+    if (p->data_hash != own->data_hash)
+        return disagree(t, path, "training data hash", p->data_hash, own->data_hash);
+    if (p->seed != own->seed)
+        return disagree(t, path, "seed", p->seed, own->seed);
+    return WEFT_OK;
+}
+
+/* Finds a checkpoint to go on from; *path NULL: begin. */
+static weft_status find_checkpoint(weft_trainer *t, const char **path, weft_progress *p)
+{
+    *path = NULL;
+    weft_status s = weft_checkpoint_latest(t->run_dir, path, p);
+    if (s == WEFT_MISSING && t->options->resume != WEFT_RESUME_MUST) {
+        weft_error_clear(t->ctx);
+        *path = NULL;
+        return WEFT_OK;
+    }
+    if (s)
+        return s;
+    if (t->options->resume == WEFT_RESUME_NEVER)
+        return weft_fail(t->ctx, WEFT_CANTCREATE,
+                         "%s: has checkpoints (step %lld); --resume goes on from there, --out=DIR begins elsewhere",
+                         t->dir, (long long)p->step);
+    return check_same(t, *path, p);
+}
+
+static weft_status load_start(weft_trainer *t)
+{
+    const Weft__Recipe *m = t->recipe->msg;
+    for (size_t i = 0; i < m->n_load; i++)
+        WEFT_TRY(weft_weights_load(t->session, m->load[i]->file, m->load[i]->scope ? m->load[i]->scope : ""));
+    return weft_session_init(t->session, m->train->seed);
+}
+
+static weft_status go_on(weft_trainer *t, const char *path)
+{
+    weft_progress p;
+    WEFT_TRY(weft_checkpoint_load(t->ctx, path, t->session, false, &p));
+    const char *config = t->progress.config;
+    t->progress = p;
+    t->progress.config = config;
+    t->info.first_step = p.step;
+    return WEFT_OK;
+}
+
+/* config.json of a checkpoint: the parameters of the model under their names in the model file. */
+static weft_status make_config(weft_trainer *t)
+{
+    weft_string s;
+    char *text = NULL;
+    weft_string_init(&s, t->ctx);
+    weft_string_printf(&s, "{\n  \"model_type\": ");
+    weft_string_json(&s, t->forward->entry);
+    weft_string_printf(&s, ",\n  \"vocab_size\": %lld,\n  \"batch\": %lld,\n  \"length\": %lld,\n  \"parameters\": ",
+                       (long long)t->progress.vocab, (long long)t->info.batch, (long long)t->info.length);
+    weft_string_json(&s, t->forward->n_call ? t->forward->call[0].params : "");
+    weft_string_printf(&s, "\n}\n");
+    WEFT_TRY(weft_string_take(&s, &text));
+    t->progress.config = weft_arena_strdup(t->arena, text);
+    weft_text_free(t->ctx, text);
+    return t->progress.config ? WEFT_OK : WEFT_NOMEM;
+}
+
+static weft_status open_run(weft_trainer *t)
+{
+    const char *path;
+    weft_progress p;
+    t->dir = t->options->dir ? t->options->dir : weft_arena_printf(t->arena, "runs/%s", t->recipe->name);
+    if (!t->dir)
+        return WEFT_NOMEM;
+    t->info.dir = t->dir;
+    t->info.name = t->recipe->name;
+    WEFT_TRY(weft_run_dir_open(t->ctx, t->dir, &t->run_dir));
+    WEFT_TRY(find_checkpoint(t, &path, &p));
+    WEFT_TRY(compile_programs(t));
+    WEFT_TRY(path ? go_on(t, path) : load_start(t));
+    if (!path)
+        WEFT_TRY(write_inputs(t));
+    return weft_runlog_open(t->ctx, t->arena, t->dir, t->progress.log_bytes, &t->log);
+}
+
+weft_status weft_trainer_open(weft_trainer *t)
+{
+    t->log.fd = t->log.timing_fd = -1;
+    if (t->recipe->msg->train->threads > 0)
+        WEFT_TRY(weft_threads_set(t->ctx, (int)t->recipe->msg->train->threads));
+    t->info.threads = weft_threads(t->ctx);
+    WEFT_TRY(build_model(t));
+    WEFT_TRY(open_data(t));
+    WEFT_TRY(make_config(t));
+    WEFT_TRY(weft_session_new(t->ctx, false, &t->session));
+    return open_run(t);
+}
+
+void weft_trainer_close(weft_trainer *t)
+{
+    weft_runlog_close(&t->log);
+    weft_run_dir_close(t->run_dir);
+    weft_tokens_close(t->val_tokens);
+    weft_tokens_close(t->train_tokens);
+    weft_session_free(t->session);
+    weft_graph_free(t->forward);
+    weft_model_free(t->model);
+}

@@ -1,0 +1,73 @@
+/* trainer.h - what a training run holds together; trainer.c builds it, train.c runs it, runlog.c writes its logs. */
+#ifndef WEFT_TRAINER_H
+#define WEFT_TRAINER_H
+
+#include "graph/checkpoint.h"
+#include "graph/data.h"
+#include "graph/recipe.h"
+
+/* ---- evaluate.c ---------------------------------------------------------------------------------------------------- */
+/* A forward program outside training and the batches that it is fed with. */
+typedef struct {
+    weft_program *program;
+    const char *loss;
+    weft_sampler sampler; /* sequential */
+    int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n);
+    void (*progress)(void *user, int64_t done, int64_t all);
+    void *user;
+} weft_evaluator;
+/* Mean loss over `batches` batches (0: all whole ones of the file). */
+weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_result *out);
+/* Fills the inputs "tokens" and "targets" of a program with micro-batch `cursor`. */
+weft_status weft_feed_batch(weft_program *p, const weft_sampler *s, int64_t cursor);
+/* Fills the input "rng" if the program has one. */
+void weft_feed_rng(weft_program *p, uint64_t seed, int64_t step);
+/* Value of a scalar f32 output. */
+double weft_fetch_scalar(weft_program *p, const char *name);
+/* Type of the graph's input "tokens", which must be i32[B,T]. */
+weft_status weft_tokens_type(const weft_graph *g, weft_type *t);
+/* How many ids the model knows: the last size of its output "logits", or `missing` without one. */
+int64_t weft_graph_vocab(const weft_graph *g, int64_t missing);
+
+/* ---- runlog.c ------------------------------------------------------------------------------------------------------- */
+typedef struct {
+    weft_ctx *ctx;
+    const char *path, *timing_path;
+    int fd, timing_fd;
+    int64_t bytes; /* of log.jsonl */
+} weft_runlog;
+/* Opens DIR/log.jsonl for appending after its first `bytes` bytes, and DIR/timing.jsonl. */
+weft_status weft_runlog_open(weft_ctx *c, weft_arena *a, const char *dir, int64_t bytes, weft_runlog *out);
+void weft_runlog_close(weft_runlog *l);
+weft_status weft_runlog_step(weft_runlog *l, const weft_event *e);
+weft_status weft_runlog_eval(weft_runlog *l, const weft_event *e, const weft_eval_result *r);
+/* What depends on the clock or on when the run was stopped goes to timing.jsonl; failures there are ignored. */
+void weft_runlog_time(weft_runlog *l, const char *kind, const weft_event *e);
+
+/* ---- trainer.c ------------------------------------------------------------------------------------------------------ */
+typedef struct {
+    weft_ctx *ctx;
+    weft_arena *arena;
+    weft_recipe *recipe;
+    const weft_train_options *options;
+    const char *dir;
+    weft_model *model;
+    weft_graph *forward, *graph; /* as expanded and lowered; with gradients and optimizer */
+    weft_session *session;
+    weft_program *micro, *step;  /* adds one micro-batch to the gradients (NULL: no accumulation); makes the step */
+    weft_evaluator eval;         /* eval.program NULL: no validation data */
+    weft_tokens *train_tokens, *val_tokens;
+    weft_sampler sampler;
+    weft_run_dir *run_dir;
+    weft_runlog log;
+    weft_progress progress;
+    weft_train_info info;
+    weft_event event;            /* as last told */
+    int64_t start_ns, rate_ns, rate_tokens;
+    int save_failures;
+} weft_trainer;
+weft_status weft_trainer_open(weft_trainer *t);
+void weft_trainer_close(weft_trainer *t);
+weft_status weft_trainer_save(weft_trainer *t);
+
+#endif

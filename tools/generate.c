@@ -1,0 +1,226 @@
+/* generate.c - weft generate: text that continues a prompt, streamed as it is drawn. */
+#include <errno.h>
+#include <string.h>
+
+#include "tools/tokens.h"
+#include "tools/verbs.h"
+
+enum { PROMPT_LIMIT = 1 << 20 };
+
+typedef struct {
+    cli_tokens tokens;
+    weft_decoder decoder;
+    weft_ids prompt, drawn;
+    bool ids, json, to_end; /* ids: print numbers; to_end: go on after the end of a text */
+    weft_string text;       /* decoded so far (JSON), or not yet printed */
+} speaker;
+
+/* A whole stream, or NULL with a message. */
+static char *read_stream(weft_ctx *c, FILE *f, const char *name, size_t *n)
+{
+    weft_string s;
+    char *out = NULL, buf[4096];
+    weft_string_init(&s, c);
+    for (size_t k; s.len < PROMPT_LIMIT && (k = fread(buf, 1, sizeof buf, f)) > 0;)
+        weft_string_add(&s, buf, k);
+    if (ferror(f))
+        weft_fail(c, WEFT_IO, "%s: reading failed: %s", name, strerror(errno));
+    *n = s.len;
+    if (weft_error_status(c) || weft_string_take(&s, &out))
+        return NULL;
+    return out;
+}
+
+/* TEXT, @FILE or - (standard input). The result is released with weft_text_free. */
+static char *read_prompt(weft_ctx *c, const char *spec, size_t *n)
+{
+    char *text = NULL;
+    if (!strcmp(spec, "-"))
+        return read_stream(c, stdin, "standard input", n);
+    if (*spec == '@') {
+        FILE *f = fopen(spec + 1, "rb");
+        if (!f)
+            weft_fail(c, WEFT_MISSING, "%s: %s", spec + 1, strerror(errno));
+        else {
+            text = read_stream(c, f, spec + 1, n);
+            fclose(f);
+        }
+        return text;
+    }
+    weft_string s;
+    weft_string_init(&s, c);
+    *n = strlen(spec);
+    weft_string_add(&s, spec, *n);
+    weft_string_take(&s, &text);
+    return text;
+}
+
+/* "12 5,7": ids between blanks and commas. */
+static weft_status parse_ids(weft_ctx *c, char *text, weft_ids *out)
+{
+    char *save = NULL;
+    for (char *w = strtok_r(text, " \t\r\n,", &save); w; w = strtok_r(NULL, " \t\r\n,", &save)) {
+        int64_t id;
+        char word[64];
+        if (!weft_parse_i64(w, &id) || id < 0 || id > INT32_MAX)
+            return weft_fail(c, WEFT_USAGE, "--prompt: '%s' is no token id", weft_printable(word, sizeof word, w));
+        WEFT_TRY(weft_ids_reserve(out, 1));
+        out->id[out->n++] = (int32_t)id;
+    }
+    return WEFT_OK;
+}
+
+static weft_status encode_prompt(weft_ctx *c, speaker *s, const char *spec)
+{
+    size_t n = 0;
+    char *text = read_prompt(c, spec, &n);
+    if (!text)
+        return weft_error_status(c);
+    weft_status status;
+    if (s->ids)
+        status = parse_ids(c, text, &s->prompt);
+    else
+        status = weft_bpe_encode(c, s->tokens.bpe, text, n, true, &s->prompt);
+    weft_text_free(c, text);
+    /* an empty text begins where every text begins */
+    if (!status && !s->prompt.n && !s->ids && weft_bpe_end(s->tokens.bpe) >= 0) {
+        status = weft_ids_reserve(&s->prompt, 1);
+        if (!status)
+            s->prompt.id[s->prompt.n++] = weft_bpe_end(s->tokens.bpe);
+    }
+    return status;
+}
+
+static void flush_text(speaker *s)
+{
+    if (s->json || !s->text.len)
+        return;
+    fwrite(s->text.s, 1, s->text.len, stdout);
+    fflush(stdout);
+    s->text.len = 0;
+}
+
+static bool on_token(void *user, int32_t id)
+{
+    speaker *s = user;
+    if (!s->to_end && s->tokens.bpe && id == weft_bpe_end(s->tokens.bpe))
+        return false;
+    if (weft_ids_reserve(&s->drawn, 1))
+        return false;
+    s->drawn.id[s->drawn.n++] = id;
+    if (s->ids) {
+        if (!s->json)
+            printf("%s%d", s->drawn.n > 1 ? " " : "", id);
+        return true;
+    }
+    if (weft_decoder_add(&s->decoder, id, &s->text))
+        return false;
+    flush_text(s);
+    return !ferror(stdout);
+}
+
+static void print_json_ids(const char *key, const weft_ids *ids)
+{
+    printf("\"%s\":[", key);
+    for (size_t i = 0; i < ids->n; i++)
+        printf("%s%d", i ? "," : "", ids->id[i]);
+    printf("]");
+}
+
+/* One sample from the first to the last byte. */
+static int speak(weft_ctx *c, weft_trained *t, weft_generate_options *o, speaker *s, int64_t number, int64_t of)
+{
+    s->drawn.n = 0;
+    s->decoder = (weft_decoder){.bpe = s->tokens.bpe};
+    weft_string_init(&s->text, c);
+    o->sample = (uint32_t)number;
+    for (size_t i = 0; !s->ids && i < s->prompt.n; i++)
+        if (s->prompt.id[i] != weft_bpe_end(s->tokens.bpe) && weft_decoder_add(&s->decoder, s->prompt.id[i], &s->text))
+            return cli_fail(c);
+    flush_text(s);
+    weft_status status = weft_generate(t, o);
+    if (status || weft_error_status(c)) {
+        weft_string_free(&s->text);
+        return cli_fail(c);
+    }
+    if (!s->ids)
+        weft_decoder_end(&s->decoder, &s->text);
+    flush_text(s);
+    if (s->json) {
+        printf("{\"sample\":%lld,", (long long)number);
+        print_json_ids("prompt", &s->prompt);
+        printf(",");
+        print_json_ids("tokens", &s->drawn);
+        if (!s->ids) {
+            printf(",\"text\":");
+            cli_json_text(stdout, s->text.s ? s->text.s : "");
+        }
+        printf("}\n");
+    } else
+        printf("\n%s", number + 1 < of ? "---\n" : "");
+    weft_string_free(&s->text);
+    return WEFT_OK;
+}
+
+static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char *tokenizer, weft_generate_options *o,
+                    speaker *s, int64_t samples)
+{
+    const char *path = tokenizer ? tokenizer : weft_trained_file(t, WEFT_RECIPE_TOKENIZER);
+    if (!s->ids && !path)
+        return cli_usage("generate", "the run names no tokenizer: give --tokenizer=PATH, or --ids for bare token ids");
+    if (!s->ids && cli_tokens_open(c, path, &s->tokens))
+        return cli_fail(c);
+    if (encode_prompt(c, s, prompt))
+        return cli_fail(c);
+    o->prompt = s->prompt.id;
+    o->n_prompt = (int64_t)s->prompt.n;
+    o->token = on_token;
+    o->user = s;
+    int code = WEFT_OK;
+    for (int64_t i = 0; i < samples && !code; i++)
+        code = speak(c, t, o, s, i, samples);
+    return code;
+}
+
+int verb_generate(weft_ctx *c, int argc, char **argv)
+{
+    cli_list set = {{0}, 0};
+    const char *prompt = "", *weights = NULL, *tokenizer = NULL;
+    int64_t threads = 0, samples = 1, seed = 1;
+    speaker s = {.tokens = {.ctx = c}, .prompt = {.ctx = c}, .drawn = {.ctx = c}};
+    weft_generate_options o = {.n_new = 100, .temperature = 0.8, .top_p = 1};
+    const cli_option option[] = {
+        {"prompt", CLI_TEXT, &prompt, "TEXT", "text to go on from; @FILE: a file; -: standard input", 0, 0},
+        {"tokens", CLI_INT, &o.n_new, "N", "tokens to draw (default 100)", 0, 1e9},
+        {"temperature", CLI_FLOAT, &o.temperature, "X", "0: always the most probable (default 0.8)", 0, 1e3},
+        {"top-k", CLI_INT, &o.top_k, "K", "only the K most probable; 0 (default): all", 0, 1e9},
+        {"top-p", CLI_FLOAT, &o.top_p, "P", "only the most probable that together have P (default 1)", 1e-9, 1},
+        {"seed", CLI_INT, &seed, "N", "of the random numbers (default 1)", 0, 9e18},
+        {"n", CLI_INT, &samples, "N", "samples (default 1)", 1, 1e6},
+        {"no-cache", CLI_FLAG, &o.no_cache, NULL, "compute the whole window for every token", 0, 0},
+        {"to-end", CLI_FLAG, &s.to_end, NULL, "do not stop at <|endoftext|>", 0, 0},
+        {"ids", CLI_FLAG, &s.ids, NULL, "the prompt and the output are token ids; needs no tokenizer", 0, 0},
+        {"weights", CLI_TEXT, &weights, "PATH", "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
+        {"tokenizer", CLI_TEXT, &tokenizer, "PATH", "instead of the run's", 0, 0},
+        {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe", 0, 0},
+        {"threads", CLI_INT, &threads, "N", "threads (default: all cores)", 1, 1024},
+        {"json", CLI_FLAG, &s.json, NULL, "one object a sample", 0, 0},
+        {0}};
+    const cli_spec spec = {
+        "generate", "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
+        "Continues a prompt token by token. The same seed gives the same text, whatever the threads.",
+        option, 1, 1};
+    int code = cli_parse(&spec, &argc, &argv);
+    if (code >= 0)
+        return code;
+    o.seed = (uint64_t)seed;
+    weft_trained *t = NULL;
+    if ((threads && weft_threads_set(c, (int)threads)) || weft_trained_open(c, argv[0], weights, set.item, set.n, &t))
+        return cli_fail(c);
+    code = generate(c, t, prompt, tokenizer, &o, &s, samples);
+    weft_ids_free(&s.prompt);
+    weft_ids_free(&s.drawn);
+    cli_tokens_close(&s.tokens);
+    weft_trained_free(t);
+    return code;
+}

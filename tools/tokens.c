@@ -1,0 +1,41 @@
+/* tokens.c - a tokenizer as train, eval and generate need it: bytes per token. */
+#include "tools/tokens.h"
+
+weft_status cli_tokens_open(weft_ctx *c, const char *path, cli_tokens *out)
+{
+    *out = (cli_tokens){.ctx = c};
+    if (!path)
+        return WEFT_OK;
+    WEFT_TRY(weft_bpe_load(c, path, &out->bpe));
+    out->n = weft_bpe_vocab(out->bpe);
+    out->bytes = weft_alloc(c, sizeof *out->bytes * (size_t)out->n);
+    if (!out->bytes) {
+        cli_tokens_close(out);
+        return weft_error_status(c);
+    }
+    for (int32_t i = 0; i < out->n; i++) {
+        size_t n = 0;
+        /* a document's end is predicted, but it is no text */
+        if (!weft_bpe_is_special(out->bpe, i) && weft_bpe_token(out->bpe, i, &n))
+            out->bytes[i] = (int32_t)n;
+    }
+    return WEFT_OK;
+}
+
+void cli_tokens_close(cli_tokens *t)
+{
+    weft_bpe_free(t->bpe);
+    if (t->ctx)
+        weft_free(t->ctx, t->bytes);
+    *t = (cli_tokens){.ctx = t->ctx};
+}
+
+int64_t cli_tokens_bytes(void *user, const int32_t *ids, int64_t n)
+{
+    const cli_tokens *t = user;
+    int64_t sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] >= 0 && ids[i] < t->n)
+            sum += t->bytes[ids[i]];
+    return sum;
+}

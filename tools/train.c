@@ -1,0 +1,179 @@
+/* train.c - weft train: a recipe to a trained model, with progress, signals and resuming. */
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tools/progress.h"
+#include "tools/tokens.h"
+
+/* Signals can reach nothing but file-scope variables. */
+static volatile int stop_signal;
+
+static void on_signal(int number)
+{
+    if (stop_signal)
+        _exit(128 + number); /* asked twice: checkpoints on disk are whole whenever we leave */
+    stop_signal = number;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+}
+
+typedef struct {
+    cli_progress progress;
+    cli_tokens tokens;
+} train_user;
+
+static void on_event(void *user, const weft_event *e)
+{
+    train_user *u = user;
+    bool first = !stop_signal;
+    cli_progress_event(&u->progress, e);
+    if (!first && e->kind == WEFT_EVENT_STEP && !u->progress.quiet) {
+        cli_progress_end(&u->progress);
+        fprintf(stderr, "weft: stopping after step %lld; once more to leave at once\n", (long long)e->step);
+    }
+}
+
+static int64_t count_bytes(void *user, const int32_t *ids, int64_t n)
+{
+    return cli_tokens_bytes(&((train_user *)user)->tokens, ids, n);
+}
+
+static void print_result(const weft_event *e, bool json)
+{
+    if (!e->info)
+        return;
+    if (!json) {
+        printf("%s: step %lld, loss %.6g", e->info->dir, (long long)e->step, e->loss);
+        if (!isnan(e->val_loss))
+            printf(", validation loss %.6g", e->val_loss);
+        if (!isnan(e->val_bits))
+            printf(", %.4f bits per byte", e->val_bits);
+        printf("\n");
+        return;
+    }
+    printf("{\"dir\":");
+    cli_json_text(stdout, e->info->dir);
+    printf(",\"step\":%lld,\"tokens\":%lld", (long long)e->step, (long long)e->tokens);
+    cli_json_number(stdout, ",\"loss\":", e->loss);
+    cli_json_number(stdout, ",\"val_loss\":", e->val_loss);
+    cli_json_number(stdout, ",\"val_bits_per_byte\":", e->val_bits);
+    cli_json_number(stdout, ",\"seconds\":", e->seconds);
+    printf("}\n");
+}
+
+static int train(weft_ctx *c, weft_recipe *r, weft_train_options *o, train_user *u, bool json)
+{
+    weft_status s = cli_tokens_open(c, weft_recipe_file(r, WEFT_RECIPE_TOKENIZER), &u->tokens);
+    if (!s) {
+        o->vocab = u->tokens.n;
+        o->token_bytes = u->tokens.bpe ? count_bytes : NULL;
+        o->event = on_event;
+        o->user = u;
+        o->stop = &stop_signal;
+        catch_signals();
+        s = weft_train(r, o);
+    }
+    cli_progress_end(&u->progress);
+    if (!s || s == WEFT_INTERRUPTED || s == WEFT_TERMINATED)
+        print_result(&u->progress.last, json);
+    else
+        cli_fail(c);
+    cli_tokens_close(&u->tokens);
+    return (int)s;
+}
+
+static int choose_resume(const char *text, weft_resume *out)
+{
+    static const char *const name[] = {"never", "auto", "must"};
+    for (int i = 0; text && i < 3; i++)
+        if (!strcmp(text, name[i])) {
+            *out = (weft_resume)i;
+            return -1;
+        }
+    if (text && *text)
+        return cli_usage("train", "--resume=%s: expected auto, never, or nothing", text);
+    *out = text ? WEFT_RESUME_MUST : WEFT_RESUME_NEVER;
+    return -1;
+}
+
+static int choose_progress(const char *text, cli_progress_mode *out)
+{
+    static const char *const name[] = {"auto", "always", "never"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(text, name[i])) {
+            *out = (cli_progress_mode)i;
+            return -1;
+        }
+    return cli_usage("train", "--progress=%s: expected auto, always or never", text);
+}
+
+/* Opens a recipe, or the recipe of a run directory, which is then where the run goes on. */
+static weft_status open_recipe(weft_ctx *c, const char *path, const cli_list *set, weft_train_options *o,
+                               weft_recipe **out)
+{
+    struct stat st;
+    char inside[4096];
+    if (!stat(path, &st) && S_ISDIR(st.st_mode) &&
+        snprintf(inside, sizeof inside, "%s/recipe.txtpb", path) < (int)sizeof inside) {
+        o->dir = o->dir ? o->dir : path;
+        path = inside;
+    }
+    return weft_recipe_load(c, path, set->item, set->n, out);
+}
+
+int verb_train(weft_ctx *c, int argc, char **argv)
+{
+    cli_list set = {{0}, 0};
+    const char *resume = NULL, *progress = "auto";
+    int64_t threads = 0, steps = -1;
+    bool json = false, quiet = false;
+    char steps_text[48];
+    weft_train_options o = {0};
+    const cli_option option[] = {
+        {"out", CLI_TEXT, &o.dir, "DIR", "run directory (default: runs/NAME)", 0, 0},
+        {"set", CLI_LIST, &set, "NAME=VALUE", "field of the recipe (train.steps=5) or parameter of the model", 0, 0},
+        {"resume", CLI_MAYBE, &resume, "auto|never", "go on from the newest checkpoint; auto: if there is one", 0, 0},
+        {"steps", CLI_INT, &steps, "N", "the same as --set train.steps=N", 0, 1e12},
+        {"stop-at", CLI_INT, &o.stop_at, "N", "save and stop when N steps are done, as a signal would", 0, 1e12},
+        {"threads", CLI_INT, &threads, "N", "threads (default: all cores); results do not depend on it", 1, 1024},
+        {"no-rewrite", CLI_FLAG, &o.no_rewrite, NULL, "without rewrite rules", 0, 0},
+        {"progress", CLI_TEXT, &progress, "WHEN", "one live line: auto (on a terminal), always or never", 0, 0},
+        {"quiet", CLI_FLAG, &quiet, NULL, "no progress", 0, 0},
+        {"json", CLI_FLAG, &json, NULL, "the outcome as JSON on standard output", 0, 0},
+        {0}};
+    const cli_spec spec = {
+        "train", "RECIPE|RUN [OPTION]...",
+        "Trains a model by a recipe. The run directory gets the recipe and the model as run, log.jsonl,\n"
+        "timing.jsonl and checkpoints. SIGINT and SIGTERM finish the step, save and stop (exit 130 and\n"
+        "143); a second one leaves at once. --resume goes on with the same bits.",
+        option, 1, 1};
+    train_user u = {.tokens = {.ctx = c}};
+    cli_progress_mode mode = PROGRESS_AUTO;
+    int code = cli_parse(&spec, &argc, &argv);
+    if (code >= 0 || (code = choose_resume(resume, &o.resume)) >= 0 || (code = choose_progress(progress, &mode)) >= 0)
+        return code;
+    cli_progress_init(&u.progress, mode, quiet);
+    if (steps >= 0 && set.n < CLI_LIST_MAX) {
+        snprintf(steps_text, sizeof steps_text, "train.steps=%lld", (long long)steps);
+        set.item[set.n++] = steps_text;
+    }
+    weft_recipe *r = NULL;
+    if (open_recipe(c, argv[0], &set, &o, &r))
+        return cli_fail(c);
+    if (threads && (weft_recipe_set(r, "train.threads=0") || weft_threads_set(c, (int)threads))) {
+        weft_recipe_free(r);
+        return cli_fail(c);
+    }
+    code = train(c, r, &o, &u, json);
+    weft_recipe_free(r);
+    return code;
+}
