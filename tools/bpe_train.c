@@ -59,7 +59,6 @@ typedef struct {
     int32_t n_token;
     bpe_merge *merge;
     int n_merge, merge_cap;
-    weft_map *by_text;
 } trainer;
 
 /* Room for one more element of an array outside the arena; false when out of memory. */
@@ -272,24 +271,21 @@ static weft_status add_bytes(trainer *t, const unsigned char byte_of[256])
         t->text[i] = s.failed ? NULL : weft_arena_strdup(t->arena, s.s);
         t->bytes[i] = 1;
         weft_string_free(&s);
-        if (!t->text[i] || !weft_map_set(t->by_text, t->text[i], i))
+        if (!t->text[i])
             return t->ctx->status;
     }
     t->n_token = 256;
     return WEFT_OK;
 }
 
-/* The token of a merge, new unless other merges make the same bytes; -1 when out of memory. */
+/* The token of a merge; -1 when out of memory. It is always new: bytes that became one token were
+ * merged inside themselves only, in the order of the ranks, so no other merge makes them. */
 static int32_t joined_token(trainer *t, int32_t left, int32_t right)
 {
-    const char *text = weft_arena_printf(t->arena, "%s%s", t->text[left], t->text[right]);
-    int32_t id = text ? weft_map_get(t->by_text, text, -1) : -1;
-    if (!text || id >= 0)
-        return id;
-    id = t->n_token++;
-    t->text[id] = text;
+    int32_t id = t->n_token;
+    t->text[id] = weft_arena_printf(t->arena, "%s%s", t->text[left], t->text[right]);
     t->bytes[id] = t->bytes[left] + t->bytes[right];
-    return weft_map_set(t->by_text, text, id) ? id : -1;
+    return t->text[id] ? t->n_token++ : -1;
 }
 
 /* The pair to merge next; its count is 0 when none is left that is frequent enough. */
@@ -367,10 +363,9 @@ static weft_status run(trainer *t, weft_counts *const *counts, int n, const weft
     bpe_word *w;
     size_t n_words;
     number_bytes(id_of, byte_of);
-    t->by_text = weft_map_new(t->arena);
     t->text = weft_arena_array(t->arena, (size_t)o->vocab, sizeof *t->text);
     t->bytes = weft_arena_array(t->arena, (size_t)o->vocab, sizeof *t->bytes);
-    if (!t->by_text || !t->text || !t->bytes)
+    if (!t->text || !t->bytes)
         return t->ctx->status;
     WEFT_TRY(bpe_counts_sum(t->arena, counts, n, &w, &n_words));
     WEFT_TRY(lay_out(t, w, n_words, id_of));

@@ -14,7 +14,7 @@
 #include "graph/io.h"
 #include "tools/bpe.h"
 
-enum { BUFFER_BYTES = 16 << 20, SEGMENT_BYTES = 128 << 10 };
+enum { BUFFER_BYTES = 16 << 20, SEGMENTS = 128 /* of one buffer, about */ };
 
 struct weft_documents {
     weft_ctx *ctx;
@@ -25,6 +25,7 @@ struct weft_documents {
     const char *mark;
     size_t n_mark;
     char *buf;
+    size_t part;      /* bytes of a segment, about */
     size_t cap, n;    /* n: bytes in the buffer */
     size_t used;      /* of them, given out or dropped */
     size_t *file_end; /* where files end in the buffer */
@@ -50,7 +51,8 @@ static weft_status add_sizes(weft_documents *d)
 }
 
 weft_status weft_documents_open(weft_ctx *c, const char *const *paths, int n_paths,
-                                weft_doc_mode mode, const char *mark, weft_documents **out)
+                                weft_doc_mode mode, const char *mark, size_t buffer,
+                                weft_documents **out)
 {
     weft_documents *d = weft_alloc(c, sizeof *d);
     if (!d)
@@ -58,7 +60,8 @@ weft_status weft_documents_open(weft_ctx *c, const char *const *paths, int n_pat
     *d = (weft_documents){
         .ctx = c, .paths = paths, .n_paths = n_paths, .fd = -1, .mode = mode, .mark = mark};
     d->n_mark = mode == WEFT_DOCS_MARK ? strlen(mark) : 0;
-    d->cap = BUFFER_BYTES;
+    d->cap = buffer ? buffer : BUFFER_BYTES;
+    d->part = d->cap / SEGMENTS + 1;
     d->buf = weft_alloc(c, d->cap);
     if (!d->buf || add_sizes(d)) {
         weft_documents_close(d);
@@ -218,12 +221,12 @@ static weft_status push_segment(weft_documents *d, const char *p, size_t n, bool
     return WEFT_OK;
 }
 
-/* The text p[0..n) of the current document, in parts of about SEGMENT_BYTES. */
+/* The text p[0..n) of the current document, in segments. */
 static weft_status give_out(weft_documents *d, const char *p, size_t n, bool last)
 {
     if (last && !d->begun && all_space(p, n))
         return WEFT_OK;
-    for (size_t at = SEGMENT_BYTES; at < n;) {
+    for (size_t at = d->part; at < n;) {
         size_t cut = weft_split_point(p, at);
         if (!cut) {
             at *= 2;
@@ -232,7 +235,7 @@ static weft_status give_out(weft_documents *d, const char *p, size_t n, bool las
         WEFT_TRY(push_segment(d, p, cut, false));
         p += cut;
         n -= cut;
-        at = SEGMENT_BYTES;
+        at = d->part;
     }
     return push_segment(d, p, n, last);
 }

@@ -22,10 +22,12 @@ typedef struct {
 } weft_segment;
 
 typedef struct weft_documents weft_documents;
-/* `paths` and `mark` are borrowed. Fails with WEFT_MISSING for a file that cannot be read. */
+/* `paths` and `mark` are borrowed; `buffer` is how many bytes are read at a time, 0: 16 MiB. Fails
+ * with WEFT_MISSING for a file that cannot be read. */
 weft_status weft_documents_open(weft_ctx *c, const char *const *paths, int n_paths,
-                                weft_doc_mode mode, const char *mark, weft_documents **out);
-/* The next batch of segments, some 16 MB of text, valid until the next call; *n is 0 at the end. */
+                                weft_doc_mode mode, const char *mark, size_t buffer,
+                                weft_documents **out);
+/* The next batch of segments, a buffer of text, valid until the next call; *n is 0 at the end. */
 weft_status weft_documents_next(weft_documents *d, const weft_segment **out, int *n);
 void weft_documents_close(weft_documents *d);
 

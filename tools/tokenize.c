@@ -67,7 +67,7 @@ weft_status tokenize_open(weft_ctx *c, const tokenize_texts *t, weft_documents *
                          "--doc-separator: expected some text, and no --documents with it");
     const char *mark = t->separator ? t->separator : WEFT_END_OF_TEXT;
     return weft_documents_open(c, (const char *const *)t->path, t->n_paths, (weft_doc_mode)mode,
-                               mark, out);
+                               mark, 0, out);
 }
 
 /* ---- workers ---- */
