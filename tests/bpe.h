@@ -7,11 +7,12 @@
 #include "graph/io.h"
 #include "tools/bpe_impl.h"
 
-/* The 256 bytes by number, "th" "the" " the" (the last one is written "Ġthe"), "aa" "aaaa" "aaa", <|endoftext|>. */
+/* The 256 bytes by number, "th" "the" " the" (the last one is written "Ġthe"), "aa" "aaaa" "aaa",
+ * <|endoftext|>. */
 enum { SMALL_VOCAB = 263 };
 static const char *const small_tokens[] = {"th", "the", "\xc4\xa0the", "aa", "aaaa", "aaa"};
-static const char *const small_merges[][2] = {
-    {"t", "h"}, {"th", "e"}, {"\xc4\xa0", "the"}, {"a", "a"}, {"aa", "aa"}, {"aa", "a"}};
+static const char *const small_merges[][2] = {{"t", "h"}, {"th", "e"},  {"\xc4\xa0", "the"},
+                                              {"a", "a"}, {"aa", "aa"}, {"aa", "a"}};
 
 static UNUSED weft_bpe *small_bpe(weft_ctx *c)
 {
@@ -30,7 +31,8 @@ static UNUSED weft_bpe *small_bpe(weft_ctx *c)
     assert_int_equal(bpe_add_token(t, at, WEFT_END_OF_TEXT, SMALL_VOCAB - 1, true), WEFT_OK);
     assert_int_equal(bpe_begin_merges(t, at, 6), WEFT_OK);
     for (int i = 0; i < 6; i++)
-        assert_int_equal(bpe_add_merge(t, "small", small_merges[i][0], small_merges[i][1]), WEFT_OK);
+        assert_int_equal(bpe_add_merge(t, "small", small_merges[i][0], small_merges[i][1]),
+                         WEFT_OK);
     return t;
 }
 
@@ -45,13 +47,34 @@ static UNUSED uint32_t lcg_next(lcg *g)
     return (uint32_t)(g->s >> 33);
 }
 
-/* n bytes, each step one of: a letter, a space, a part of "the", a break, valid UTF-8, any byte. Returns the length. */
+/* n bytes, each step one of: a letter, a space, a part of "the", a break, valid UTF-8, any byte.
+ * Returns the length. */
 static UNUSED size_t random_text(lcg *g, char *out, size_t n)
 {
-    static const char *const part[] = {"a",   "aa",  "the",          " the",         "th",           " ",
-                                       "  ",  "\n",  "\t",           "'s",           "'",            "12",
-                                       "!",   "?!",  "\xc3\xa9",     "\xe6\x97\xa5", "\xc2\xa0",     "\xe3\x80\x80",
-                                       "\xc2", "\xff", "\xf0\x9f\x98\x80", "\xed\xa0\x80", WEFT_END_OF_TEXT, "x"};
+    static const char *const part[] = {"a",
+                                       "aa",
+                                       "the",
+                                       " the",
+                                       "th",
+                                       " ",
+                                       "  ",
+                                       "\n",
+                                       "\t",
+                                       "'s",
+                                       "'",
+                                       "12",
+                                       "!",
+                                       "?!",
+                                       "\xc3\xa9",
+                                       "\xe6\x97\xa5",
+                                       "\xc2\xa0",
+                                       "\xe3\x80\x80",
+                                       "\xc2",
+                                       "\xff",
+                                       "\xf0\x9f\x98\x80",
+                                       "\xed\xa0\x80",
+                                       WEFT_END_OF_TEXT,
+                                       "x"};
     size_t at = 0;
     while (at < n) {
         uint32_t r = lcg_next(g);

@@ -1,4 +1,5 @@
-/* test_bpe.c - byte-level BPE: the split, merging against a naive one, round trips, cuts, training, decoding. */
+/* test_bpe.c - byte-level BPE: the split, merging against a naive one, round trips, cuts, training,
+ * decoding. */
 #include "tests/bpe.h"
 
 static void assert_ids(const weft_ids *ids, const int32_t *want, size_t n)
@@ -16,22 +17,31 @@ static void test_split(void **state)
     } table[] = {
         {"Hello world", "Hello| world"},
         {"it's we'll I'd", "it|'s| we|'ll| I|'d"},
-        {"'S '", "'|S| '"},                   /* upper case is no contraction */
-        {"a  b", "a| | b"},                   /* the last space goes with the word */
+        {"'S '", "'|S| '"}, /* upper case is no contraction */
+        {"a  b", "a| | b"}, /* the last space goes with the word */
         {"a \n b", "a| \n| b"},
         {"a\n\nb", "a|\n|\n|b"},
         {"a\n b", "a|\n| b"},
-        {"a   ", "a|   "},                    /* all of it at the end */
+        {"a   ", "a|   "}, /* all of it at the end */
         {"x1y22", "x|1|y|22"},
         {" !?x", " !?|x"},
         {"\xc3\xa9\xe6\x97\xa5", "\xc3\xa9\xe6\x97\xa5"},
-        {"\xc2\xb2\xe2\x85\xa7", "\xc2\xb2\xe2\x85\xa7"}, /* superscript two, Roman eight: numbers */
-        {" \xc2\x85""a", " |\xc2\x85|a"},     /* U+0085 is white space */
-        {"a \xe1\xa0\x8e""b", "a| \xe1\xa0\x8e|b"}, /* U+180E is not */
-        {"a \xef\xbb\xbf""b", "a| \xef\xbb\xbf|b"}, /* nor is U+FEFF */
-        {"a\xff\xfe""b", "a|\xff\xfe|b"},     /* bytes that are no UTF-8: symbols */
-        {"\xed\xa0\x80x", "\xed\xa0\x80|x"},  /* a surrogate is none */
-        {"a\xe6\x97", "a|\xe6\x97"},          /* nor is half a character */
+        {"\xc2\xb2\xe2\x85\xa7",
+         "\xc2\xb2\xe2\x85\xa7"}, /* superscript two, Roman eight: numbers */
+        {" \xc2\x85"
+         "a",
+         " |\xc2\x85|a"}, /* U+0085 is white space */
+        {"a \xe1\xa0\x8e"
+         "b",
+         "a| \xe1\xa0\x8e|b"}, /* U+180E is not */
+        {"a \xef\xbb\xbf"
+         "b",
+         "a| \xef\xbb\xbf|b"}, /* nor is U+FEFF */
+        {"a\xff\xfe"
+         "b",
+         "a|\xff\xfe|b"},                    /* bytes that are no UTF-8: symbols */
+        {"\xed\xa0\x80x", "\xed\xa0\x80|x"}, /* a surrogate is none */
+        {"a\xe6\x97", "a|\xe6\x97"},         /* nor is half a character */
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         char got[64] = "", want[64];
@@ -170,8 +180,8 @@ static void test_a_megabyte_of_one_letter(void **state)
     memset(text, 'a', N + 3);
     assert_int_equal(weft_bpe_encode(c, t, text, N + 3, false, &ids), WEFT_OK);
     assert_int_equal(ids.n, N / 4 + 1);
-    assert_int_equal(ids.id[0], 260);          /* aaaa */
-    assert_int_equal(ids.id[ids.n - 1], 261);  /* aaa */
+    assert_int_equal(ids.id[0], 260);         /* aaaa */
+    assert_int_equal(ids.id[ids.n - 1], 261); /* aaa */
     weft_ids_free(&ids);
     weft_counts *w;
     weft_bpe *learned;
@@ -220,7 +230,8 @@ static void test_round_trip(void **state)
     weft_close(c);
 }
 
-static void check_text(weft_ctx *c, const weft_bpe *t, const char *text, bool specials, const int32_t *want, size_t n)
+static void check_text(weft_ctx *c, const weft_bpe *t, const char *text, bool specials,
+                       const int32_t *want, size_t n)
 {
     weft_ids ids = {.ctx = c};
     assert_int_equal(weft_bpe_encode(c, t, text, strlen(text), specials, &ids), WEFT_OK);
@@ -237,7 +248,8 @@ static void test_specials(void **state)
     assert_int_equal(weft_bpe_vocab(t), SMALL_VOCAB);
     assert_true(weft_bpe_is_special(t, 262));
     assert_false(weft_bpe_is_special(t, 'a'));
-    check_text(c, t, " the" WEFT_END_OF_TEXT "th" WEFT_END_OF_TEXT, true, (int32_t[]){258, 262, 256, 262}, 4);
+    check_text(c, t, " the" WEFT_END_OF_TEXT "th" WEFT_END_OF_TEXT, true,
+               (int32_t[]){258, 262, 256, 262}, 4);
     check_text(c, t, "<|end" WEFT_END_OF_TEXT, true, (int32_t[]){'<', '|', 'e', 'n', 'd', 262}, 6);
     check_text(c, t, WEFT_END_OF_TEXT, false,
                (int32_t[]){'<', '|', 'e', 'n', 'd', 'o', 'f', 't', 'e', 'x', 't', '|', '>'}, 13);
@@ -257,7 +269,7 @@ static void test_decoder_holds_back(void **state)
     static const struct {
         unsigned char byte;
         size_t len; /* of the output after it */
-    } step[] = {{0xE6, 0}, {0x97, 0}, {0xA5, 3}, {'a', 4},  {0xF0, 4}, {0x9F, 4}, {0x98, 4},
+    } step[] = {{0xE6, 0}, {0x97, 0}, {0xA5, 3}, {'a', 4},   {0xF0, 4},  {0x9F, 4}, {0x98, 4},
                 {0x80, 8}, {0xC3, 8}, {'b', 10}, {0xFF, 11}, {0x80, 12}, {0xE6, 12}};
     weft_decoder d = {.bpe = t};
     weft_string out;
@@ -281,7 +293,8 @@ static void test_decoder_holds_back(void **state)
 enum { WORDS = 60, LETTERS = 10 };
 
 /* Algorithm 1 of Sennrich et al., counting everything anew for each merge. */
-static void naive_train(int32_t word[WORDS][LETTERS], int *len, const int64_t *count, int merges, int32_t out[][2])
+static void naive_train(int32_t word[WORDS][LETTERS], int *len, const int64_t *count, int merges,
+                        int32_t out[][2])
 {
     for (int m = 0; m < merges; m++) {
         int64_t best = 0;
@@ -363,8 +376,9 @@ static void test_train_refusals(void **state)
     assert_int_equal(weft_counts_add(w, "abab abab", 9), WEFT_OK);
     weft_bpe_options o = {.vocab = 300, .min_count = 2};
     assert_int_equal(weft_bpe_train(c, &w, 1, &o, &t), WEFT_MISMATCH);
-    assert_string_equal(weft_error(c), "the text is too small for 300 tokens: after 259 no pair occurs 2 times; "
-                                       "ask for fewer, or lower --min-count");
+    assert_string_equal(weft_error(c),
+                        "the text is too small for 300 tokens: after 259 no pair occurs 2 times; "
+                        "ask for fewer, or lower --min-count");
     weft_error_clear(c);
     o.vocab = 256;
     assert_int_equal(weft_bpe_train(c, &w, 1, &o, &t), WEFT_USAGE);
