@@ -35,6 +35,7 @@ struct weft_rewriter {
     int *slot, n_slot, n_filled; /* hash set of nodes of `to`: index + 1, 0 free; a power of two */
     int *twin_head, *twin_next; /* live nodes of `from` by op and inputs: bucket -> node + 1 -> next node + 1 */
     const weft_op **root;     /* per rule: its root op, NULL when the rule is off */
+    bool *overwritten;        /* value of `to` is a state that some node updates */
     bool share;
     bool replaced;            /* the rule at work called weft_match_replace */
     weft_val with[sizeof((weft_op *)0)->out / sizeof(weft_port)];
@@ -252,6 +253,27 @@ static bool remember(rewriter *w, int node)
 }
 
 /* ---- one node ---- */
+/* Is v a state that a later node of the graph overwrites, or a view of one?  Then it must not stand in for a value
+ * that was computed once: its readers might come after the update. */
+static bool will_change(const rewriter *w, weft_val v)
+{
+    while (v >= 0 && w->to->value[v].kind == WEFT_VALUE_NODE) {
+        const weft_node *n = &w->to->node[w->to->value[v].node];
+        if (!n->op->view)
+            return false;
+        v = n->in[0];
+    }
+    return v >= 0 && w->overwritten[v];
+}
+
+static bool any_will_change(const rewriter *w, const weft_val *v, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (will_change(w, v[i]))
+            return true;
+    return false;
+}
+
 /* Replaces the outputs of old node `n` by `with`; its inputs lose a reader. */
 static weft_status replace_node(rewriter *w, const weft_node *n, const weft_val *in, const weft_val *with)
 {
@@ -332,6 +354,7 @@ static weft_status try_rules(rewriter *w, const weft_node *n, const weft_val *in
                              .node = n, .rewriter = w};
         }
         WEFT_TRY(apply_rule(w, weft_rule_at(r), &m));
+        w->replaced = w->replaced && !any_will_change(w, w->with, n->n_out);
         if (w->replaced)
             return replace_node(w, n, in, w->with);
     }
@@ -358,7 +381,7 @@ static weft_status rewrite_node(rewriter *w, int k)
         return w->ctx->status;
     for (int i = 0; i < n->n_in; i++)
         in[i] = n->in[i] < 0 ? WEFT_NONE : w->map[n->in[i]];
-    if ((n->op->flags & WEFT_TRAIN_ONLY) && !w->options->train) {
+    if ((n->op->flags & WEFT_TRAIN_ONLY) && !w->options->train) { /* correctness, not speed: always */
         for (int i = 0; i < n->n_out; i++)
             drop[i] = i ? WEFT_NONE : in[0];
         return replace_node(w, n, in, drop);
@@ -373,6 +396,18 @@ static weft_status rewrite_node(rewriter *w, int k)
 }
 
 /* ---- sweeps ---- */
+static bool mark_overwritten(rewriter *w)
+{
+    w->overwritten = weft_arena_array(w->work, (size_t)w->to->n_value + 1, sizeof *w->overwritten);
+    for (int k = 0; w->overwritten && k < w->from->n_node; k++) {
+        const weft_node *n = &w->from->node[k];
+        for (int i = 0; w->live[k] && i < n->n_out; i++)
+            if (n->op->out[i].alias)
+                w->overwritten[w->map[n->in[n->op->out[i].alias - 1]]] = true;
+    }
+    return w->overwritten != NULL;
+}
+
 static bool start_sweep(rewriter *w)
 {
     size_t n = (size_t)w->from->n_value + 1;
@@ -388,7 +423,7 @@ static bool start_sweep(rewriter *w)
     for (weft_val v = 0; v < w->from->n_value; v++)
         if (w->from->value[v].kind != WEFT_VALUE_NODE)
             set_value(w, v, w->map[v]);
-    return true;
+    return mark_overwritten(w);
 }
 
 /* One sweep over `from` into a new graph; `map` (of its values) is combined into `total` (n_total old values). */

@@ -1,4 +1,5 @@
 /* embedding.c - rows of a table picked by ids, and the gradient of the table. */
+#include "graph/rule.h"
 #include "ops/ids.h"
 #include "ops/simd.h"
 
@@ -86,9 +87,10 @@ const weft_op weft_op_embedding = {
 
 /* ---- embedding_grad ---- */
 
-static bool infer_scatter(weft_infer *c, int64_t rows)
+/* Inputs `at` and at + 1: dy and ids. */
+static bool infer_scatter(weft_infer *c, int at, int64_t rows)
 {
-    const weft_type *dy = weft_call_in(c, 0), *ids = weft_call_in(c, 1);
+    const weft_type *dy = weft_call_in(c, at), *ids = weft_call_in(c, at + 1);
     bool good = dy->rank == ids->rank + 1;
     for (int i = 0; good && i < ids->rank; i++)
         good = dy->dim[i] == ids->dim[i];
@@ -100,22 +102,23 @@ static bool infer_scatter(weft_infer *c, int64_t rows)
     return good;
 }
 
-static void infer_embedding_grad(weft_infer *c) { infer_scatter(c, weft_attr_int(c, "rows")); }
+static void infer_embedding_grad(weft_infer *c) { infer_scatter(c, 0, weft_attr_int(c, "rows")); }
 
 static void infer_embedding_grad_add(weft_infer *c)
 {
-    const weft_type *into = weft_call_in(c, 2);
+    const weft_type *into = weft_call_in(c, 0);
     if (into->rank != 2)
         weft_call_fail(c, "into is %s, expected a table [V,d]", weft_type_text(c, into));
-    else if (infer_scatter(c, into->dim[0]) && !weft_type_equal(into, weft_call_out(c, 0)))
+    else if (infer_scatter(c, 1, into->dim[0]) && !weft_type_equal(into, weft_call_out(c, 0)))
         weft_call_fail(c, "into is %s, expected %s", weft_type_text(c, into),
                        weft_type_text(c, weft_call_out(c, 0)));
 }
 
-/* Scratch: positions sorted by id, and where the positions of each row start. */
+/* Scratch: positions sorted by id (the last input), and where the positions of each row start. */
 static void kernel_scatter(weft_kernel *k)
 {
-    int64_t rows = weft_kernel_out(k, 0)->dim[0], n = weft_kernel_in(k, 1)->count;
+    int64_t rows = weft_kernel_out(k, 0)->dim[0];
+    int64_t n = weft_kernel_in(k, weft_call_n_in(k) - 1)->count;
     weft_kernel_scratch(k, (size_t)(rows + 2 + n) * sizeof(int64_t));
 }
 
@@ -142,10 +145,10 @@ WEFT_CLONES static void row_add(float *y, const float *x, int64_t n)
 
 /* One thread owns a row and adds in the order of positions: the same bits for every thread count.
  * `base` is what the rows start from (NULL: zero); it may be the output itself. */
-static void scatter(const weft_run *r, const float *base)
+static void scatter(const weft_run *r, int at, const float *base)
 {
-    const weft_tensor *ids = &r->in[1];
-    const float *dy = r->in[0].data;
+    const weft_tensor *ids = &r->in[at + 1];
+    const float *dy = r->in[at].data;
     float *y = r->out[0].data;
     int64_t rows = r->out[0].dim[0], d = r->out[0].dim[1];
     int64_t *start = r->scratch, *order = start + rows + 2;
@@ -164,12 +167,12 @@ static void scatter(const weft_run *r, const float *base)
     }
 }
 
-static void run_embedding_grad(const weft_run *r) { scatter(r, NULL); }
-static void run_embedding_grad_add(const weft_run *r) { scatter(r, r->in[2].data); }
+static void run_embedding_grad(const weft_run *r) { scatter(r, 0, NULL); }
+static void run_embedding_grad_add(const weft_run *r) { scatter(r, 1, r->in[0].data); }
 
-static void ref_scatter(const weft_run *r, const weft_tensor *base)
+static void ref_scatter(const weft_run *r, int at, const weft_tensor *base)
 {
-    const weft_tensor *ids = &r->in[1], *y = &r->out[0];
+    const weft_tensor *ids = &r->in[at + 1], *y = &r->out[0];
     int64_t d = y->dim[1];
     if (!ids_good(r, ids, y->dim[0]))
         return;
@@ -177,17 +180,17 @@ static void ref_scatter(const weft_run *r, const weft_tensor *base)
         weft_put(y, i, base ? weft_get(base, i) : 0.0);
     for (int64_t i = 0; i < ids->count; i++)
         for (int64_t j = 0; j < d; j++) {
-            int64_t at = weft_get_int(ids, i) * d + j;
-            weft_put(y, at, weft_get(y, at) + weft_get(&r->in[0], i * d + j));
+            int64_t to = weft_get_int(ids, i) * d + j;
+            weft_put(y, to, weft_get(y, to) + weft_get(&r->in[at], i * d + j));
         }
 }
 
-static void ref_embedding_grad(const weft_run *r) { ref_scatter(r, NULL); }
-static void ref_embedding_grad_add(const weft_run *r) { ref_scatter(r, &r->in[2]); }
+static void ref_embedding_grad(const weft_run *r) { ref_scatter(r, 0, NULL); }
+static void ref_embedding_grad_add(const weft_run *r) { ref_scatter(r, 1, &r->in[0]); }
 
 static double flops_scatter(const weft_call *c)
 {
-    return (double)weft_type_count(weft_call_in(c, 0));
+    return (double)weft_type_count(weft_call_in(c, weft_call_n_in(c) - 2));
 }
 
 const weft_op weft_op_embedding_grad = {
@@ -209,13 +212,36 @@ const weft_op weft_op_embedding_grad_add = {
     .name = "embedding_grad_add",
     .doc = "Gradient of an embedding table added to another one (a tied projection's): "
            "y[v,j] = into[v,j] + sum of dy[i,j] over positions i with ids[i] = v.",
-    .in = {{"dy", WEFT_FLOAT, "gradient of the rows, shape of ids and then d"},
-           {"ids", WEFT_INT, "row numbers"},
-           {"into", WEFT_FLOAT, "gradient so far [V,d]"}},
+    .in = {{"into", WEFT_FLOAT, "gradient so far [V,d]"},
+           {"dy", WEFT_FLOAT, "gradient of the rows, shape of ids and then d"},
+           {"ids", WEFT_INT, "row numbers"}},
     .out = {{"y", WEFT_FLOAT, "gradient of the table [V,d]"}},
+    .flags = WEFT_INPLACE,
     .infer = infer_embedding_grad_add,
     .kernel = kernel_scatter,
     .run = run_embedding_grad_add,
     .ref = ref_embedding_grad_add,
     .flops = flops_scatter,
+};
+
+/* The two gradients of a tied table: no second table, and most rows are not touched again. */
+static void rule_embedding_grad_add(weft_match *m)
+{
+    for (int i = 0; i < 2; i++) {
+        weft_val scattered = weft_x(m, i), into = weft_x(m, !i);
+        if (!weft_match_is(m, scattered, "embedding_grad") || weft_match_uses(m, scattered) != 1 ||
+            !weft_type_equal(weft_val_type(m, into), weft_call_out(m, 0)))
+            continue;
+        weft_val in[] = {into, weft_match_in(m, scattered, 0), weft_match_in(m, scattered, 1)};
+        weft_match_replace(m, 0, weft_emit(m, "embedding_grad_add", in, 3, "%s", ""));
+        return;
+    }
+}
+
+const weft_rule weft_rule_embedding_grad_add = {
+    .name = "embedding_grad_add",
+    .root = "add",
+    .doc = "add(embedding_grad(dy, ids), x) -> embedding_grad_add(x, dy, ids) when nothing else "
+           "reads the first",
+    .apply = rule_embedding_grad_add,
 };
