@@ -84,11 +84,8 @@ static weft_status prune(weft_program *p, const weft_graph *g)
     return name_outputs(p);
 }
 
-#pragma weak weft_graph_rewrite
 static weft_status rewrite(weft_program *p)
 {
-    if (!weft_graph_rewrite)
-        return WEFT_OK;
     const weft_rewrite_options o = {.train = p->options.train, .no_rewrite = p->options.no_rewrite,
                                     .disable = p->options.disable_rules};
     weft_graph *h;
@@ -251,9 +248,9 @@ weft_status weft_program_compile(weft_session *s, const weft_graph *g, const cha
         return s->ctx->status;
     }
     *p = (weft_program){.session = s, .arena = a, .options = o ? *o : none};
-    p->options.disable_rules = NULL; /* the caller's string: only needed now */
     p->options.reference = s->reference;
     weft_status status = s->ctx->status ? s->ctx->status : compile(p, g, fetch, n_fetch);
+    p->options.disable_rules = NULL; /* the caller's string: only needed now */
     if (status) {
         weft_program_free(p);
         return status;

@@ -156,6 +156,10 @@ weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, w
  * stay all. `map` (n_value entries or NULL): old -> new value, WEFT_NONE when gone. A training graph is rewritten
  * twice, before it is differentiated and after: rules see forward patterns, and fused ops bring their own gradients. */
 weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out, weft_val *map);
+/* prepare.c: the forward part of a training graph: lowered, pruned to the named outputs (all states stay) and
+ * rewritten. Then it is differentiated, the optimizer appended, and the whole compiled, which rewrites again. */
+weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n, const weft_rewrite_options *o,
+                               weft_graph **out);
 /* incr.c: the graph over `n_new` new positions with key/value caches as states ("cache:..."), an i32[] input "pos";
  * `time_inputs`: names of the inputs that are indexed by time on axis 1. */
 weft_status weft_graph_incremental(const weft_graph *g, int64_t n_new, const char *const *time_inputs, int n,

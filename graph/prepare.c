@@ -1,0 +1,63 @@
+/* prepare.c - the forward part of a training graph, ready to be differentiated.
+ *
+ * Input: an expanded graph and the outputs that training reads.  Output: the graph without meta nodes, without what
+ * those outputs do not need, and rewritten, so that fused ops are differentiated as such.  All states stay: a weight
+ * without influence is still a weight of the model. */
+#include <string.h>
+
+#include "graph/ir.h"
+
+static weft_status find_kept(const weft_graph *g, const char *const *outputs, int n, weft_val *keep, int *n_keep)
+{
+    *n_keep = 0;
+    for (int i = 0; i < n; i++) {
+        weft_val v = weft_graph_find_output(g, outputs[i]);
+        if (v < 0)
+            return weft_fail(g->ctx, WEFT_MALFORMED, "the model has no output '%s'", outputs[i]);
+        keep[(*n_keep)++] = v;
+    }
+    for (weft_val v = 0; v < g->n_value; v++)
+        if (g->value[v].kind == WEFT_VALUE_STATE)
+            keep[(*n_keep)++] = v;
+    return WEFT_OK;
+}
+
+static weft_status prune_to(const weft_graph *g, const char *const *outputs, int n, weft_graph **out)
+{
+    int n_keep = 0;
+    weft_val *keep = weft_alloc(g->ctx, sizeof *keep * ((size_t)g->n_value + (size_t)n + 1));
+    weft_status s = keep ? find_kept(g, outputs, n, keep, &n_keep) : g->ctx->status;
+    if (!s)
+        s = weft_graph_prune(g, keep, n_keep, out, NULL);
+    weft_free(g->ctx, keep);
+    return s;
+}
+
+/* Outputs under names that nobody asked for would keep what they hold from being fused. */
+static void keep_outputs(weft_graph *g, const char *const *outputs, int n)
+{
+    int kept = 0;
+    for (int i = 0; i < g->n_output; i++)
+        for (int k = 0; k < n; k++)
+            if (!strcmp(g->output[i].name, outputs[k])) {
+                g->output[kept++] = g->output[i];
+                break;
+            }
+    g->n_output = kept;
+}
+
+weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n, const weft_rewrite_options *o,
+                               weft_graph **out)
+{
+    weft_graph *lowered = NULL, *small = NULL;
+    weft_status s = weft_graph_lower(g, &lowered);
+    if (!s)
+        s = prune_to(lowered, outputs, n, &small);
+    if (!s) {
+        keep_outputs(small, outputs, n);
+        s = weft_graph_rewrite(small, o, out, NULL);
+    }
+    weft_graph_free(lowered);
+    weft_graph_free(small);
+    return s;
+}
