@@ -68,17 +68,6 @@ const weft_rule weft_rule_scale_one = {.name = "scale_one",
                                        .doc = "scale(x, alpha=1, beta=0) -> x",
                                        .apply = rule_scale_one};
 
-static void rule_dropout_none(weft_match *m)
-{
-    if (weft_attr_float(m, "p") == 0)
-        becomes(m, weft_x(m, 0));
-}
-
-const weft_rule weft_rule_dropout_none = {.name = "dropout_none",
-                                          .root = "dropout",
-                                          .doc = "dropout(x, p=0) -> x",
-                                          .apply = rule_dropout_none};
-
 /* ---- the same sizes ---- */
 static void rule_same(weft_match *m) { becomes(m, weft_x(m, 0)); }
 
