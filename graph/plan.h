@@ -84,7 +84,7 @@ struct weft_program {
     int64_t compile_ns;
 };
 
-/* Page-aligned memory, touched and zeroed. */
+/* Page-aligned memory, contents undefined. */
 typedef struct {
     void *raw, *data;
     size_t bytes;

@@ -4,6 +4,12 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define CLONES
+#endif
+
 /* Ten rounds of Philox with 4 x 32-bit words (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011;
  * constants and test vectors from the Random123 distribution). */
 static void philox(uint32_t x[4], uint32_t k0, uint32_t k1)
@@ -31,52 +37,93 @@ void weft_random4(uint32_t out[4], uint64_t seed, uint64_t step, uint32_t stream
     philox(out, (uint32_t)seed, (uint32_t)(seed >> 32));
 }
 
-/* log of a normal number in (0, 1], to 1e-15 relative: x = 2^e m with m in [sqrt(1/2), sqrt 2), then
+/* log of a normal number in (0, 1), to 1e-15 relative: x = 2^e m with m in [sqrt(1/2), sqrt 2), then
  * log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.1716. Only + - * /, which IEEE 754 rounds the same on every
- * machine; the C library's log differs between CPUs in the last bit. */
-static double log_unit(double x)
+ * machine; the C library's log differs between CPUs in the last bit. No branches, so that loops of it vectorise. */
+static inline double log_unit(double x)
 {
-    uint64_t bits;
+    int64_t bits, shift;
     memcpy(&bits, &x, sizeof bits);
-    int e = (int)(bits >> 52) - 1022;
-    bits = (bits & 0xfffffffffffffu) | (uint64_t)1022 << 52; /* m in [1/2, 1) */
+    /* Adding the distance of sqrt(1/2) from 1 makes numbers from there on carry into the exponent. */
+    shift = bits + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd);
+    int64_t e = (shift >> 52) - 1023;
+    bits -= (int64_t)((uint64_t)e << 52);
     double m;
     memcpy(&m, &bits, sizeof m);
-    if (m < 0.70710678118654752) {
-        m *= 2;
-        e--;
-    }
-    double s = (m - 1) / (m + 1), z = s * s, sum = 0;
-    for (int n = 19; n >= 1; n -= 2) /* s^21/21 < 4e-18 */
-        sum = sum * z + 1.0 / n;
-    return e * 0.69314718055994531 + 2 * s * sum;
+    double s = (m - 1) / (m + 1), z = s * s, sum = 1.0 / 19; /* s^21/21 < 4e-18 */
+    sum = sum * z + 1.0 / 17;
+    sum = sum * z + 1.0 / 15;
+    sum = sum * z + 1.0 / 13;
+    sum = sum * z + 1.0 / 11;
+    sum = sum * z + 1.0 / 9;
+    sum = sum * z + 1.0 / 7;
+    sum = sum * z + 1.0 / 5;
+    sum = sum * z + 1.0 / 3;
+    sum = sum * z + 1.0;
+    return (double)(int32_t)e * 0.69314718055994531 + 2 * s * sum;
 }
 
-/* cos and sin of 2 pi w / 2^32: the octant is exact in integers, the rest is a Taylor series on |t| <= pi/4. */
-static void sincos_turn(uint32_t w, double *c, double *s)
+/* cos and sin of 2 pi w / 2^32: the quarter turn is exact in integers, the rest is a Taylor series on |t| <= pi/4,
+ * nested: 1 - z/(1*2) (1 - z/(3*4) (...)). */
+static inline void sincos_turn(uint32_t w, double *c, double *s)
 {
-    uint32_t shifted = w + 0x20000000u;        /* nearest quarter turn in the two top bits */
-    int quarter = (int)(shifted >> 30);
-    double t = (double)((int64_t)(shifted & 0x3fffffffu) - 0x20000000) * (6.283185307179586 / 4294967296.0);
+    uint32_t shifted = w + 0x20000000u; /* nearest quarter turn in the two top bits */
+    uint32_t quarter = shifted >> 30;
+    double t = (double)((int32_t)(shifted & 0x3fffffffu) - 0x20000000) * (6.283185307179586 / 4294967296.0);
     double z = t * t, cs = 1, sn = 1;
-    for (int n = 16; n >= 2; n -= 2) { /* nested: 1 - z/(1*2) (1 - z/(3*4) (...)) */
-        cs = 1 - z / (n * (n - 1)) * cs;
-        sn = 1 - z / (n * (n + 1)) * sn;
-    }
+#define TERM(n)                                                                                    \
+    cs = 1 - z * (1.0 / ((n) * ((n) - 1))) * cs;                                                   \
+    sn = 1 - z * (1.0 / ((n) * ((n) + 1))) * sn;
+    TERM(16) TERM(14) TERM(12) TERM(10) TERM(8) TERM(6) TERM(4) TERM(2)
+#undef TERM
     sn *= t;
-    *c = quarter == 0 ? cs : quarter == 1 ? -sn : quarter == 2 ? -cs : sn;
-    *s = quarter == 0 ? sn : quarter == 1 ? cs : quarter == 2 ? -sn : -cs;
+    double x = quarter & 1 ? sn : cs, y = quarter & 1 ? cs : sn;
+    *c = (quarter + 1) & 2 ? -x : x;
+    *s = quarter & 2 ? -y : y;
 }
 
 double weft_random_unit(uint32_t word) { return (word + 0.5) * (1.0 / 4294967296.0); }
 
-/* Box and Muller (1958), one pair from each half of the four words. */
-void weft_random_normal4(double out[4], const uint32_t word[4])
+/* Box and Muller (1958): two numbers from two words. */
+CLONES static void box_muller(float *restrict out, const uint32_t *restrict word, int pairs, double deviation)
 {
-    for (int i = 0; i < 4; i += 2) {
-        double r = sqrt(-2 * log_unit(weft_random_unit(word[i]))), c, s;
-        sincos_turn(word[i + 1], &c, &s);
-        out[i] = r * c;
-        out[i + 1] = r * s;
+#pragma omp simd
+    for (int i = 0; i < pairs; i++) {
+        /* (word + 1/2) / 2^32 through a signed conversion, which every vector unit has. */
+        double u = ((double)(int32_t)(word[2 * i] ^ 0x80000000u) + 2147483648.5) * (1.0 / 4294967296.0);
+        double r = sqrt(-2 * log_unit(u)) * deviation, c, s;
+        sincos_turn(word[2 * i + 1], &c, &s);
+        out[2 * i] = (float)(r * c);
+        out[2 * i + 1] = (float)(r * s);
+    }
+}
+
+enum { BATCH = 256 };
+
+static void words(uint32_t *word, int n, uint64_t seed, uint64_t step, uint32_t stream, uint64_t index)
+{
+    for (int i = 0; i < n; i += 4)
+        weft_random4(word + i, seed, step, stream, index + (uint64_t)i / 4);
+}
+
+void weft_random_normals(float *out, int n, double deviation, uint64_t seed, uint64_t step, uint32_t stream,
+                         uint64_t index)
+{
+    for (int i = 0; i < n; i += BATCH) {
+        uint32_t word[BATCH];
+        int k = n - i < BATCH ? n - i : BATCH;
+        words(word, k, seed, step, stream, index + (uint64_t)i / 4);
+        box_muller(out + i, word, k / 2, deviation);
+    }
+}
+
+void weft_random_uniforms(float *out, int n, double a, double b, uint64_t seed, uint64_t step, uint32_t stream,
+                          uint64_t index)
+{
+    uint32_t word[4];
+    for (int i = 0; i < n; i++) {
+        if (i % 4 == 0)
+            weft_random4(word, seed, step, stream, index + (uint64_t)i / 4);
+        out[i] = (float)(a + (b - a) * weft_random_unit(word[i % 4]));
     }
 }

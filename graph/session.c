@@ -4,31 +4,25 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <sys/mman.h>
-
 #include "graph/hash.h"
 #include "graph/dnnl.h"
 #include "graph/plan.h"
 #include "graph/rng.h"
 
-enum { PAGE = 4096, HUGE = 2 << 20, ALIGN = 64 };
+enum { PAGE = 4096, ALIGN = 64 };
 
-/* ---- blocks: page-aligned memory that is touched before it is used ---------------------------------------------- */
-/* Large blocks ask for huge pages (fewer TLB misses); touching now keeps page faults out of the first step and makes
- * the peak what the plan says. */
+/* ---- blocks: page-aligned memory ------------------------------------------------------------------------------------ */
+/* Not touched here: two gigabytes of page faults cost half a second, and whoever writes first pays them anyway.  Huge
+ * pages were tried: their first touch cost three times as much, and steps were no faster. */
 weft_status weft_block_new(weft_ctx *c, size_t bytes, weft_block *out)
 {
-    size_t align = bytes >= (size_t)HUGE ? HUGE : PAGE;
     if (bytes > SIZE_MAX / 2)
         return weft_fail(c, WEFT_NOMEM, "out of memory: %zu bytes were asked for", bytes);
-    out->raw = weft_realloc(c, NULL, bytes + align);
+    out->raw = weft_realloc(c, NULL, bytes + PAGE); /* not weft_alloc, which would zero it */
     if (!out->raw)
         return c->status;
-    out->data = (char *)(((uintptr_t)out->raw + align - 1) / align * align);
+    out->data = (char *)(((uintptr_t)out->raw + PAGE - 1) / PAGE * PAGE);
     out->bytes = bytes;
-    if (align == HUGE)
-        madvise(out->data, bytes / HUGE * HUGE, MADV_HUGEPAGE); /* a hint: failure changes nothing */
-    memset(out->data, 0, bytes);
     return WEFT_OK;
 }
 
@@ -206,24 +200,31 @@ static bool parse_init(const char *text, init_rule *r)
     return parse_call(text, "uniform", 2, r) && r->a <= r->b;
 }
 
-/* Four values from counter `index`; rounded to float before they are stored, so that a reference session holds the
- * same numbers. */
-static void draw4(const init_rule *r, uint64_t seed, uint64_t id, uint64_t index, double out[4])
+enum { BATCH = 256 }; /* values made at a time */
+
+/* Values 'first'..., n of them at most BATCH; rounded to float, so that a reference session holds the same numbers. */
+static void draw(const init_rule *r, uint64_t seed, uint64_t id, int64_t first, float out[BATCH])
 {
-    uint32_t word[4];
     /* Steps of training stay below 2^47: initialisers never share a counter with them. */
-    weft_random4(word, seed, (uint64_t)1 << 47 | id >> 32, (uint32_t)id, index);
+    uint64_t step = (uint64_t)1 << 47 | id >> 32;
     if (r->kind == INIT_NORMAL)
-        weft_random_normal4(out, word);
-    for (int i = 0; i < 4; i++) {
-        if (r->kind == INIT_NORMAL)
-            out[i] *= r->a;
-        else if (r->kind == INIT_UNIFORM)
-            out[i] = r->a + (r->b - r->a) * weft_random_unit(word[i]);
-        else
-            out[i] = r->a;
-        out[i] = (float)out[i];
+        weft_random_normals(out, BATCH, r->a, seed, step, (uint32_t)id, (uint64_t)first / 4);
+    else if (r->kind == INIT_UNIFORM)
+        weft_random_uniforms(out, BATCH, r->a, r->b, seed, step, (uint32_t)id, (uint64_t)first / 4);
+    else
+        for (int i = 0; i < BATCH; i++)
+            out[i] = (float)r->a;
+}
+
+static void store(const weft_tensor *t, int64_t first, const float value[BATCH])
+{
+    int64_t n = t->count - first < BATCH ? t->count - first : BATCH;
+    if (t->dtype == WEFT_F32) {
+        memcpy((float *)t->data + first, value, sizeof *value * (size_t)n);
+        return;
     }
+    for (int64_t i = 0; i < n; i++)
+        weft_put(t, first + i, value[i]);
 }
 
 static void fill_state(weft_state *x, const init_rule *r, uint64_t seed, int threads)
@@ -231,13 +232,12 @@ static void fill_state(weft_state *x, const init_rule *r, uint64_t seed, int thr
     int64_t n = weft_type_count(&x->type);
     uint64_t id = weft_xxh64_of(x->name, strlen(x->name), 0);
     weft_tensor t = {.data = x->data, .dtype = x->type.dtype, .rank = 1, .count = n, .dim = {n}, .stride = {1}};
-    (void)threads;
+    (void)threads; /* clang with libgomp ignores the pragmas */
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < (n + 3) / 4; i++) {
-        double v[4];
-        draw4(r, seed, id, (uint64_t)i, v);
-        for (int64_t j = 4 * i; j < n && j < 4 * i + 4; j++)
-            weft_put(&t, j, v[j - 4 * i]);
+    for (int64_t i = 0; i < n; i += BATCH) {
+        float value[BATCH];
+        draw(r, seed, id, i, value);
+        store(&t, i, value);
     }
 }
 
