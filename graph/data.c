@@ -32,15 +32,15 @@ static const struct {
 
 static weft_status read_llmc(weft_tokens *t, const int32_t *h, int version, int64_t size)
 {
-    if (h[1] != version)
-        return weft_fail(t->ctx, WEFT_MALFORMED,
-                         "%s: token file header %" PRId32 " has version %" PRId32 ", expected %d",
-                         t->shown, h[0], h[1], version);
     t->first = HEADER_WORDS * 4;
     if (size < t->first)
         return weft_fail(t->ctx, WEFT_MALFORMED,
                          "%s: %" PRId64 " bytes, the header of such a token file has %" PRId64,
                          t->shown, size, t->first);
+    if (h[1] != version)
+        return weft_fail(t->ctx, WEFT_MALFORMED,
+                         "%s: token file header %" PRId32 " has version %" PRId32 ", expected %d",
+                         t->shown, h[0], h[1], version);
     t->count = h[2];
     int64_t expected = t->first + t->count * t->width;
     if (t->count < 0 || size != expected)

@@ -59,6 +59,14 @@ void weft_close_fd(weft_ctx *c, int fd)
 /* One call never asks for more than Linux gives at once (2^31 - 4096). */
 #define WEFT_IO_MAX ((size_t)1 << 30)
 
+static weft_status short_file(weft_ctx *c, int fd, const char *path, int64_t expected)
+{
+    char name[1024];
+    return weft_fail(c, WEFT_MALFORMED, "%s: ends at byte %lld, expected at least %lld",
+                     weft_printable(name, sizeof name, path),
+                     (long long)c->io->size(c->io->user, fd), (long long)expected);
+}
+
 weft_status weft_read_at(weft_ctx *c, int fd, const char *path, void *buf, size_t n, int64_t offset)
 {
     for (size_t done = 0; done < n;) {
@@ -69,11 +77,8 @@ weft_status weft_read_at(weft_ctx *c, int fd, const char *path, void *buf, size_
             continue;
         if (got < 0)
             return weft_io_fail(c, WEFT_IO, "read", path);
-        char name[1024];
         if (!got)
-            return weft_fail(c, WEFT_MALFORMED, "%s: ends at byte %lld, expected %zu more bytes",
-                             weft_printable(name, sizeof name, path),
-                             (long long)offset + (long long)done, n - done);
+            return short_file(c, fd, path, offset + (int64_t)n);
         done += (size_t)got;
     }
     return WEFT_OK;
