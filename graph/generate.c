@@ -209,7 +209,7 @@ static weft_status build(generator *g, const weft_graph *expanded)
     if (!s && !g->o->no_cache && g->context > PIECE)
         s = compile_increment(g, full, PIECE, &g->piece);
     weft_graph_free(full);
-    return s ? s : weft_trained_fill(g->t, g->session);
+    return s ? s : weft_trained_fill(g->t, expanded, g->session);
 }
 
 static weft_status check_options(generator *g)

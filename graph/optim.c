@@ -207,7 +207,7 @@ static weft_status add_scalars(builder *b)
     weft_val norm = weft_graph_emit(g, "global_norm", b->grad, b->n, "%s", "");
     b->scale =
         weft_graph_emit(g, "clip_scale", (weft_val[]){norm, b->loss}, 2, "max=%.17g", b->opt.clip);
-    b->step = scalar_state(b, "step", WEFT_I64);
+    b->step = scalar_state(b, "adam.step", WEFT_I64);
     b->lr = weft_graph_emit(g, "lr_schedule", &b->step, 1,
                             "shape=%s peak=%.17g floor=%.17g warmup=%lld total=%lld", s->shape,
                             s->lr, s->min_lr, (long long)s->warmup, (long long)b->train.steps);

@@ -11,7 +11,7 @@
  * accumulate == N: the program fetching `micro` runs N times, its i32[] input `first` being 1 the first time and 0
  * afterwards, each time on other data; then the program fetching `update` runs once and needs no data.
  *
- * States that are added: step (i64[], optimizer steps done), adam.m.NAME and adam.v.NAME, and with N > 1 acc.NAME
+ * States that are added: adam.step (i64[], optimizer steps done), adam.m.NAME and adam.v.NAME, and with N > 1 acc.NAME
  * and acc.loss, whose contents mean nothing between optimizer steps. */
 typedef struct {
     const char **micro, **update; /* outputs to fetch: values to look at, and effects */

@@ -133,7 +133,7 @@ static weft_status save(weft_trainer *t, bool last)
     weft_status s = weft_checkpoint_save(t->run_dir, t->session, &t->progress, (int)t->recipe->msg->checkpoint->keep);
     if (!s) {
         char path[64];
-        snprintf(path, sizeof path, "checkpoints/step-%lld", (long long)t->progress.step);
+        snprintf(path, sizeof path, "checkpoints/step-%06lld", (long long)t->progress.step);
         t->save_failures = 0;
         tell(t, WEFT_EVENT_SAVE, path);
         weft_runlog_time(&t->log, "save", &t->event);

@@ -136,8 +136,9 @@ weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, w
     return s;
 }
 
-weft_status weft_trained_fill(weft_trained *t, weft_session *s)
+weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s)
 {
+    WEFT_TRY(weft_session_add_states(s, g));
     if (t->weights) {
         int kind = t->ctx->io->exists(t->ctx->io->user, t->weights);
         const char *manifest = weft_arena_printf(t->arena, "%s/manifest.json", t->weights);
@@ -160,7 +161,7 @@ static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *
     weft_evaluator e = {.loss = t->loss, .token_bytes = o->token_bytes, .progress = o->progress, .user = o->user,
                         .sampler = {.tokens = data, .B = type.dim[0], .T = type.dim[1], .seed = 1}};
     WEFT_TRY(weft_program_compile(s, g, fetch, 1, &w, &e.program));
-    WEFT_TRY(weft_trained_fill(t, s));
+    WEFT_TRY(weft_trained_fill(t, g, s));
     return weft_evaluator_run(&e, o->batches, out);
 }
 

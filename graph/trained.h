@@ -19,7 +19,8 @@ struct weft_trained {
 
 /* The expanded graph for a batch and a length (0: the recipe's or the model's own). */
 weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, weft_graph **out);
-/* Loads the weights, or runs the initialisers, of all states that the session has by now. */
-weft_status weft_trained_fill(weft_trained *t, weft_session *s);
+/* Gives the session all states of g (files hold them all, programs may need fewer), loads the weights, and runs the
+ * initialisers of what is left. */
+weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s);
 
 #endif

@@ -163,7 +163,7 @@ static void loss_falls(void **unused)
     for (int i = 1; i < 60; i++)
         last = step(&t, i);
     assert_true(last < 0.5f * first);
-    assert_int_equal(*(int64_t *)weft_session_data(t.s, "step", NULL), 60);
+    assert_int_equal(*(int64_t *)weft_session_data(t.s, "adam.step", NULL), 60);
     close_rig(&t);
 }
 
@@ -229,11 +229,11 @@ static void not_finite_changes_nothing(void **unused)
         w[3] = NAN;
         assert_false(isfinite(step(&t, 1)));
         assert_true(wte[0] == first && m[0] == moment);
-        assert_int_equal(*(int64_t *)weft_session_data(t.s, "step", NULL), 1);
+        assert_int_equal(*(int64_t *)weft_session_data(t.s, "adam.step", NULL), 1);
         w[3] = before; /* and it goes on as if nothing had been */
         assert_true(isfinite(step(&t, 2)));
         assert_true(wte[0] != first);
-        assert_int_equal(*(int64_t *)weft_session_data(t.s, "step", NULL), 2);
+        assert_int_equal(*(int64_t *)weft_session_data(t.s, "adam.step", NULL), 2);
         close_rig(&t);
     }
 }

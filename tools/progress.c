@@ -85,7 +85,7 @@ void cli_progress_event(cli_progress *p, const weft_event *e)
         if (!p->quiet)
             print_start(e);
         break;
-    case WEFT_EVENT_STEP: print_line(p, e, e->step == e->steps); break;
+    case WEFT_EVENT_STEP: print_line(p, e, e->step == e->steps && !e->info->val_tokens); break;
     case WEFT_EVENT_EVAL: print_line(p, e, true); break;
     case WEFT_EVENT_SAVE:
         if (!p->quiet && !p->live)
