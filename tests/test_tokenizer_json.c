@@ -153,21 +153,16 @@ typedef struct {
 #define TAG "\"id\": 262, \"content\": \"<|endoftext|>\", "
 static const bad table[] = {
     /* not JSON, or not this kind */
-    {NULL, "", 65, ":1:0: not valid JSON: '[' or '{' expected near end of file"},
-    {NULL, "tokenizer", 65, ":1:9: not valid JSON: '[' or '{' expected near 'tokenizer'"},
-    {NULL, "[]", 65, ": the whole: found an array, expected an object of tokens and their ids"},
-    {NULL, "{\"a\": 0} x", 65, ":1:10: not valid JSON: end of file expected near 'x'"},
-    {"\"version\"", "\"\\ud800\"", 65,
-     ":2:10: not valid JSON: invalid Unicode '\\uD800' near '\"\\ud800\"'"},
-    {"\"version\"", "\"\\u0000\"", 65,
-     ":2:10: not valid JSON: NUL byte in object key not supported near '\"\\u0000\"'"},
-    {"\"version\"", "\"\xff\"", 65, ":2:3: not valid JSON: unable to decode byte 0xff near '\"'"},
-    {"\"version\": \"1.0\"", "\"a\": 1, \"a\": 2", 65,
-     ":2:13: not valid JSON: duplicate object key near '\"a\"'"},
-    {"\"a\": 97", "\"a\": 97, \"a\": 98", 65,
-     ":119:18: not valid JSON: duplicate object key near '\"a\"'"},
-    {"\"a\": 97", "\"a\": 99999999999999999999", 65,
-     ":119:31: not valid JSON: too big integer near '99999999999999999999'"},
+    {NULL, "", 65, ":1:1: ends where a value was expected"},
+    {NULL, "tokenizer", 65, ":1:1: expected a value"},
+    {NULL, "[]", 65, ": the file is a list, expected an object"},
+    {NULL, "{\"a\": 0} x", 65, ":1:10: text after the end"},
+    {"\"version\"", "\"\\ud800\"", 65, ":2:4: lone surrogate"},
+    {"\"version\"", "\"\\u0000\"", 65, ":2:4: \\u0000 is not supported"},
+    {"\"version\"", "\"\xff\"", 65, ":2:4: invalid UTF-8"},
+    {"\"version\": \"1.0\"", "\"a\": 1, \"a\": 2", 65, ":2:11: duplicate key"},
+    {"\"a\": 97", "\"a\": 97, \"a\": 98", 65, ":119:16: duplicate key"},
+    {"\"a\": 97", "\"a\": 99999999999999999999", 65, ":119:12: number too large for 64 bits"},
     {"\"model\": {", "\"modell\": {", 65, ": model: missing, expected an object"},
     {"\"model\": {", "\"model\": null, \"x\": {", 65, ": model: found null, expected an object"},
     {"\"version\"", "\"vershun\"", 69,
@@ -212,13 +207,13 @@ static const bad table[] = {
     /* vocabulary */
     {NULL,
      "{\"model\": {\"vocab\": [], \"merges\": []}, \"pre_tokenizer\": {\"type\": \"ByteLevel\"}}",
-     65, ": model.vocab: found an array, expected an object of tokens and their ids"},
+     65, ": model.vocab: found a list, expected an object of tokens and their ids"},
     {NULL, "{\"model\": {}, \"pre_tokenizer\": {\"type\": \"ByteLevel\"}}", 65,
      ": model.vocab: missing, expected an object of tokens and their ids"},
     {NULL,
      "{\"model\": {\"vocab\": {}}, \"added_tokens\": {}, \"pre_tokenizer\": {\"type\": "
      "\"ByteLevel\"}}",
-     65, ": added_tokens: found an object, expected an array"},
+     65, ": added_tokens: found an object, expected a list"},
     {NULL, "{\"model\": {\"vocab\": {}, \"merges\": []}}", 69,
      ": pre_tokenizer: missing, expected an object of type \"ByteLevel\""},
     {"\"a\": 97", "\"a\": -97", 65,
@@ -228,7 +223,7 @@ static const bad table[] = {
     {"\"a\": 97", "\"a\": 4294967393", 65,
      ": model.vocab[\"a\"]: id 4294967393 is out of range: 263 tokens have the ids 0..262, without "
      "gaps"},
-    {"\"a\": 97", "\"a\": 97.0", 65, ": model.vocab[\"a\"]: found 97, expected an integer id"},
+    {"\"a\": 97", "\"a\": 97.0", 65, ": model.vocab[\"a\"]: found 97.0, expected an integer id"},
     {"\"a\": 97", "\"a\": \"97\"", 65,
      ": model.vocab[\"a\"]: found \"97\", expected an integer id"},
     {"\"a\": 97", "\"a\": {}", 65, ": model.vocab[\"a\"]: found an object, expected an integer id"},
@@ -284,11 +279,11 @@ static const bad table[] = {
     {"\"th e\"", "\"t h e\"", 65,
      ": model.merges[1]: found \"t h e\", expected \"left right\" or [\"left\", \"right\"]"},
     {"\"th e\"", "[\"th\"]", 65,
-     ": model.merges[1]: found an array, expected \"left right\" or [\"left\", \"right\"]"},
+     ": model.merges[1]: found a list, expected \"left right\" or [\"left\", \"right\"]"},
     {"\"th e\"", "[\"t\", \"h\", \"e\"]", 65,
-     ": model.merges[1]: found an array, expected \"left right\" or [\"left\", \"right\"]"},
+     ": model.merges[1]: found a list, expected \"left right\" or [\"left\", \"right\"]"},
     {"\"th e\"", "[\"th\", 5]", 65,
-     ": model.merges[1]: found an array, expected \"left right\" or [\"left\", \"right\"]"},
+     ": model.merges[1]: found a list, expected \"left right\" or [\"left\", \"right\"]"},
     {"\"th e\"", "12", 65,
      ": model.merges[1]: found 12, expected \"left right\" or [\"left\", \"right\"]"},
     {"\"th e\"", "\"thx e\"", 65, ": model.merges[1]: \"thx\" is not in the vocabulary"},
@@ -342,10 +337,10 @@ static void test_no_merges(void **state)
     char *text = small_json(), *at = strstr(text, ",\n    \"merges\"");
     strcpy(at, "}}");
     assert_true(
-        check_bad(&(bad){NULL, text, 65, ": model.merges: missing, expected an array"}, text));
+        check_bad(&(bad){NULL, text, 65, ": model.merges: missing, expected a list"}, text));
     strcpy(at, ", \"merges\": 1}}");
     assert_true(
-        check_bad(&(bad){NULL, text, 65, ": model.merges: found 1, expected an array"}, text));
+        check_bad(&(bad){NULL, text, 65, ": model.merges: found 1, expected a list"}, text));
     free(text);
 }
 
@@ -461,7 +456,7 @@ static void test_deep_and_long(void **state)
     memset(text, '[', N);
     put_file(path, text, N);
     assert_int_equal(weft_bpe_load(c, path, &t), WEFT_MALFORMED);
-    assert_non_null(strstr(weft_error(c), "maximum parsing depth reached"));
+    assert_non_null(strstr(weft_error(c), ":1:65: "));
     weft_error_clear(c);
     p += sprintf(p, "{\"");
     memset(p, 'a', N);

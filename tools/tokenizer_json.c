@@ -8,57 +8,39 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "graph/io.h"
+#include "graph/json.h"
 #include "tools/bpe_impl.h"
 
 enum { JSON_LIMIT = 64 << 20 }; /* bytes of a file; the largest public ones are below 40 MB */
 
 /* ---- JSON values ---- */
-static weft_status read_json(weft_arena *a, const char *path, json_t **out)
+static weft_status read_json(weft_arena *a, const char *path, weft_json **out)
 {
-    char *data, what[JSON_ERROR_TEXT_LENGTH * 2];
+    char *data;
     size_t n;
-    json_error_t e;
-    weft_ctx *c = weft_arena_ctx(a);
     WEFT_TRY(weft_read_file(a, path, JSON_LIMIT, &data, &n));
-    *out = json_loadb(data, n, JSON_REJECT_DUPLICATES, &e);
-    if (*out)
-        return WEFT_OK;
-    if (json_error_code(&e) == json_error_out_of_memory)
-        return weft_fail(c, WEFT_NOMEM, "%s: out of memory while parsing %zu bytes of JSON", path,
-                         n);
-    return weft_fail(c, WEFT_MALFORMED, "%s:%d:%d: not valid JSON: %s", path, e.line, e.column,
-                     weft_printable(what, sizeof what, e.text));
+    return weft_json_parse_file(a, path, data, n, out);
 }
 
 /* A value as messages show it: scalars themselves, the rest by kind. */
-static const char *show(char *buf, size_t n, const json_t *v)
+static const char *show(char *buf, size_t n, const weft_json *v)
 {
-    switch (json_typeof(v)) {
-    case JSON_OBJECT:
-        snprintf(buf, n, "an object");
-        break;
-    case JSON_ARRAY:
-        snprintf(buf, n, "an array");
-        break;
-    case JSON_STRING:
-        bpe_quote(buf, n, json_string_value(v));
-        break;
-    case JSON_INTEGER:
-        snprintf(buf, n, "%lld", (long long)json_integer_value(v));
-        break;
-    case JSON_REAL:
-        snprintf(buf, n, "%.6g", json_real_value(v));
-        break;
-    default:
-        snprintf(buf, n, "%s", json_is_null(v) ? "null" : json_is_true(v) ? "true" : "false");
+    if (v->kind == WEFT_JSON_STRING)
+        return bpe_quote(buf, n, v->text);
+    if (v->kind == WEFT_JSON_INT) {
+        snprintf(buf, n, "%lld", (long long)v->i);
+    } else if (v->kind == WEFT_JSON_REAL) {
+        snprintf(buf, n, "%.6g", v->f);
+        if (!strpbrk(buf, ".e"))
+            strcat(buf, ".0");
+    } else {
+        snprintf(buf, n, "%s", weft_json_name(v));
     }
     return buf;
 }
 
-static weft_status fail_found(weft_ctx *c, weft_status s, const char *where, const json_t *v,
+static weft_status fail_found(weft_ctx *c, weft_status s, const char *where, const weft_json *v,
                               const char *expected)
 {
     char buf[96];
@@ -134,35 +116,43 @@ static const rule added_rules[] = {
     {NULL, 0, NULL},
 };
 
-static unsigned kind_of(const json_t *v)
+static unsigned kind_of(const weft_json *v)
 {
-    const char *s = json_string_value(v);
-    if (s)
+    const char *s = v->text;
+    if (v->kind == WEFT_JSON_STRING)
         return !*s                       ? EMPTY
                : !strcmp(s, "ByteLevel") ? BYTE_LEVEL | TEXT
                : !strcmp(s, "BPE")       ? BPE | TEXT
                                          : TEXT;
-    if (json_is_number(v))
-        return json_number_value(v) == 0 ? ZERO : 0;
-    return json_is_null(v) ? NUL : json_is_false(v) ? FALSE : json_is_true(v) ? TRUE : 0;
+    switch (v->kind) {
+    case WEFT_JSON_NULL:
+        return NUL;
+    case WEFT_JSON_FALSE:
+        return FALSE;
+    case WEFT_JSON_TRUE:
+        return TRUE;
+    case WEFT_JSON_INT:
+        return v->i == 0 ? ZERO : 0;
+    case WEFT_JSON_REAL:
+        return v->f == 0 ? ZERO : 0;
+    default:
+        return 0;
+    }
 }
 
-static weft_status check_parts(weft_ctx *c, const char *file, const char *path, json_t *object,
-                               const rule *rules)
+static weft_status check_parts(weft_ctx *c, const char *file, const char *path,
+                               const weft_json *object, const rule *rules)
 {
-    const char *key;
-    json_t *v;
-    json_object_foreach(object, key, v)
-    {
+    for (const weft_json *v = object->child; v; v = v->next) {
         char name[96], where[512];
         const rule *r = rules;
-        while (r->key && strcmp(r->key, key))
+        while (r->key && strcmp(r->key, v->key))
             r++;
         if (!r->key)
             return weft_fail(c, WEFT_UNSUPPORTED,
                              "%s: %s%s: an unknown part, which might change the ids", file, path,
-                             bpe_quote(name, sizeof name, key));
-        snprintf(where, sizeof where, "%s: %s%s", file, path, key);
+                             bpe_quote(name, sizeof name, v->key));
+        snprintf(where, sizeof where, "%s: %s%s", file, path, v->key);
         if (r->allow != ANY && !(kind_of(v) & r->allow))
             return fail_found(c, WEFT_UNSUPPORTED, where, v, r->expected);
     }
@@ -170,117 +160,144 @@ static weft_status check_parts(weft_ctx *c, const char *file, const char *path, 
 }
 
 /* A part that is an object of a kind, or (if optional) null. */
-static weft_status check_byte_level(weft_ctx *c, const char *file, json_t *root, const char *key,
-                                    const rule *rules, bool optional)
+static weft_status check_byte_level(weft_ctx *c, const char *file, const weft_json *root,
+                                    const char *key, const rule *rules, bool optional)
 {
     char where[512], path[64];
-    json_t *v = json_object_get(root, key);
+    const weft_json *v = weft_json_get(root, key);
+    bool none = !v || weft_json_is(v, WEFT_JSON_NULL);
     snprintf(where, sizeof where, "%s: %s", file, key);
     snprintf(path, sizeof path, "%s.", key);
-    if (optional && (!v || json_is_null(v)))
+    if (optional && none)
         return WEFT_OK;
-    if (!json_is_object(v))
-        return fail_found(c, v && !json_is_null(v) ? WEFT_MALFORMED : WEFT_UNSUPPORTED, where, v,
+    if (!weft_json_is(v, WEFT_JSON_OBJECT))
+        return fail_found(c, none ? WEFT_UNSUPPORTED : WEFT_MALFORMED, where, v,
                           "an object of type \"ByteLevel\"");
     WEFT_TRY(check_parts(c, file, path, v, rules));
-    if (!json_object_get(v, "type"))
+    if (!weft_json_get(v, "type"))
         return weft_fail(c, WEFT_MALFORMED, "%s: %stype: missing, expected \"ByteLevel\"", file,
                          path);
     return WEFT_OK;
 }
 
 /* ---- added tokens ---- */
+/* Places of tokens in a list, by their text: a vocabulary is too long to search. */
 typedef struct {
     const char *file;
-    json_t *vocab, *added; /* added may be NULL */
-    weft_map *by_content;  /* text of an added token -> its index */
-    int64_t n_new;         /* added tokens that are not in the vocabulary */
+    const weft_json *vocab, *added; /* added may be NULL */
+    const weft_json **member;       /* of the vocabulary, by place */
+    weft_map *in_vocab, *in_added;  /* text -> place */
+    int64_t n_new;                  /* added tokens that are not in the vocabulary */
 } source;
 
-static weft_status check_added(weft_ctx *c, source *s, size_t i)
+static const char *text_of(const weft_json *v, const char *key)
+{
+    const weft_json *m = weft_json_get(v, key);
+    return weft_json_is(m, WEFT_JSON_STRING) ? m->text : NULL;
+}
+
+/* The vocabulary's entry for a text, or NULL. */
+static const weft_json *vocab_entry(const source *s, const char *text)
+{
+    int place = weft_map_get(s->in_vocab, text, -1);
+    return place < 0 ? NULL : s->member[place];
+}
+
+static weft_status index_vocab(weft_arena *a, source *s)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    int place = 0;
+    s->in_vocab = weft_map_new(a);
+    s->in_added = weft_map_new(a);
+    s->member = weft_arena_array(a, (size_t)s->vocab->n + 1, sizeof *s->member);
+    if (!s->in_vocab || !s->in_added || !s->member)
+        return c->status;
+    for (const weft_json *v = s->vocab->child; v; v = v->next) {
+        s->member[place] = v;
+        if (!weft_map_set(s->in_vocab, v->key, place++))
+            return c->status;
+    }
+    return WEFT_OK;
+}
+
+static weft_status check_added(weft_ctx *c, source *s, const weft_json *v, int i)
 {
     char path[64], where[600], name[96];
-    json_t *v = json_array_get(s->added, i), *id, *known;
-    snprintf(path, sizeof path, "added_tokens[%zu].", i);
-    snprintf(where, sizeof where, "%s: added_tokens[%zu]", s->file, i);
-    if (!json_is_object(v))
+    snprintf(path, sizeof path, "added_tokens[%d].", i);
+    snprintf(where, sizeof where, "%s: added_tokens[%d]", s->file, i);
+    if (v->kind != WEFT_JSON_OBJECT)
         return fail_found(c, WEFT_MALFORMED, where, v, "an object");
     WEFT_TRY(check_parts(c, s->file, path, v, added_rules));
-    const char *content = json_string_value(json_object_get(v, "content"));
+    const char *content = text_of(v, "content");
+    const weft_json *id = weft_json_get(v, "id");
     if (!content || !*content)
         return weft_fail(c, WEFT_MALFORMED,
                          "%s.content: missing or empty, expected the text of a token", where);
-    id = json_object_get(v, "id");
-    if (!json_is_integer(id))
+    if (!weft_json_is(id, WEFT_JSON_INT))
         return weft_fail(c, WEFT_MALFORMED, "%s.id: missing or no integer", where);
-    if (weft_map_get(s->by_content, content, -1) >= 0)
+    if (weft_map_get(s->in_added, content, -1) >= 0)
         return weft_fail(c, WEFT_MALFORMED, "%s.content: %s is listed twice", where,
                          bpe_quote(name, sizeof name, content));
-    known = json_object_get(s->vocab, content);
-    if (known && (!json_is_integer(known) || json_integer_value(known) != json_integer_value(id)))
+    const weft_json *known = vocab_entry(s, content);
+    if (known && (known->kind != WEFT_JSON_INT || known->i != id->i))
         return weft_fail(c, WEFT_MALFORMED,
                          "%s.id: found %lld, but model.vocab has %s with another id", where,
-                         (long long)json_integer_value(id), bpe_quote(name, sizeof name, content));
+                         (long long)id->i, bpe_quote(name, sizeof name, content));
     s->n_new += !known;
-    return weft_map_set(s->by_content, content, (int)i) ? WEFT_OK : c->status;
+    return weft_map_set(s->in_added, content, i) ? WEFT_OK : c->status;
 }
 
 static weft_status check_all_added(weft_ctx *c, source *s)
 {
     char where[512];
+    int i = 0;
     snprintf(where, sizeof where, "%s: added_tokens", s->file);
-    if (s->added && !json_is_array(s->added))
-        return fail_found(c, WEFT_MALFORMED, where, s->added, "an array");
-    for (size_t i = 0; i < json_array_size(s->added); i++)
-        WEFT_TRY(check_added(c, s, i));
+    if (!s->added)
+        return WEFT_OK;
+    if (s->added->kind != WEFT_JSON_ARRAY)
+        return fail_found(c, WEFT_MALFORMED, where, s->added, "a list");
+    for (const weft_json *v = s->added->child; v; v = v->next)
+        WEFT_TRY(check_added(c, s, v, i++));
     return WEFT_OK;
 }
 
 /* ---- vocabulary ---- */
 static weft_status add_vocab(weft_bpe *t, const source *s, bpe_place at)
 {
-    const char *text;
-    json_t *id;
-    json_object_foreach(s->vocab, text, id)
-    {
+    for (const weft_json *v = s->vocab->child; v; v = v->next) {
         char name[96], where[600];
-        if (!json_is_integer(id)) {
+        if (v->kind != WEFT_JSON_INT) {
             snprintf(where, sizeof where, "%s: %s[%s]", at.file, at.path,
-                     bpe_quote(name, sizeof name, text));
-            return fail_found(t->ctx, WEFT_MALFORMED, where, id, "an integer id");
+                     bpe_quote(name, sizeof name, v->key));
+            return fail_found(t->ctx, WEFT_MALFORMED, where, v, "an integer id");
         }
-        bool special = weft_map_get(s->by_content, text, -1) >= 0;
-        WEFT_TRY(bpe_add_token(t, at, text, json_integer_value(id), special));
+        bool special = weft_map_get(s->in_added, v->key, -1) >= 0;
+        WEFT_TRY(bpe_add_token(t, at, v->key, v->i, special));
     }
     return WEFT_OK;
 }
 
 static weft_status add_added(weft_bpe *t, const source *s)
 {
-    for (size_t i = 0; i < json_array_size(s->added); i++) {
-        json_t *v = json_array_get(s->added, i);
-        const char *text = json_string_value(json_object_get(v, "content"));
+    int i = 0;
+    for (const weft_json *v = s->added ? s->added->child : NULL; v; v = v->next, i++) {
         char path[64];
-        snprintf(path, sizeof path, "added_tokens[%zu]", i);
-        if (!json_object_get(s->vocab, text))
-            WEFT_TRY(bpe_add_token(t, (bpe_place){s->file, path}, text,
-                                   json_integer_value(json_object_get(v, "id")), true));
+        const char *text = text_of(v, "content");
+        snprintf(path, sizeof path, "added_tokens[%d]", i);
+        if (!vocab_entry(s, text))
+            WEFT_TRY(bpe_add_token(t, (bpe_place){s->file, path}, text, weft_json_get(v, "id")->i,
+                                   true));
     }
     return WEFT_OK;
 }
 
 /* Tokens of both kinds; on success *out is open and waits for its merges. */
-static weft_status make_tokens(weft_ctx *c, source *s, bpe_place at, weft_bpe **out)
+static weft_status make_tokens(weft_ctx *c, const source *s, bpe_place at, weft_bpe **out)
 {
-    char where[600];
-    snprintf(where, sizeof where, "%s: %s", at.file, *at.path ? at.path : "the whole");
-    if (!json_is_object(s->vocab))
-        return fail_found(c, WEFT_MALFORMED, where, s->vocab, "an object of tokens and their ids");
-    WEFT_TRY(check_all_added(c, s));
-    int64_t n = (int64_t)json_object_size(s->vocab) + s->n_new;
+    int64_t n = s->vocab->n + s->n_new;
     if (n > BPE_MAX_VOCAB)
-        return weft_fail(c, WEFT_MALFORMED, "%s: %lld tokens, expected at most %d", where,
-                         (long long)n, BPE_MAX_VOCAB);
+        return weft_fail(c, WEFT_MALFORMED, "%s: %s: %lld tokens, expected at most %d", at.file,
+                         at.path, (long long)n, BPE_MAX_VOCAB);
     WEFT_TRY(bpe_open(c, n, out));
     WEFT_TRY(add_vocab(*out, s, at));
     return add_added(*out, s);
@@ -298,30 +315,30 @@ static bool cut_pair(char *line, char **right)
     return true;
 }
 
-static weft_status add_json_merge(weft_bpe *t, weft_arena *a, const char *where, const json_t *v)
+static weft_status add_json_merge(weft_bpe *t, weft_arena *a, const char *where, const weft_json *v)
 {
-    const char *left = json_string_value(json_array_get(v, 0)),
-               *right = json_string_value(json_array_get(v, 1));
-    if (json_array_size(v) == 2 && left && right && *left && *right)
-        return bpe_add_merge(t, where, left, right);
-    char *second, *line = json_is_string(v) ? weft_arena_strdup(a, json_string_value(v)) : NULL;
-    if (line && cut_pair(line, &second))
-        return bpe_add_merge(t, where, line, second);
+    const weft_json *l = v->kind == WEFT_JSON_ARRAY && v->n == 2 ? v->child : NULL;
+    bool texts = l && l->kind == WEFT_JSON_STRING && l->next->kind == WEFT_JSON_STRING;
+    if (texts && *l->text && *l->next->text)
+        return bpe_add_merge(t, where, l->text, l->next->text);
+    char *right, *line = v->kind == WEFT_JSON_STRING ? weft_arena_strdup(a, v->text) : NULL;
+    if (line && cut_pair(line, &right))
+        return bpe_add_merge(t, where, line, right);
     return fail_found(t->ctx, WEFT_MALFORMED, where, v, "\"left right\" or [\"left\", \"right\"]");
 }
 
 static weft_status add_json_merges(weft_bpe *t, weft_arena *a, const char *file,
-                                   const json_t *merges)
+                                   const weft_json *merges)
 {
     char where[600];
+    int i = 0;
     snprintf(where, sizeof where, "%s: model.merges", file);
-    if (!json_is_array(merges))
-        return fail_found(t->ctx, WEFT_MALFORMED, where, merges, "an array");
-    WEFT_TRY(
-        bpe_begin_merges(t, (bpe_place){file, "model.vocab"}, (int64_t)json_array_size(merges)));
-    for (size_t i = 0; i < json_array_size(merges); i++) {
-        snprintf(where, sizeof where, "%s: model.merges[%zu]", file, i);
-        WEFT_TRY(add_json_merge(t, a, where, json_array_get(merges, i)));
+    if (!weft_json_is(merges, WEFT_JSON_ARRAY))
+        return fail_found(t->ctx, WEFT_MALFORMED, where, merges, "a list");
+    WEFT_TRY(bpe_begin_merges(t, (bpe_place){file, "model.vocab"}, merges->n));
+    for (const weft_json *v = merges->child; v; v = v->next) {
+        snprintf(where, sizeof where, "%s: model.merges[%d]", file, i++);
+        WEFT_TRY(add_json_merge(t, a, where, v));
     }
     return WEFT_OK;
 }
@@ -361,31 +378,43 @@ static weft_status read_merges(weft_bpe *t, weft_arena *a, const char *vocab_pat
                          strlen(text));
     for (size_t i = 0; i < n; i++)
         lines += text[i] == '\n';
-    WEFT_TRY(bpe_begin_merges(t, (bpe_place){vocab_path, ""}, lines));
+    WEFT_TRY(bpe_begin_merges(t, (bpe_place){vocab_path, "vocabulary"}, lines));
     return add_merge_lines(t, path, text);
 }
 
 /* ---- whole files ---- */
-static weft_status load_tokenizer(weft_arena *a, const char *path, json_t *root, weft_bpe **out)
+static weft_status check_all_parts(weft_ctx *c, const char *path, const weft_json *root)
 {
-    weft_ctx *c = weft_arena_ctx(a);
+    const weft_json *model = weft_json_get(root, "model");
     char where[512];
-    json_t *model = json_object_get(root, "model");
     snprintf(where, sizeof where, "%s: model", path);
-    if (!json_is_object(model))
+    if (!weft_json_is(model, WEFT_JSON_OBJECT))
         return fail_found(c, WEFT_MALFORMED, where, model, "an object");
     WEFT_TRY(check_parts(c, path, "", root, top_rules));
     WEFT_TRY(check_parts(c, path, "model.", model, model_rules));
     WEFT_TRY(check_byte_level(c, path, root, "pre_tokenizer", pre_tokenizer_rules, false));
     WEFT_TRY(check_byte_level(c, path, root, "post_processor", byte_level_rules, true));
     WEFT_TRY(check_byte_level(c, path, root, "decoder", byte_level_rules, true));
+    snprintf(where, sizeof where, "%s: model.vocab", path);
+    const weft_json *vocab = weft_json_get(model, "vocab");
+    if (!weft_json_is(vocab, WEFT_JSON_OBJECT))
+        return fail_found(c, WEFT_MALFORMED, where, vocab, "an object of tokens and their ids");
+    return WEFT_OK;
+}
+
+static weft_status load_tokenizer(weft_arena *a, const char *path, const weft_json *root,
+                                  weft_bpe **out)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    WEFT_TRY(check_all_parts(c, path, root));
+    const weft_json *model = weft_json_get(root, "model");
     source s = {.file = path,
-                .vocab = json_object_get(model, "vocab"),
-                .added = json_object_get(root, "added_tokens")};
-    if (!(s.by_content = weft_map_new(a)))
-        return c->status;
+                .vocab = weft_json_get(model, "vocab"),
+                .added = weft_json_get(root, "added_tokens")};
+    WEFT_TRY(index_vocab(a, &s));
+    WEFT_TRY(check_all_added(c, &s));
     WEFT_TRY(make_tokens(c, &s, (bpe_place){path, "model.vocab"}, out));
-    return add_json_merges(*out, a, path, json_object_get(model, "merges"));
+    return add_json_merges(*out, a, path, weft_json_get(model, "merges"));
 }
 
 /* The file of merges that stands beside a vocabulary. */
@@ -406,25 +435,26 @@ static weft_status find_merges(weft_arena *a, const char *path, const char **out
 }
 
 /* vocab.json has no list of specials: <|endoftext|> is one if it is there. */
-static weft_status load_pair(weft_arena *a, const char *path, json_t *root, weft_bpe **out)
+static weft_status load_pair(weft_arena *a, const char *path, const weft_json *root, weft_bpe **out)
 {
     weft_ctx *c = weft_arena_ctx(a);
     const char *merges = NULL;
-    source s = {.file = path, .vocab = root, .by_content = weft_map_new(a)};
-    if (!s.by_content || !weft_map_set(s.by_content, WEFT_END_OF_TEXT, 0))
+    source s = {.file = path, .vocab = root};
+    WEFT_TRY(index_vocab(a, &s));
+    if (!weft_map_set(s.in_added, WEFT_END_OF_TEXT, 0))
         return c->status;
-    WEFT_TRY(make_tokens(c, &s, (bpe_place){path, ""}, out));
+    WEFT_TRY(make_tokens(c, &s, (bpe_place){path, "vocabulary"}, out));
     WEFT_TRY(find_merges(a, path, &merges));
     return read_merges(*out, a, path, merges);
 }
 
 /* A vocabulary has nothing but integers; a tokenizer.json has these. */
-static bool is_tokenizer(const json_t *root)
+static bool is_tokenizer(const weft_json *root)
 {
     static const char *const keys[] = {"model", "version", "added_tokens", "pre_tokenizer"};
     for (int i = 0; i < 4; i++) {
-        json_t *v = json_object_get(root, keys[i]);
-        if (v && !json_is_integer(v))
+        const weft_json *v = weft_json_get(root, keys[i]);
+        if (v && v->kind != WEFT_JSON_INT)
             return true;
     }
     return false;
@@ -432,12 +462,9 @@ static bool is_tokenizer(const json_t *root)
 
 static weft_status load_file(weft_arena *a, const char *path, weft_bpe **out)
 {
-    json_t *root = NULL;
+    weft_json *root = NULL;
     WEFT_TRY(read_json(a, path, &root));
-    weft_status s =
-        is_tokenizer(root) ? load_tokenizer(a, path, root, out) : load_pair(a, path, root, out);
-    json_decref(root);
-    return s;
+    return is_tokenizer(root) ? load_tokenizer(a, path, root, out) : load_pair(a, path, root, out);
 }
 
 /* What to read in a folder. */
