@@ -85,16 +85,30 @@ static inline void sincos_turn(uint32_t w, double *c, double *s)
 double weft_random_unit(uint32_t word) { return (word + 0.5) * (1.0 / 4294967296.0); }
 
 /* Box and Muller (1958): two numbers from two words. */
-CLONES static void box_muller(float *restrict out, const uint32_t *restrict word, int pairs, double deviation)
+static inline void box_muller(double *x, double *y, const uint32_t word[2])
+{
+    /* (word + 1/2) / 2^32 through a signed conversion, which every vector unit has. */
+    double u = ((double)(int32_t)(word[0] ^ 0x80000000u) + 2147483648.5) * (1.0 / 4294967296.0);
+    double r = sqrt(-2 * log_unit(u)), c, s;
+    sincos_turn(word[1], &c, &s);
+    *x = r * c;
+    *y = r * s;
+}
+
+void weft_random_normal4(double out[4], const uint32_t word[4])
+{
+    box_muller(out, out + 1, word);
+    box_muller(out + 2, out + 3, word + 2);
+}
+
+CLONES static void normals(float *restrict out, const uint32_t *restrict word, int n, double deviation)
 {
 #pragma omp simd
-    for (int i = 0; i < pairs; i++) {
-        /* (word + 1/2) / 2^32 through a signed conversion, which every vector unit has. */
-        double u = ((double)(int32_t)(word[2 * i] ^ 0x80000000u) + 2147483648.5) * (1.0 / 4294967296.0);
-        double r = sqrt(-2 * log_unit(u)) * deviation, c, s;
-        sincos_turn(word[2 * i + 1], &c, &s);
-        out[2 * i] = (float)(r * c);
-        out[2 * i + 1] = (float)(r * s);
+    for (int i = 0; i < n; i += 2) {
+        double x, y;
+        box_muller(&x, &y, word + i);
+        out[i] = (float)(x * deviation);
+        out[i + 1] = (float)(y * deviation);
     }
 }
 
@@ -113,7 +127,7 @@ void weft_random_normals(float *out, int n, double deviation, uint64_t seed, uin
         uint32_t word[BATCH];
         int k = n - i < BATCH ? n - i : BATCH;
         words(word, k, seed, step, stream, index + (uint64_t)i / 4);
-        box_muller(out + i, word, k / 2, deviation);
+        normals(out + i, word, k, deviation);
     }
 }
 

@@ -10,7 +10,9 @@ double weft_random_unit(uint32_t word);
  * Only operations that IEEE 754 defines to the last bit, so the same on every machine. */
 void weft_random_normals(float *out, int n, double deviation, uint64_t seed, uint64_t step, uint32_t stream,
                          uint64_t index);
-/* The same, uniform between a and b. */
+/* Four of them in double, from four given words. */
+void weft_random_normal4(double out[4], const uint32_t word[4]);
+/* As weft_random_normals, uniform between a and b. */
 void weft_random_uniforms(float *out, int n, double a, double b, uint64_t seed, uint64_t step, uint32_t stream,
                           uint64_t index);
 
