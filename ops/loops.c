@@ -71,6 +71,7 @@ void weft_nest_walk(const weft_run *r, const weft_nest *n, void (*span)(const we
     int64_t pieces = (width + piece - 1) / piece;                  /* spans in a row */
     int64_t group = pieces > 1 ? 1 : (WEFT_GRAIN + width - 1) / width; /* rows of a task */
     int64_t tasks = (rows + group - 1) / group * pieces;
+    (void)r; /* in a build without OpenMP */
 #pragma omp parallel for num_threads(r->threads) schedule(static) if (n->count >= 2 * WEFT_GRAIN)
     for (int64_t task = 0; task < tasks; task++) {
         int64_t from = task % pieces * piece, row = task / pieces * group;
@@ -114,20 +115,44 @@ static void span_copy(const weft_span *s)
         COPY_LOOP(uint8_t);
 }
 
-/* A copy whose two sides run along different axes is a transposition: done in tiles that fit the first cache, or each
- * 4-byte element would cost a cache line. Makes `axis` (unit stride in x) and the last axis blocks of 32. */
-enum { TILE = 32 };
+/* A copy whose two sides run along different axes is a transposition: done in tiles, or each element would cost a
+ * cache line. A tile is read along x's unit axis and written along y's, through a small buffer, since lines that lie
+ * a power of two apart would push each other out of the cache. */
+enum { TILE = 32, LENGTH = 128 }; /* long where x is read: fewer pages are touched */
+
+static void copy_tile(weft_span *s, int64_t rows, int64_t y_row, int64_t x_row)
+{
+    uint32_t buffer[LENGTH][TILE + 1];
+    const uint32_t *x = (const uint32_t *)s->p[1];
+    uint32_t *y = (uint32_t *)s->p[0];
+    for (int64_t i = 0; i < s->n; i++)
+        for (int64_t a = 0; a < rows; a++)
+            buffer[a][i] = x[i * s->stride[1] + a * x_row];
+    for (int64_t a = 0; a < rows; a++)
+        for (int64_t i = 0; i < s->n; i++)
+            y[a * y_row + i * s->stride[0]] = buffer[a][i];
+}
+
+static void copy_rows(weft_span *s, int64_t rows, int64_t y_row, int64_t x_row)
+{
+    for (int64_t a = 0; a < rows; a++) {
+        span_copy(s);
+        s->p[0] += y_row * s->size;
+        s->p[1] += x_row * s->size;
+    }
+}
 
 static void copy_tiled(const weft_run *r, const weft_nest *n, int axis)
 {
     int last = n->rank - 1;
-    int64_t a_tiles = (n->dim[axis] + TILE - 1) / TILE, l_tiles = (n->dim[last] + TILE - 1) / TILE;
+    int64_t a_tiles = (n->dim[axis] + LENGTH - 1) / LENGTH, l_tiles = (n->dim[last] + TILE - 1) / TILE;
     int64_t rest = n->count / n->dim[axis] / n->dim[last], tasks = rest * a_tiles * l_tiles;
+    (void)r; /* in a build without OpenMP */
 #pragma omp parallel for num_threads(r->threads) schedule(static) if (n->count >= 2 * WEFT_GRAIN)
     for (int64_t task = 0; task < tasks; task++) {
-        int64_t l0 = task % l_tiles * TILE, a0 = task / l_tiles % a_tiles * TILE, at = task / l_tiles / a_tiles;
+        int64_t l0 = task % l_tiles * TILE, a0 = task / l_tiles % a_tiles * LENGTH, at = task / l_tiles / a_tiles;
         int64_t l1 = l0 + TILE < n->dim[last] ? l0 + TILE : n->dim[last];
-        int64_t a1 = a0 + TILE < n->dim[axis] ? a0 + TILE : n->dim[axis];
+        int64_t a1 = a0 + LENGTH < n->dim[axis] ? a0 + LENGTH : n->dim[axis];
         int64_t y = l0 * n->stride[0][last], x = l0 * n->stride[1][last];
         for (int k = last - 1; k >= 0; k--)
             if (k != axis) {
@@ -135,12 +160,11 @@ static void copy_tiled(const weft_run *r, const weft_nest *n, int axis)
                 x += at % n->dim[k] * n->stride[1][k];
                 at /= n->dim[k];
             }
-        for (int64_t a = a0; a < a1; a++) {
-            weft_span s = {.n = l1 - l0, .size = n->size[0], .stride = {n->stride[0][last], n->stride[1][last]}};
-            s.p[0] = n->data[0] + (y + a * n->stride[0][axis]) * n->size[0];
-            s.p[1] = n->data[1] + (x + a * n->stride[1][axis]) * n->size[1];
-            span_copy(&s);
-        }
+        int64_t y_row = n->stride[0][axis], x_row = n->stride[1][axis];
+        weft_span s = {.n = l1 - l0, .size = n->size[0], .stride = {n->stride[0][last], n->stride[1][last]}};
+        s.p[0] = n->data[0] + (y + a0 * y_row) * n->size[0];
+        s.p[1] = n->data[1] + (x + a0 * x_row) * n->size[1];
+        (s.size == 4 ? copy_tile : copy_rows)(&s, a1 - a0, y_row, x_row);
     }
 }
 

@@ -170,6 +170,7 @@ static void *first_of(const weft_tensor *y, const weft_tensor *x, int64_t i)
 static void reduce_any(const weft_run *r, const weft_tensor *y, const weft_tensor *x, float alpha)
 {
     const weft_tensor part = summed_part(y, x);
+    (void)r; /* in a build without OpenMP */
 #pragma omp parallel for num_threads(r->threads) schedule(static) if (x->count >= WEFT_GRAIN)
     for (int64_t i = 0; i < y->count; i++) {
         const float *from = first_of(y, x, i);
