@@ -19,7 +19,8 @@ weft_graph *weft_graph_new(weft_ctx *c)
     g->rng = WEFT_NONE;
     g->at_scope = g->entry = "";
     g->names = weft_map_new(a);
-    if (!g->names) {
+    g->output_index = weft_map_new(a);
+    if (!g->names || !g->output_index) {
         weft_arena_free(a);
         return NULL;
     }
@@ -105,7 +106,8 @@ weft_status weft_graph_output(weft_graph *g, const char *name, weft_val v)
     if (weft_graph_find_output(g, name) >= 0)
         return weft_fail(g->ctx, WEFT_MALFORMED, "two outputs are called '%s'", name);
     const char *kept = weft_arena_strdup(g->arena, name);
-    if (!kept || !WEFT_GROW(g->arena, g->output, g->n_output, g->cap_output))
+    if (!kept || !WEFT_GROW(g->arena, g->output, g->n_output, g->cap_output) ||
+        !weft_map_set(g->output_index, kept, g->n_output))
         return WEFT_NOMEM;
     g->output[g->n_output++] = (weft_named){kept, v};
     return WEFT_OK;
@@ -113,7 +115,12 @@ weft_status weft_graph_output(weft_graph *g, const char *name, weft_val v)
 
 weft_val weft_graph_find_output(const weft_graph *g, const char *name)
 {
-    for (int i = 0; i < g->n_output; i++)
+    int i = weft_map_get(g->output_index, name, -1);
+    if (i < 0)
+        return WEFT_NONE;
+    if (i < g->n_output && !strcmp(g->output[i].name, name))
+        return g->output[i].value;
+    for (i = 0; i < g->n_output; i++) /* a pass has dropped outputs */
         if (!strcmp(g->output[i].name, name))
             return g->output[i].value;
     return WEFT_NONE;

@@ -68,6 +68,7 @@ struct weft_graph {
     weft_named *output; /* what the entry module hands out, and what passes add ("grad:h.0...") */
     int n_output, cap_output;
     weft_map *names;    /* value name -> value */
+    weft_map *output_index; /* output name -> index; a hint, since passes may drop outputs */
     weft_val rng;       /* the input i64[2] {seed, step} of drawing ops, or WEFT_NONE; named "rng" */
     uint32_t next_stream;
     const char *entry;  /* name of the entry module */
