@@ -1,0 +1,220 @@
+/* test_incremental.c - graphs over new positions with caches give what the whole window gives, op by op and for GPT-2. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "graph/plan.h"
+
+enum { T = 6, B = 2 };
+
+static weft_graph *new_graph(weft_ctx *c, weft_val *x)
+{
+    const weft_type t = weft_type_make(WEFT_F32, 3, (int64_t[]){B, T, 4});
+    weft_graph *g = weft_graph_new(c);
+    *x = weft_graph_input(g, "x", &t);
+    return g;
+}
+
+#define EMIT(g, op, attrs, ...)                                                                    \
+    weft_graph_emit(g, op, (weft_val[]){__VA_ARGS__}, (int)(sizeof((weft_val[]){__VA_ARGS__}) / sizeof(weft_val)), \
+                    "%s", attrs)
+
+static void must(weft_ctx *c, weft_status s)
+{
+    if (s)
+        fail_msg("%s", weft_error(c));
+}
+
+/* Element i of an input of the whole window. */
+static double number(int64_t i, weft_dtype t) { return t == WEFT_I32 ? (double)(i * 7 % 11) : sin(0.7 * (double)i + 1); }
+
+/* Fills the input with positions from..from+n-1 of axis 1. */
+static void feed(weft_program *p, const char *name, int64_t from)
+{
+    weft_type t;
+    void *data = weft_program_input(p, name, &t);
+    if (!data)
+        return;
+    int64_t n = t.dim[1], d = weft_type_count(&t) / t.dim[0] / n;
+    weft_tensor y = {.data = data, .dtype = t.dtype, .rank = 1, .count = weft_type_count(&t), .stride = {1}};
+    y.dim[0] = y.count;
+    for (int64_t i = 0; i < y.count; i++)
+        weft_put(&y, i, number((i / d / n * T + from + i / d % n) * d + i % d, t.dtype));
+}
+
+/* Compares piece (positions from..) with whole, along `axis`. */
+static void compare(const float *whole, const weft_type *w, const float *piece, const weft_type *p, int axis,
+                    int64_t from)
+{
+    int64_t inner = 1, n = p->dim[axis];
+    for (int i = axis + 1; i < p->rank; i++)
+        inner *= p->dim[i];
+    assert_int_equal(w->rank, p->rank);
+    for (int64_t i = 0; i < weft_type_count(p); i++) {
+        int64_t at = i / inner % n, before = i / inner / n;
+        float want = whole[(before * w->dim[axis] + from + at) * inner + i % inner];
+        if (fabsf(piece[i] - want) > 1e-5f * fmaxf(1, fabsf(want))) /* sums of some ten f32 terms in other orders */
+            fail_msg("position %lld: %g, the whole window gives %g", (long long)(from + at), piece[i], want);
+    }
+}
+
+/* Runs the output "y" over the whole window, then piece by piece. */
+static void check(weft_ctx *c, const weft_graph *g, const char *input, int axis, const int64_t *pieces, int n)
+{
+    const weft_compile_options o = {0};
+    const char *fetch = "y";
+    weft_session *s;
+    weft_program *p;
+    weft_type t, wt;
+    int64_t from = 0;
+    float whole[4096];
+    must(c, weft_session_new(c, false, &s));
+    must(c, weft_session_add_states(s, g));
+    must(c, weft_session_init(s, 3));
+    must(c, weft_program_compile(s, g, &fetch, 1, &o, &p));
+    feed(p, input, 0);
+    must(c, weft_program_run(p));
+    const void *y = weft_program_output(p, "y", &wt);
+    assert_true(weft_type_bytes(&wt) <= sizeof whole);
+    memcpy(whole, y, weft_type_bytes(&wt));
+    for (int k = 0; k < n; from += pieces[k++]) {
+        weft_graph *h;
+        must(c, weft_graph_incremental(g, pieces[k], &input, 1, &h));
+        must(c, weft_graph_verify(h));
+        must(c, weft_session_add_states(s, h));
+        must(c, weft_session_init(s, 3));
+        must(c, weft_program_compile(s, h, &fetch, 1, &o, &p));
+        feed(p, input, from);
+        int32_t *pos = weft_program_input(p, "pos", &t);
+        if (pos)
+            *pos = (int32_t)from;
+        must(c, weft_program_run(p));
+        y = weft_program_output(p, "y", &t);
+        assert_int_equal(t.dim[axis], pieces[k]);
+        compare(whole, &wt, y, &t, axis, from);
+        weft_graph_free(h);
+    }
+    weft_session_free(s);
+}
+
+static const int64_t pieces[] = {3, 1, 2}; /* also one that does not start at a multiple of its length */
+
+static void finish(weft_ctx *c, weft_graph *g, weft_val y, int axis)
+{
+    must(c, weft_error_status(c));
+    must(c, weft_graph_output(g, "y", y));
+    check(c, g, "x", axis, pieces, 3);
+    weft_graph_free(g);
+    weft_close(c);
+}
+
+static void test_shape_ops(void **state)
+{
+    (void)state;
+    weft_val x;
+    weft_ctx *c = weft_open(NULL);
+    weft_graph *g = new_graph(c, &x);
+    weft_val v = EMIT(g, "reshape", "dims=2,6,2,2", x);           /* [B,T,2,2] */
+    v = EMIT(g, "transpose", "perm=3,0,2,1", v);                  /* [2,B,2,T] */
+    v = EMIT(g, "concat", "axis=2", v, EMIT(g, "gelu", "", v));   /* [2,B,4,T] */
+    v = EMIT(g, "slice", "axis=2 from=1", v);                     /* [2,B,3,T] */
+    finish(c, g, EMIT(g, "reshape", "dims=4,3,6", v), 2);
+}
+
+static void test_sums(void **state)
+{
+    (void)state;
+    weft_val x;
+    weft_ctx *c = weft_open(NULL);
+    weft_graph *g = new_graph(c, &x);
+    weft_val a = EMIT(g, "sum", "axis=0", x), b = EMIT(g, "mean", "axis=-1 keep=1", x); /* [T,4], [B,T,1] */
+    weft_val m = EMIT(g, "max", "axis=-1 keep=1", x);
+    weft_val y = EMIT(g, "add", "", EMIT(g, "add", "", a, b), m);
+    finish(c, g, EMIT(g, "sum", "axis=-1", y), 1);
+}
+
+/* A table by position is cut to the window; one value for all positions is not. */
+static void test_tables_by_position(void **state)
+{
+    (void)state;
+    weft_val x;
+    weft_ctx *c = weft_open(NULL);
+    weft_graph *g = new_graph(c, &x);
+    const weft_type rows = weft_type_make(WEFT_F32, 2, (int64_t[]){9, 4}), one = weft_type_make(WEFT_F32, 1, (int64_t[]){4});
+    weft_val table = weft_graph_state(g, "table", &rows, "normal(1)", true);
+    weft_val bias = weft_graph_state(g, "bias", &one, "normal(1)", true);
+    weft_val y = EMIT(g, "add", "", EMIT(g, "slice", "to=6", table), EMIT(g, "mul", "", x, bias));
+    finish(c, g, EMIT(g, "dropout", "p=0.5", EMIT(g, "stop_gradient", "", y)), 1);
+}
+
+static void test_attention_with_cache(void **state)
+{
+    (void)state;
+    weft_val x;
+    weft_ctx *c = weft_open(NULL);
+    weft_graph *g = new_graph(c, &x);
+    const weft_type wt = weft_type_make(WEFT_F32, 2, (int64_t[]){4, 12});
+    weft_val qkv = EMIT(g, "matmul", "", x, weft_graph_state(g, "w", &wt, "normal(0.7)", true));
+    weft_val q = EMIT(g, "split_heads", "n_head=2", qkv);
+    const weft_node *n = &g->node[g->value[q].node];
+    weft_val k = n->out[1], v = n->out[2];
+    weft_val p = EMIT(g, "causal_softmax", "", EMIT(g, "matmul", "tb=1 alpha=0.7", q, k));
+    finish(c, g, EMIT(g, "merge_heads", "", EMIT(g, "matmul", "", p, v)), 1);
+}
+
+static void test_gpt2(void **state)
+{
+    (void)state;
+    static const char *const set[] = {"n_layer=2", "n_head=2", "d=8", "vocab=11", "ctx=9", "B=2", "T=6"};
+    weft_ctx *c = weft_open(NULL);
+    weft_model *m;
+    weft_graph *g, *h;
+    must(c, weft_model_load(c, "models/gpt2.txtpb", set, 7, &m));
+    must(c, weft_graph_expand(m, &g));
+    weft_val logits = weft_graph_find_output(g, "logits");
+    must(c, weft_graph_prune(g, &logits, 1, &h, NULL));
+    must(c, weft_graph_output(h, "y", weft_graph_find_output(h, "logits")));
+    check(c, h, "tokens", 1, pieces, 3);
+    check(c, h, "tokens", 1, (const int64_t[]){1, 1, 1, 1, 1, 1}, 6);
+    weft_graph_free(g);
+    weft_graph_free(h);
+    weft_model_free(m);
+    weft_close(c);
+}
+
+/* What mixes positions in a way that has no step-by-step form is refused with its reason. */
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *op, *attrs, *message;
+    } bad[] = {{"sum", "axis=1", "cannot sum over the time axis 1"},
+               {"max", "axis=1", "along the time axis 1"},
+               {"slice", "axis=1 from=2", "cannot cut along the time axis 1"},
+               {"reshape", "dims=12,4", "to stay an axis of its own"},
+               {"concat", "axis=1", "cannot concatenate along the time axis 1"},
+               {"sum_to", "dims=6,4", "cannot be decoded step by step"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        weft_val x;
+        weft_ctx *c = weft_open(NULL);
+        weft_graph *g = new_graph(c, &x), *h;
+        must(c, weft_graph_output(g, "y", EMIT(g, bad[i].op, bad[i].attrs, x)));
+        assert_true(weft_graph_incremental(g, 1, (const char *const[]){"x"}, 1, &h) != WEFT_OK);
+        if (!strstr(weft_error(c), bad[i].message))
+            fail_msg("%s: %s", bad[i].op, weft_error(c));
+        weft_graph_free(g);
+        weft_close(c);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shape_ops),          cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_tables_by_position), cmocka_unit_test(test_attention_with_cache),
+        cmocka_unit_test(test_gpt2),               cmocka_unit_test(test_refusals)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
