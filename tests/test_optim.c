@@ -105,6 +105,9 @@ static void feed(weft_program *p, int64_t batch)
         x[i] = (int32_t)((i % TOKENS * 7 + i / TOKENS * 11 + batch * 5) % VOCAB);
         y[i] = (x[i] * 3 + 1) % VOCAB;
     }
+    int64_t *rng = weft_program_input(p, "rng", NULL); /* with dropout: seed and step */
+    if (rng)
+        memcpy(rng, (int64_t[]){3, batch}, 2 * sizeof *rng);
 }
 
 static float value(rig *t, weft_program *p, const char *name)
