@@ -10,6 +10,8 @@
 #define CLONES
 #endif
 
+#define INLINE static inline __attribute__((always_inline))
+
 /* Ten rounds of Philox with 4 x 32-bit words (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011;
  * constants and test vectors from the Random123 distribution). */
 static void philox(uint32_t x[4], uint32_t k0, uint32_t k1)
@@ -40,7 +42,7 @@ void weft_random4(uint32_t out[4], uint64_t seed, uint64_t step, uint32_t stream
 /* log of a normal number in (0, 1), to 1e-15 relative: x = 2^e m with m in [sqrt(1/2), sqrt 2), then
  * log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.1716. Only + - * /, which IEEE 754 rounds the same on every
  * machine; the C library's log differs between CPUs in the last bit. No branches, so that loops of it vectorise. */
-static inline double log_unit(double x)
+INLINE double log_unit(double x)
 {
     int64_t bits, shift;
     memcpy(&bits, &x, sizeof bits);
@@ -65,7 +67,7 @@ static inline double log_unit(double x)
 
 /* cos and sin of 2 pi w / 2^32: the quarter turn is exact in integers, the rest is a Taylor series on |t| <= pi/4,
  * nested: 1 - z/(1*2) (1 - z/(3*4) (...)). */
-static inline void sincos_turn(uint32_t w, double *c, double *s)
+INLINE void sincos_turn(uint32_t w, double *c, double *s)
 {
     uint32_t shifted = w + 0x20000000u; /* nearest quarter turn in the two top bits */
     uint32_t quarter = shifted >> 30;
@@ -85,7 +87,7 @@ static inline void sincos_turn(uint32_t w, double *c, double *s)
 double weft_random_unit(uint32_t word) { return (word + 0.5) * (1.0 / 4294967296.0); }
 
 /* Box and Muller (1958): two numbers from two words. */
-static inline void box_muller(double *x, double *y, const uint32_t word[2])
+INLINE void box_muller(double *x, double *y, const uint32_t word[2])
 {
     /* (word + 1/2) / 2^32 through a signed conversion, which every vector unit has. */
     double u = ((double)(int32_t)(word[0] ^ 0x80000000u) + 2147483648.5) * (1.0 / 4294967296.0);
