@@ -13,6 +13,7 @@ int verb_show(weft_ctx *c, int argc, char **argv);
 int verb_train(weft_ctx *c, int argc, char **argv);
 int verb_eval(weft_ctx *c, int argc, char **argv);
 int verb_generate(weft_ctx *c, int argc, char **argv);
+int verb_gradcheck(weft_ctx *c, int argc, char **argv);
 int verb_run(weft_ctx *c, int argc, char **argv);
 int verb_bench(weft_ctx *c, int argc, char **argv);
 int verb_ops(weft_ctx *c, int argc, char **argv);

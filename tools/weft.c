@@ -15,6 +15,7 @@ static const verb verbs[] = {
     {"train", "train a model by a recipe; resume, stop and go on", verb_train},
     {"eval", "loss, perplexity, bits per byte on a token file", verb_eval},
     {"generate", "continue a prompt", verb_generate},
+    {"gradcheck", "compare the gradients of a model with central differences", verb_gradcheck},
     {"pack", "merge a model file and its imports into one file", verb_pack},
     {"ops", "list the ops, the schema of one, or the rewrite rules", verb_ops},
     {"tokenize", "byte-level BPE: train a vocabulary, encode a corpus, decode ids", verb_tokenize},

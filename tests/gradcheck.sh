@@ -1,0 +1,28 @@
+#!/bin/bash
+# gradcheck.sh - `weft gradcheck` on a small GPT-2: every weight, the rewritten graph too; exit codes.
+set -u
+: "${WEFT:?the tool to test}"
+out=$(mktemp) || exit 1
+trap 'rm -f "$out"' EXIT
+failed=0
+small="--set n_layer=1 --set n_head=2 --set d=4 --set vocab=7 --set ctx=3 --set B=1 --ints-below=7 --output=loss"
+
+# gradcheck CODE PATTERN ARGUMENT...: the exit code, and a line that matches.
+gradcheck() {
+    local code=$1 pattern=$2
+    shift 2
+    "$WEFT" gradcheck "$@" >"$out" 2>&1
+    local got=$?
+    [ $got = "$code" ] || { echo "FAILED: $*: exit code $got, expected $code"; cat "$out"; failed=1; }
+    grep -q -- "$pattern" "$out" || { echo "FAILED: $*: no '$pattern'"; cat "$out"; failed=1; }
+}
+
+gradcheck 0 '^ok: 16 tensors' models/gpt2.txtpb $small
+gradcheck 0 '^ok: 16 tensors' models/gpt2.txtpb $small --set dropout=0.3
+gradcheck 0 '^ok: 16 tensors' models/gpt2.txtpb $small --rewrite
+gradcheck 0 '"name":"h.0.attn.c_attn.weight","elements":48,"probes":48' models/gpt2.txtpb $small --json
+# A difference cannot be exact: a bound below its own rounding error must be reported as exceeded.
+gradcheck 1 'differs from central differences' models/gpt2.txtpb $small --tolerance=1e-15
+gradcheck 2 'no float output called nothing' models/gpt2.txtpb $small --output=nothing
+gradcheck 66 'missing.txtpb' missing.txtpb
+exit $failed
