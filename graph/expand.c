@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/init.h"
 #include "graph/load.h"
 #include "graph/pattern.h"
 
@@ -240,7 +241,8 @@ static weft_status bind_inputs(instance *it, const weft_val *in, int n_in)
     expander *x = it->x;
     char why[256], text[256];
     if (n_in != (int)it->module->n_input)
-        return fail_at(x, "module '%s' takes %zu inputs, but %d are given", it->module->name, it->module->n_input, n_in);
+        return fail_at(x, "module '%s' takes %zu input%s, but %d %s given", it->module->name, it->module->n_input,
+                       it->module->n_input == 1 ? "" : "s", n_in, n_in == 1 ? "is" : "are");
     for (int i = 0; i < n_in; i++) {
         const Weft__Port *p = it->module->input[i];
         if (!weft_pattern_match(&it->bind, p->type, &x->g->value[in[i]].type, why, sizeof why))
@@ -251,35 +253,6 @@ static weft_status bind_inputs(instance *it, const weft_val *in, int n_in)
     return WEFT_OK;
 }
 
-/* "normal(std)" -> "normal(0.02)": the arguments are evaluated. */
-static const char *eval_init(instance *it, const char *init)
-{
-    const char *open = strchr(init, '('), *p = open ? open + 1 : NULL;
-    weft_arena *a = it->x->g->arena;
-    if (!open)
-        return init;
-    const char *out = weft_arena_strndup(a, init, (size_t)(p - init));
-    size_t n = strlen(p);
-    if (!n || p[n - 1] != ')') {
-        fail_at(it->x, "initialiser '%s' has no closing ')'", init);
-        return NULL;
-    }
-    for (const char *end = p + n - 1; p < end && out;) {
-        char why[256], number[64];
-        double v;
-        size_t len = 0;
-        for (int depth = 0; p + len < end && (p[len] != ',' || depth); len++)
-            depth += (p[len] == '(') - (p[len] == ')');
-        if (!weft_expr_eval(&it->params, p, len, &v, why, sizeof why)) {
-            fail_at(it->x, "initialiser '%s': %s", init, why);
-            return NULL;
-        }
-        p += len + (p + len < end);
-        out = weft_arena_printf(a, "%s%s%s", out, weft_number_print(number, sizeof number, v), p < end ? "," : "");
-    }
-    return out ? weft_arena_printf(a, "%s)", out) : NULL;
-}
-
 static weft_status make_weight(instance *it, const Weft__Weight *w)
 {
     expander *x = it->x;
@@ -287,7 +260,7 @@ static weft_status make_weight(instance *it, const Weft__Weight *w)
     char why[256];
     if (!weft_pattern_eval(&it->bind, w->type, &t, why, sizeof why))
         return fail_at(x, "weight '%s' of type %s: %s", w->name, w->type, why);
-    const char *init = eval_init(it, w->init), *name = weft_arena_printf(x->g->arena, "%s%s", it->scope, w->name);
+    const char *init = weft_init_eval(x->c, x->g->arena, &it->params, w->init), *name = weft_arena_printf(x->g->arena, "%s%s", it->scope, w->name);
     if (!init || !name)
         return x->c->status;
     if (weft_graph_find(x->g, name) >= 0)
@@ -419,15 +392,12 @@ static weft_status check_recursion(const instance *it, const Weft__Module *calle
     return WEFT_OK;
 }
 
-/* One call: `params` are the caller's, with the repeat variable if there is one. */
-static weft_status call_once(instance *it, const Weft__Node *node, const Weft__Module *callee, const weft_params *params,
-                             bool last, const weft_val *in, weft_val *out)
+/* One call under its own name: `params` are the caller's, with the repeat variable if there is one. */
+static weft_status enter_call(instance *it, const Weft__Node *node, const Weft__Module *callee, const weft_params *params,
+                              const char *name, bool last, const weft_val *in, weft_val *out)
 {
     expander *x = it->x;
     weft_graph *g = x->g;
-    const char *name = node->name && *node->name ? fill_name(it, node->name, params) : "";
-    if (!name)
-        return x->c->status;
     instance sub = {.x = x, .module = callee, .depth = it->depth + 1, .caller = it,
                     .trainable = it->trainable && node->trainable, .segment = it->segment};
     sub.scope = weft_arena_printf(g->arena, "%s%s%s", it->scope, name, *name ? "." : "");
@@ -443,10 +413,18 @@ static weft_status call_once(instance *it, const Weft__Node *node, const Weft__M
     for (size_t i = 0; i < callee->n_param; i++)
         WEFT_TRY(bind_param(&sub, callee->param[i], node, params));
     WEFT_TRY(record_call(&sub, node));
-    weft_status s = expand_module(&sub, in, (int)node->n_in, out);
+    return expand_module(&sub, in, (int)node->n_in, out);
+}
+
+static weft_status call_once(instance *it, const Weft__Node *node, const Weft__Module *callee, const weft_params *params,
+                             bool last, const weft_val *in, weft_val *out)
+{
+    expander *x = it->x;
+    const char *name = node->name && *node->name ? fill_name(it, node->name, params) : "";
+    weft_status s = name ? enter_call(it, node, callee, params, name, last, in, out) : x->c->status;
     if (s)
-        weft_note(x->c, "in call '%s%s' of module '%s' (%s)", it->scope, *name ? name : callee->name, it->module->name,
-                  place(x, node));
+        weft_note(x->c, "in call '%s%s' of module '%s' (%s)", it->scope, name && *name ? name : callee->name,
+                  it->module->name, place(x, node));
     return s;
 }
 
@@ -470,27 +448,44 @@ static weft_status repeat_bounds(instance *it, const Weft__Node *node, int64_t *
     return WEFT_OK;
 }
 
+/* What can be said of a call before it is entered; its inputs are looked up. */
+static weft_status prepare_call(instance *it, const Weft__Node *node, const Weft__Module *callee, int64_t *from,
+                                int64_t *to, weft_val *in)
+{
+    expander *x = it->x;
+    WEFT_TRY(check_recursion(it, callee));
+    WEFT_TRY(check_call_attrs(it, node, callee));
+    WEFT_TRY(repeat_bounds(it, node, from, to));
+    if (node->n_out > callee->n_output)
+        return fail_at(x, "module '%s' has %zu output%s, but %zu are named", callee->name, callee->n_output,
+                       callee->n_output == 1 ? "" : "s", node->n_out);
+    WEFT_TRY(lookup_inputs(it, node, in));
+    for (size_t i = 0; i < node->n_in; i++)
+        if (in[i] < 0)
+            return fail_at(x, "an input of a call cannot be left out");
+    return WEFT_OK;
+}
+
+/* Adds the node to a failure. */
+static weft_status note_node(instance *it, const Weft__Node *node)
+{
+    const char *name = node->n_out ? node->out[0] : node->op ? node->op : node->call ? node->call : "?";
+    return weft_note(it->x->c, "in node '%s' of module '%s' (%s)", name, it->module->name, place(it->x, node));
+}
+
 static weft_status expand_call(instance *it, const Weft__Node *node)
 {
     expander *x = it->x;
     const Weft__Module *callee = find_module(it, node->call);
     int64_t from, to;
     if (!callee)
-        return x->c->status;
-    WEFT_TRY(check_recursion(it, callee));
-    WEFT_TRY(check_call_attrs(it, node, callee));
-    WEFT_TRY(repeat_bounds(it, node, &from, &to));
-    if (node->n_out > callee->n_output)
-        return fail_at(x, "module '%s' has %zu output%s, but %zu are named", callee->name, callee->n_output,
-                       callee->n_output == 1 ? "" : "s", node->n_out);
+        return note_node(it, node);
     weft_val *in = weft_arena_array(x->g->arena, node->n_in + 1, sizeof *in);
     weft_val *out = weft_arena_array(x->g->arena, callee->n_output + 1, sizeof *out);
     if (!in || !out)
         return x->c->status;
-    WEFT_TRY(lookup_inputs(it, node, in));
-    for (size_t i = 0; i < node->n_in; i++)
-        if (in[i] < 0)
-            return fail_at(x, "an input of a call cannot be left out");
+    if (prepare_call(it, node, callee, &from, &to, in))
+        return note_node(it, node);
     for (size_t j = 0; from == to && j < node->n_out; j++)
         out[j] = in[j];
     for (int64_t i = from; i < to; i++) {
@@ -503,23 +498,23 @@ static weft_status expand_call(instance *it, const Weft__Node *node)
             in[j] = out[j];
     }
     for (size_t j = 0; j < node->n_out; j++)
-        WEFT_TRY(define(it, node->out[j], out[j]));
+        if (define(it, node->out[j], out[j]))
+            return note_node(it, node);
     return WEFT_OK;
 }
 
 static weft_status expand_node(instance *it, const Weft__Node *node)
 {
+    weft_status s;
     if (!node->op == !node->call)
-        return fail_at(it->x, "a node has either 'op' or 'call'%s", node->op ? ", not both" : "");
-    if (node->op && node->repeat)
-        return fail_at(it->x, "repeat is for calls; put the op '%s' into a module", node->op);
-    if (node->call)
+        s = fail_at(it->x, "a node has either 'op' or 'call'%s", node->op ? ", not both" : "");
+    else if (node->op && node->repeat)
+        s = fail_at(it->x, "repeat is for calls; put the op '%s' into a module", node->op);
+    else if (node->call)
         return expand_call(it, node);
-    weft_status s = expand_op(it, node);
-    if (s)
-        weft_note(it->x->c, "in node '%s' of module '%s' (%s)", node->n_out ? node->out[0] : node->op, it->module->name,
-                  place(it->x, node));
-    return s;
+    else
+        s = expand_op(it, node);
+    return s ? note_node(it, node) : WEFT_OK;
 }
 
 static weft_status expand_module(instance *it, const weft_val *in, int n_in, weft_val *out)
@@ -558,10 +553,12 @@ static weft_status expand_entry(instance *it)
         weft_type t;
         char why[256];
         if (!weft_pattern_eval(&it->bind, m->input[i]->type, &t, why, sizeof why))
-            return fail_at(it->x, "input '%s' of type %s: %s (sizes of the entry module's inputs must be parameters)",
-                           m->input[i]->name, m->input[i]->type, why);
-        if ((in[i] = weft_graph_input(g, m->input[i]->name, &t)) < 0)
-            return it->x->c->status;
+            fail_at(it->x, "type %s: %s", m->input[i]->type, why);
+        else
+            in[i] = weft_graph_input(g, m->input[i]->name, &t);
+        if (it->x->c->status)
+            return weft_note(it->x->c, "in input '%s' of module '%s' (%s); its sizes are numbers and parameters",
+                             m->input[i]->name, m->name, place(it->x, m->input[i]));
     }
     WEFT_TRY(expand_module(it, in, (int)m->n_input, out));
     for (size_t i = 0; i < m->n_output; i++) {

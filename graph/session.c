@@ -6,6 +6,7 @@
 
 #include "graph/hash.h"
 #include "graph/dnnl.h"
+#include "graph/init.h"
 #include "graph/plan.h"
 #include "graph/rng.h"
 
@@ -155,61 +156,16 @@ weft_status weft_session_add_states(weft_session *s, const weft_graph *g)
 }
 
 /* ---- initialisers --------------------------------------------------------------------------------------------------- */
-typedef enum { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM } init_kind;
-
-typedef struct {
-    init_kind kind;
-    double a, b;
-} init_rule;
-
-static bool parse_call(const char *text, const char *name, int n, init_rule *r)
-{
-    char inner[128], *end, *comma;
-    size_t len = strlen(name), whole = strlen(text);
-    if (strncmp(text, name, len) || text[len] != '(' || text[whole - 1] != ')' || whole - len - 2 >= sizeof inner)
-        return false;
-    memcpy(inner, text + len + 1, whole - len - 2);
-    inner[whole - len - 2] = 0;
-    comma = strchr(inner, ',');
-    if ((comma != NULL) != (n == 2))
-        return false;
-    if (comma) {
-        for (end = comma++; end > inner && end[-1] == ' ';)
-            end--;
-        *end = 0;
-        comma += strspn(comma, " ");
-    }
-    return weft_parse_f64(inner, &r->a) && (!comma || weft_parse_f64(comma, &r->b));
-}
-
-static bool parse_init(const char *text, init_rule *r)
-{
-    *r = (init_rule){INIT_CONSTANT, 0, 0};
-    if (!strcmp(text, "zeros"))
-        return true;
-    if (!strcmp(text, "ones")) {
-        r->a = 1;
-        return true;
-    }
-    if (parse_call(text, "constant", 1, r))
-        return true;
-    r->kind = INIT_NORMAL;
-    if (parse_call(text, "normal", 1, r))
-        return r->a >= 0;
-    r->kind = INIT_UNIFORM;
-    return parse_call(text, "uniform", 2, r) && r->a <= r->b;
-}
-
 enum { BATCH = 256 }; /* values made at a time */
 
 /* Values 'first'..., n of them at most BATCH; rounded to float, so that a reference session holds the same numbers. */
-static void draw(const init_rule *r, uint64_t seed, uint64_t id, int64_t first, float out[BATCH])
+static void draw(const weft_init *r, uint64_t seed, uint64_t id, int64_t first, float out[BATCH])
 {
     /* Steps of training stay below 2^47: initialisers never share a counter with them. */
     uint64_t step = (uint64_t)1 << 47 | id >> 32;
-    if (r->kind == INIT_NORMAL)
+    if (r->kind == WEFT_INIT_NORMAL)
         weft_random_normals(out, BATCH, r->a, seed, step, (uint32_t)id, (uint64_t)first / 4);
-    else if (r->kind == INIT_UNIFORM)
+    else if (r->kind == WEFT_INIT_UNIFORM)
         weft_random_uniforms(out, BATCH, r->a, r->b, seed, step, (uint32_t)id, (uint64_t)first / 4);
     else
         for (int i = 0; i < BATCH; i++)
@@ -227,7 +183,7 @@ static void store(const weft_tensor *t, int64_t first, const float value[BATCH])
         weft_put(t, first + i, value[i]);
 }
 
-static void fill_state(weft_state *x, const init_rule *r, uint64_t seed, int threads)
+static void fill_state(weft_state *x, const weft_init *r, uint64_t seed, int threads)
 {
     int64_t n = weft_type_count(&x->type);
     uint64_t id = weft_xxh64_of(x->name, strlen(x->name), 0);
@@ -245,14 +201,11 @@ weft_status weft_session_init(weft_session *s, uint64_t seed)
 {
     for (int i = 0; i < s->n_state; i++) {
         weft_state *x = &s->state[i];
-        init_rule r;
+        weft_init r;
         if (x->ready)
             continue;
-        if (!parse_init(x->init, &r))
-            return weft_fail(s->ctx, WEFT_MALFORMED,
-                             "weight '%s' has the initialiser '%s'; there are zeros, ones, constant(c), normal(std) "
-                             "with std >= 0 and uniform(a,b) with a <= b",
-                             x->name, x->init);
+        if (!weft_init_parse(x->init, &r))
+            return weft_fail(s->ctx, WEFT_MALFORMED, "weight '%s' has the unknown initialiser '%s'", x->name, x->init);
         fill_state(x, &r, seed, s->threads);
         x->ready = true;
     }
