@@ -81,10 +81,6 @@ const char *weft_init_eval(weft_ctx *c, weft_arena *a, const weft_params *params
     const char *out = eval_arguments(c, a, params, text);
     if (!out || weft_init_parse(out, &parsed))
         return out;
-    weft_fail(c, WEFT_MALFORMED,
-              "unknown initialiser '%s'; there are zeros, ones, constant(c), normal(std) with std "
-              ">= 0 and "
-              "uniform(a,b) with a <= b",
-              text);
+    weft_fail(c, WEFT_MALFORMED, "unknown initialiser '%s'; " WEFT_INIT_CHOICES, text);
     return NULL;
 }

@@ -11,6 +11,9 @@ typedef struct {
     double a, b; /* the constant; the standard deviation; the lower and the upper bound */
 } weft_init;
 
+#define WEFT_INIT_CHOICES                                                                          \
+    "there are zeros, ones, constant(c), normal(std) with std >= 0 and uniform(a,b) with a <= b"
+
 /* Reads an initialiser whose arguments are numbers. False: there is no such initialiser. */
 bool weft_init_parse(const char *text, weft_init *out);
 /* "normal(std/2)" -> "normal(0.01)": evaluates the arguments and checks the result. NULL plus a

@@ -205,7 +205,8 @@ weft_status weft_session_init(weft_session *s, uint64_t seed)
         if (x->ready)
             continue;
         if (!weft_init_parse(x->init, &r))
-            return weft_fail(s->ctx, WEFT_MALFORMED, "weight '%s' has the unknown initialiser '%s'", x->name, x->init);
+            return weft_fail(s->ctx, WEFT_MALFORMED, "weight '%s' has the initialiser '%s'; " WEFT_INIT_CHOICES,
+                             x->name, x->init);
         fill_state(x, &r, seed, s->threads);
         x->ready = true;
     }
