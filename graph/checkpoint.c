@@ -154,14 +154,14 @@ static bool is_folder_with(weft_arena *a, const char *path, const char *name)
 {
     weft_ctx *c = weft_arena_ctx(a);
     char *inner = weft_arena_printf(a, "%s/%s", path, name);
-    return inner && c->io->exists(c->io->user, inner) > 0;
+    return inner && weft_exists(c, inner) > 0;
 }
 
 weft_status weft_weights_find(weft_arena *a, const char *path, const char **folder)
 {
     weft_ctx *c = weft_arena_ctx(a);
     char shown[512];
-    int kind = c->io->exists(c->io->user, path);
+    int kind = weft_exists(c, path);
     if (kind < 0)
         return weft_io_fail(c, WEFT_MISSING, "look at", path);
     *folder = weft_arena_strdup(a, path);
@@ -236,7 +236,7 @@ static weft_status write_config(save *v)
 static weft_status write_temp(save *v)
 {
     WEFT_TRY(weft_remove_tree(v->ctx, v->temp));
-    WEFT_TRY(weft_make_dirs(v->ctx, v->temp));
+    WEFT_TRY(weft_make_dir(v->ctx, v->temp));
     v->m.progress = *v->p;
     v->m.tensor = weft_arena_array(v->arena, (size_t)v->s->n_state, sizeof *v->m.tensor);
     if (!v->m.tensor)
@@ -262,7 +262,9 @@ static int rename_folder(weft_ctx *c, const char *from, const char *to)
 static weft_status publish(save *v)
 {
     weft_ctx *c = v->ctx;
-    bool replace = c->io->exists(c->io->user, v->home) != 0;
+    int replace = weft_exists(c, v->home);
+    if (replace < 0)
+        return weft_io_fail(c, WEFT_IO, "look for", v->home);
     if (replace) {
         WEFT_TRY(weft_remove_tree(c, v->old));
         if (rename_folder(c, v->home, v->old))
@@ -286,8 +288,7 @@ static weft_status verify(save *v)
         return WEFT_OK;
     }
     weft_note(v->ctx, "while reading back what was just written");
-    if (!rename_folder(v->ctx, v->home, v->temp) &&
-        v->ctx->io->exists(v->ctx->io->user, v->old) == 2)
+    if (!rename_folder(v->ctx, v->home, v->temp) && weft_exists(v->ctx, v->old) == 2)
         rename_folder(v->ctx, v->old, v->home);
     return v->ctx->status;
 }
@@ -413,7 +414,7 @@ static weft_status load_all(weft_arena *a, const char *path, weft_session *s, bo
     weft_ctx *c = weft_arena_ctx(a);
     weft_manifest m;
     char shown[512];
-    if (c->io->exists(c->io->user, path) == 0)
+    if (weft_exists(c, path) == 0)
         return weft_fail(c, WEFT_MISSING, "%s: no such checkpoint",
                          weft_printable(shown, sizeof shown, path));
     WEFT_TRY(check_folder(a, path, true, &m));

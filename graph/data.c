@@ -95,7 +95,7 @@ static weft_status open_file(weft_tokens *t)
 {
     weft_ctx *c = t->ctx;
     WEFT_TRY(weft_open_read(c, t->path, &t->fd));
-    int64_t size = c->io->size(c->io->user, t->fd);
+    int64_t size = weft_size(c, t->fd);
     if (size < 0 || c->io->identify(c->io->user, t->path, &t->id))
         return weft_io_fail(c, WEFT_MISSING, "read", t->path);
     WEFT_TRY(sniff(t, size));

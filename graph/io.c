@@ -34,6 +34,24 @@ weft_status weft_io_fail(weft_ctx *c, weft_status otherwise, const char *doing, 
 
 int64_t weft_now_ns(weft_ctx *c) { return c->io->clock_ns(c->io->user); }
 
+int weft_exists(weft_ctx *c, const char *path)
+{
+    int kind;
+    do
+        kind = c->io->exists(c->io->user, path);
+    while (kind < 0 && errno == EINTR);
+    return kind;
+}
+
+int64_t weft_size(weft_ctx *c, int fd)
+{
+    int64_t n;
+    do
+        n = c->io->size(c->io->user, fd);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 /* ---- reading ---- */
 static int open_again(weft_ctx *c, const char *path, int flags)
 {
@@ -63,8 +81,8 @@ static weft_status short_file(weft_ctx *c, int fd, const char *path, int64_t exp
 {
     char name[1024];
     return weft_fail(c, WEFT_MALFORMED, "%s: ends at byte %lld, expected at least %lld",
-                     weft_printable(name, sizeof name, path),
-                     (long long)c->io->size(c->io->user, fd), (long long)expected);
+                     weft_printable(name, sizeof name, path), (long long)weft_size(c, fd),
+                     (long long)expected);
 }
 
 weft_status weft_read_at(weft_ctx *c, int fd, const char *path, void *buf, size_t n, int64_t offset)
@@ -88,7 +106,7 @@ static weft_status read_open_file(weft_arena *a, int fd, const char *path, size_
                                   char **data, size_t *n)
 {
     weft_ctx *c = weft_arena_ctx(a);
-    int64_t size = c->io->size(c->io->user, fd);
+    int64_t size = weft_size(c, fd);
     if (size < 0)
         return weft_io_fail(c, WEFT_MISSING, "read", path);
     char name[1024];
@@ -165,6 +183,15 @@ static int unlink_again(weft_ctx *c, const char *path)
     int r;
     do
         r = c->io->unlink(c->io->user, path);
+    while (r && errno == EINTR);
+    return r;
+}
+
+static int rmdir_again(weft_ctx *c, const char *path)
+{
+    int r;
+    do
+        r = c->io->rmdir(c->io->user, path);
     while (r && errno == EINTR);
     return r;
 }
@@ -322,12 +349,22 @@ static weft_status make_dir(weft_arena *a, const char *path)
     do
         r = c->io->mkdir(c->io->user, path, 0777);
     while (r && errno == EINTR);
-    if (r && errno == EEXIST && c->io->exists(c->io->user, path) == 2)
+    if (r && errno == EEXIST && weft_exists(c, path) == 2)
         return WEFT_OK;
     if (r)
         return weft_io_fail(c, WEFT_CANTCREATE, "create the folder", path);
     char *parent = weft_parent_dir(a, path);
     return parent ? weft_sync_dir(c, parent) : c->status;
+}
+
+/* make_dir, unless there is a folder already. */
+static weft_status need_dir(weft_arena *a, const char *path)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    int kind = weft_exists(c, path);
+    if (kind < 0)
+        return weft_io_fail(c, WEFT_CANTCREATE, "create the folder", path);
+    return kind == 2 ? WEFT_OK : make_dir(a, path);
 }
 
 static weft_status make_dirs(weft_arena *a, const char *path)
@@ -336,15 +373,23 @@ static weft_status make_dirs(weft_arena *a, const char *path)
     char *p = weft_arena_strdup(a, path);
     if (!p)
         return c->status;
-    if (c->io->exists(c->io->user, path) == 2)
-        return WEFT_OK;
-    for (char *slash = p; *slash && (slash = strchr(slash + 1, '/'));) {
+    int kind = weft_exists(c, path);
+    for (char *slash = p; !kind && *slash && (slash = strchr(slash + 1, '/'));) {
         *slash = 0;
-        if (c->io->exists(c->io->user, p) != 2)
-            WEFT_TRY(make_dir(a, p));
+        WEFT_TRY(need_dir(a, p));
         *slash = '/';
     }
-    return make_dir(a, p);
+    return need_dir(a, p);
+}
+
+weft_status weft_make_dir(weft_ctx *c, const char *path)
+{
+    weft_arena *a = weft_arena_new(c, 0);
+    if (!a)
+        return c->status;
+    weft_status s = make_dir(a, path);
+    weft_arena_free(a);
+    return s;
 }
 
 weft_status weft_make_dirs(weft_ctx *c, const char *path)
@@ -405,7 +450,7 @@ static weft_status remove_or_queue(name_list *dirs, const char *path)
     weft_ctx *c = weft_arena_ctx(dirs->arena);
     if (unlink_again(c, path) == 0 || errno == ENOENT || errno == ENOTDIR)
         return WEFT_OK;
-    if ((errno != EISDIR && errno != EPERM) || c->io->exists(c->io->user, path) != 2)
+    if ((errno != EISDIR && errno != EPERM) || weft_exists(c, path) != 2)
         return weft_io_fail(c, WEFT_IO, "remove", path);
     name_list_add(dirs, path);
     return dirs->failed ? c->status : WEFT_OK;
@@ -430,7 +475,7 @@ static weft_status remove_tree(weft_arena *a, const char *path)
         }
     }
     for (int d = dirs.n - 1; d >= 0; d--)
-        if (c->io->rmdir(c->io->user, dirs.name[d]) && errno != ENOENT)
+        if (rmdir_again(c, dirs.name[d]) && errno != ENOENT)
             return weft_io_fail(c, WEFT_IO, "remove the folder", dirs.name[d]);
     return WEFT_OK;
 }

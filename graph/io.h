@@ -44,6 +44,9 @@ extern const weft_io weft_io_system;
  * faults of a device (EIO, ENOSPC, EFBIG, EDQUOT, EMFILE ...), `otherwise` for what the user can mend. */
 weft_status weft_io_fail(weft_ctx *c, weft_status otherwise, const char *doing, const char *path);
 
+/* Calls of the table, repeated while a signal interrupts them. */
+int weft_exists(weft_ctx *c, const char *path); /* 0 no, 1 file, 2 folder, -1 error with errno */
+int64_t weft_size(weft_ctx *c, int fd);
 /* Opens for reading; WEFT_MISSING or WEFT_IO. Close with weft_close_fd. */
 weft_status weft_open_read(weft_ctx *c, const char *path, int *fd);
 void weft_close_fd(weft_ctx *c, int fd); /* of a file that was only read: nothing can be lost */
@@ -69,6 +72,8 @@ weft_status weft_write_file(weft_ctx *c, const char *path, const void *data, siz
 weft_status weft_sync_dir(weft_ctx *c, const char *path);
 /* The folder part of `path`: "." if it has none. */
 char *weft_parent_dir(weft_arena *a, const char *path);
+/* One folder in one that exists, durable; fine if it is there. */
+weft_status weft_make_dir(weft_ctx *c, const char *path);
 /* Like mkdir -p, and durable. WEFT_CANTCREATE when something else has the name. */
 weft_status weft_make_dirs(weft_ctx *c, const char *path);
 /* Like rm -rf: links are removed, not followed; a path that is not there is fine. */

@@ -242,7 +242,7 @@ static weft_status file_hash(weft_ctx *c, const char *path, int64_t expect, int6
 {
     int fd;
     WEFT_TRY(weft_open_read(c, path, &fd));
-    *bytes = c->io->size(c->io->user, fd);
+    *bytes = weft_size(c, fd);
     weft_status s = *bytes < 0 ? weft_io_fail(c, WEFT_MISSING, "read", path) : WEFT_OK;
     if (!s && hash && (expect < 0 || expect == *bytes))
         s = hash_fd(c, fd, path, *bytes, hash);

@@ -86,7 +86,7 @@ static weft_status restore(weft_run_dir *d, const char *name, bool *done)
     char *home = old ? weft_arena_strndup(d->arena, old, strlen(old) - strlen(".old.tmp")) : NULL;
     if (!home)
         return c->status;
-    if (c->io->exists(c->io->user, home))
+    if (weft_exists(c, home))
         return WEFT_OK;
     if (c->io->rename(c->io->user, old, home))
         return weft_io_fail(c, WEFT_IO, "put back the checkpoint", home);

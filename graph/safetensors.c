@@ -271,7 +271,7 @@ static weft_status check_layout(weft_tensor_file *f, int64_t base, int64_t size)
 static weft_status read_header(weft_tensor_file *f)
 {
     weft_ctx *c = f->ctx;
-    int64_t size = c->io->size(c->io->user, f->fd);
+    int64_t size = weft_size(c, f->fd);
     if (size < 0)
         return weft_io_fail(c, WEFT_MISSING, "read", f->path);
     if (size < 8)

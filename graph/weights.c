@@ -343,13 +343,13 @@ static bool ends_with(const char *s, const char *end)
 static weft_status open_path(file_set *fs, const char *path)
 {
     weft_ctx *c = weft_arena_ctx(fs->arena);
-    if (c->io->exists(c->io->user, path) != 2)
+    if (weft_exists(c, path) != 2)
         return ends_with(path, ".json") ? open_index(fs, path) : add_file(fs, path, path);
     char *one = weft_arena_printf(fs->arena, "%s/model.safetensors", path);
     char *index = weft_arena_printf(fs->arena, "%s/model.safetensors.index.json", path);
     if (!one || !index)
         return c->status;
-    if (!c->io->exists(c->io->user, one) && c->io->exists(c->io->user, index))
+    if (!weft_exists(c, one) && weft_exists(c, index))
         return open_index(fs, index);
     return add_file(fs, one, one);
 }

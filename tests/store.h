@@ -116,7 +116,7 @@ static UNUSED void counted_free(void *user, void *p)
 }
 
 /* ---- an I/O table that fails ---- */
-enum { FAULT_ERROR, FAULT_SHORT, FAULT_EXIT };
+enum { FAULT_ERROR, FAULT_SHORT, FAULT_EXIT, FAULT_TORN }; /* exit before the call; in the middle of a write */
 
 typedef struct {
     long calls, fail_at;
@@ -128,7 +128,7 @@ static int fault_now(fault *f)
 {
     f->calls++;
     int hit = f->fail_at && (f->calls == f->fail_at || (f->forever && f->calls > f->fail_at));
-    if (hit && f->kind == FAULT_EXIT)
+    if (hit && f->kind >= FAULT_EXIT)
         _exit(9);
     return hit;
 }
@@ -177,6 +177,9 @@ static int64_t fault_pread(void *u, int fd, void *buf, size_t n, int64_t at)
 static int64_t fault_write(void *u, int fd, const void *buf, size_t n)
 {
     int fails;
+    fault *f = u;
+    if (f->kind == FAULT_TORN && f->calls + 1 == f->fail_at)
+        SYS->write(NULL, fd, buf, n / 2);
     n = fault_length(u, n, &fails);
     return fails ? -1 : SYS->write(NULL, fd, buf, n);
 }
