@@ -1,9 +1,11 @@
-/* gradcheck.c - gradients of a graph against central differences, in double, on the reference kernels.
+/* gradcheck.c - gradients of a graph against central differences, in double, on the reference
+ * kernels.
  *
- * Input: any graph.  The loss is the inner product of its float outputs with random numbers (inputs of the checked
- * graph, so that every output element counts).  Each trainable state and each float input is varied, element by
- * element if it is small, along random directions if not.  eps = 1e-5 and the bound of 1e-7 are measured: with right
- * gradients the error of such graphs is near 1e-10. */
+ * Input: any graph.  The loss is the inner product of its float outputs with random numbers (inputs
+ * of the checked graph, so that every output element counts).  Each trainable state and each float
+ * input is varied, element by element if it is small, along random directions if not.  eps = 1e-5
+ * and the bound of 1e-7 are measured: with right gradients the error of such graphs is near 1e-10.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -11,12 +13,12 @@
 #include "graph/rng.h"
 
 typedef struct {
-    const char *name;    /* as the caller knows it */
-    const char *output;  /* name of its gradient in the checked graph, NULL: not varied */
-    weft_val value;      /* in the checked graph */
+    const char *name;   /* as the caller knows it */
+    const char *output; /* name of its gradient in the checked graph, NULL: not varied */
+    weft_val value;     /* in the checked graph */
     bool is_state;
-    weft_type type;      /* element type as the session has it: f64 for floats */
-    void *data;          /* inputs: what is fed; states: where the session has it */
+    weft_type type; /* element type as the session has it: f64 for floats */
+    void *data;     /* inputs: what is fed; states: where the session has it */
     double *gradient;
 } tensor;
 
@@ -24,10 +26,10 @@ typedef struct {
     weft_ctx *ctx;
     weft_gradcheck_options o;
     weft_arena *arena;
-    weft_graph *g;       /* the checked graph: lowered, with loss and gradients */
+    weft_graph *g; /* the checked graph: lowered, with loss and gradients */
     weft_session *session;
     weft_program *both, *loss_only;
-    tensor *t;           /* all inputs, and the trainable states */
+    tensor *t; /* all inputs, and the trainable states */
     int n;
 } check;
 
@@ -36,7 +38,8 @@ static double normal(const check *k, const char *name, int64_t i)
 {
     uint32_t word[4];
     double out[4];
-    weft_random4(word, k->o.seed ^ weft_hash(name, strlen(name), 0), 0, 0x67726164, (uint64_t)i / 4);
+    weft_random4(word, k->o.seed ^ weft_hash(name, strlen(name), 0), 0, 0x67726164,
+                 (uint64_t)i / 4);
     weft_random_normal4(out, word);
     return out[i % 4];
 }
@@ -69,11 +72,12 @@ static weft_val make_loss(check *k)
             !weft_dtype_is_float(k->g->value[out->value].type.dtype))
             continue;
         weft_val term = weighted(k, out->name, out->value);
-        loss = loss < 0 ? term : weft_graph_emit(k->g, "add", (weft_val[]){loss, term}, 2, "%s", "");
+        loss =
+            loss < 0 ? term : weft_graph_emit(k->g, "add", (weft_val[]){loss, term}, 2, "%s", "");
     }
     if (loss < 0 && !k->ctx->status)
-        weft_fail(k->ctx, WEFT_USAGE, "gradcheck: the graph has no float output%s%s", k->o.output ? " called " : "",
-                  k->o.output ? k->o.output : "");
+        weft_fail(k->ctx, WEFT_USAGE, "gradcheck: the graph has no float output%s%s",
+                  k->o.output ? " called " : "", k->o.output ? k->o.output : "");
     return loss;
 }
 
@@ -89,7 +93,8 @@ static weft_status list_tensors(check *k, weft_val *xs, int *n_x)
         if (x->kind == WEFT_VALUE_NODE || (x->kind == WEFT_VALUE_STATE && !x->trainable))
             continue;
         tensor *t = &k->t[k->n++];
-        *t = (tensor){.name = x->name, .value = v, .is_state = x->kind == WEFT_VALUE_STATE, .type = x->type};
+        *t = (tensor){
+            .name = x->name, .value = v, .is_state = x->kind == WEFT_VALUE_STATE, .type = x->type};
         if (!weft_dtype_is_float(x->type.dtype) || is_own(x->name))
             continue;
         t->output = weft_arena_printf(k->arena, "gradcheck:d:%s", x->name);
@@ -103,7 +108,8 @@ static weft_status list_tensors(check *k, weft_val *xs, int *n_x)
 static weft_status add_gradients(check *k, weft_val loss)
 {
     size_t most = (size_t)k->g->n_value + 1;
-    weft_val *xs = weft_arena_array(k->arena, most, sizeof *xs), *dx = weft_arena_array(k->arena, most, sizeof *dx);
+    weft_val *xs = weft_arena_array(k->arena, most, sizeof *xs),
+             *dx = weft_arena_array(k->arena, most, sizeof *dx);
     int n = 0, next = 0;
     if (!xs || !dx)
         return WEFT_NOMEM;
@@ -153,12 +159,14 @@ static void fill_random(const check *k, tensor *t)
     }
 }
 
-/* Weights as the model initialises them, and a little noise: a bias of zero would hide a missing term. */
+/* Weights as the model initialises them, and a little noise: a bias of zero would hide a missing
+ * term. */
 static weft_status fill_state(check *k, tensor *t)
 {
     weft_state *s = weft_session_state(k->session, t->name);
     if (!s)
-        return weft_fail(k->ctx, WEFT_INTERNAL, "gradcheck: the state '%s' is not in the session", t->name);
+        return weft_fail(k->ctx, WEFT_INTERNAL, "gradcheck: the state '%s' is not in the session",
+                         t->name);
     t->type = s->type;
     t->data = s->data;
     if (k->o.fill && k->o.fill(k->o.user, t->name, &t->type, t->data))
@@ -213,12 +221,14 @@ static weft_status analytic(check *k)
     weft_type type;
     WEFT_TRY(run(k, k->both, &loss));
     if (!isfinite(loss))
-        return weft_fail(k->ctx, WEFT_NUMERIC, "gradcheck: the output is not finite at the point tested");
+        return weft_fail(k->ctx, WEFT_NUMERIC,
+                         "gradcheck: the output is not finite at the point tested");
     for (int i = 0; i < k->n; i++) {
         if (!k->t[i].output)
             continue;
         const void *y = weft_program_output(k->both, k->t[i].output, &type);
-        if (!y || type.dtype != WEFT_F64 || weft_type_count(&type) != weft_type_count(&k->t[i].type))
+        if (!y || type.dtype != WEFT_F64 ||
+            weft_type_count(&type) != weft_type_count(&k->t[i].type))
             return weft_fail(k->ctx, WEFT_INTERNAL, "gradcheck: no gradient of '%s'", k->t[i].name);
         memcpy(k->t[i].gradient, y, weft_type_bytes(&type));
     }
@@ -226,8 +236,8 @@ static weft_status analytic(check *k)
 }
 
 /* ---- differences ---- */
-static weft_status central(check *k, double *out, double *x, const double *saved, const double *direction,
-                           int64_t n, int64_t element)
+static weft_status central(check *k, double *out, double *x, const double *saved,
+                           const double *direction, int64_t n, int64_t element)
 {
     double loss[2];
     for (int side = 0; side < 2; side++) {
@@ -301,8 +311,10 @@ static weft_status check_all(check *k)
     if (worst.error <= k->o.tolerance)
         return WEFT_OK;
     return weft_fail(k->ctx, WEFT_FAILED,
-                     "gradcheck: the gradient by '%s' differs from central differences by %.3g of its norm %.3g; at "
-                     "most %.3g is expected", worst.name, worst.error, worst.norm, k->o.tolerance);
+                     "gradcheck: the gradient by '%s' differs from central differences by %.3g of "
+                     "its norm %.3g; at "
+                     "most %.3g is expected",
+                     worst.name, worst.error, worst.norm, k->o.tolerance);
 }
 
 static weft_status check_graph(check *k, const weft_graph *g)
@@ -321,7 +333,9 @@ static weft_status check_graph(check *k, const weft_graph *g)
 
 weft_status weft_graph_gradcheck(const weft_graph *g, const weft_gradcheck_options *o)
 {
-    check k = {.ctx = g->ctx, .o = o ? *o : (weft_gradcheck_options){0}, .arena = weft_arena_new(g->ctx, 0)};
+    check k = {.ctx = g->ctx,
+               .o = o ? *o : (weft_gradcheck_options){0},
+               .arena = weft_arena_new(g->ctx, 0)};
     k.o.eps = k.o.eps > 0 ? k.o.eps : 1e-5;
     k.o.tolerance = k.o.tolerance > 0 ? k.o.tolerance : 1e-7;
     k.o.elements = k.o.elements > 0 ? k.o.elements : 10000;

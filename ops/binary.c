@@ -88,35 +88,55 @@ static void grad_div(weft_grad *g)
 const weft_op weft_op_add = {
     .name = "add",
     .doc = "Sum with broadcasting: y = a + b.",
-    .in = {{"a", WEFT_FLOAT, "first term, any shape"}, {"b", WEFT_FLOAT, "second term; sizes broadcast with a's"}},
+    .in = {{"a", WEFT_FLOAT, "first term, any shape"},
+           {"b", WEFT_FLOAT, "second term; sizes broadcast with a's"}},
     .out = {{"y", WEFT_FLOAT, "the common shape of a and b"}},
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
-    .infer = infer_binary, .grad = grad_add, .run = run_add, .ref = ref_add, .flops = weft_flops_elements,
+    .infer = infer_binary,
+    .grad = grad_add,
+    .run = run_add,
+    .ref = ref_add,
+    .flops = weft_flops_elements,
 };
 
 const weft_op weft_op_sub = {
     .name = "sub",
     .doc = "Difference with broadcasting: y = a - b.",
-    .in = {{"a", WEFT_FLOAT, "any shape"}, {"b", WEFT_FLOAT, "what is taken off; sizes broadcast with a's"}},
+    .in = {{"a", WEFT_FLOAT, "any shape"},
+           {"b", WEFT_FLOAT, "what is taken off; sizes broadcast with a's"}},
     .out = {{"y", WEFT_FLOAT, "the common shape of a and b"}},
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
-    .infer = infer_binary, .grad = grad_sub, .run = run_sub, .ref = ref_sub, .flops = weft_flops_elements,
+    .infer = infer_binary,
+    .grad = grad_sub,
+    .run = run_sub,
+    .ref = ref_sub,
+    .flops = weft_flops_elements,
 };
 
 const weft_op weft_op_mul = {
     .name = "mul",
     .doc = "Product of elements with broadcasting: y = a * b.",
-    .in = {{"a", WEFT_FLOAT, "first factor, any shape"}, {"b", WEFT_FLOAT, "second factor; sizes broadcast with a's"}},
+    .in = {{"a", WEFT_FLOAT, "first factor, any shape"},
+           {"b", WEFT_FLOAT, "second factor; sizes broadcast with a's"}},
     .out = {{"y", WEFT_FLOAT, "the common shape of a and b"}},
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
-    .infer = infer_binary, .grad = grad_mul, .run = run_mul, .ref = ref_mul, .flops = weft_flops_elements,
+    .infer = infer_binary,
+    .grad = grad_mul,
+    .run = run_mul,
+    .ref = ref_mul,
+    .flops = weft_flops_elements,
 };
 
 const weft_op weft_op_div = {
     .name = "div",
     .doc = "Quotient of elements with broadcasting: y = a / b.",
-    .in = {{"a", WEFT_FLOAT, "numerator, any shape"}, {"b", WEFT_FLOAT, "denominator; sizes broadcast with a's"}},
+    .in = {{"a", WEFT_FLOAT, "numerator, any shape"},
+           {"b", WEFT_FLOAT, "denominator; sizes broadcast with a's"}},
     .out = {{"y", WEFT_FLOAT, "the common shape of a and b"}},
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
-    .infer = infer_binary, .grad = grad_div, .run = run_div, .ref = ref_div, .flops = weft_flops_elements,
+    .infer = infer_binary,
+    .grad = grad_div,
+    .run = run_div,
+    .ref = ref_div,
+    .flops = weft_flops_elements,
 };

@@ -1,4 +1,5 @@
-/* broadcast_to.c - a tensor repeated along axes of size 1 and new leading axes, without moving data. */
+/* broadcast_to.c - a tensor repeated along axes of size 1 and new leading axes, without moving
+ * data. */
 #include "ops/loops.h"
 
 static void infer_broadcast_to(weft_infer *c)
@@ -10,7 +11,8 @@ static void infer_broadcast_to(weft_infer *c)
     for (int i = 0; i < x->rank && fits; i++)
         fits = x->dim[i] == 1 || x->dim[i] == y.dim[i + y.rank - x->rank];
     if (!fits)
-        weft_call_fail(c, "x: %s does not broadcast to dims %s", weft_type_text(c, x), weft_type_text(c, &y));
+        weft_call_fail(c, "x: %s does not broadcast to dims %s", weft_type_text(c, x),
+                       weft_type_text(c, &y));
     else
         weft_infer_out(c, 0, y);
 }
@@ -37,9 +39,13 @@ static void ref_broadcast_to(const weft_run *r)
 
 const weft_op weft_op_broadcast_to = {
     .name = "broadcast_to",
-    .doc = "Repeated to larger sizes by NumPy's rules: y[j] = x[i] where i is j on x's axes, 0 where x has size 1.",
+    .doc = "Repeated to larger sizes by NumPy's rules: y[j] = x[i] where i is j on x's axes, 0 "
+           "where x has size 1.",
     .in = {{"x", WEFT_ANY, "sizes that broadcast to `dims`"}},
     .out = {{"y", WEFT_ANY, "sizes `dims`"}},
     .attr = {{"dims", WEFT_ATTR_INTS, 0, "sizes of y"}},
-    .infer = infer_broadcast_to, .grad = grad_broadcast_to, .view = view_broadcast_to, .ref = ref_broadcast_to,
+    .infer = infer_broadcast_to,
+    .grad = grad_broadcast_to,
+    .view = view_broadcast_to,
+    .ref = ref_broadcast_to,
 };

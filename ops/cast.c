@@ -3,7 +3,8 @@
 
 #include "ops/loops.h"
 
-static const weft_dtype dtypes[] = {WEFT_F32, WEFT_I32, WEFT_I64, WEFT_BOOL}; /* in the order of the choices */
+static const weft_dtype dtypes[] = {WEFT_F32, WEFT_I32, WEFT_I64,
+                                    WEFT_BOOL}; /* in the order of the choices */
 
 static void infer_cast(weft_infer *c)
 {
@@ -15,7 +16,8 @@ static void infer_cast(weft_infer *c)
 /* Toward zero; beyond the range its end, and 0 for NaN: C leaves these undefined. */
 static double whole(double v, weft_dtype to)
 {
-    double top = to == WEFT_I32 ? 2147483647.0 : 9223372036854774784.0; /* the largest double below 2^63 */
+    double top =
+        to == WEFT_I32 ? 2147483647.0 : 9223372036854774784.0; /* the largest double below 2^63 */
     double bottom = to == WEFT_I32 ? -2147483648.0 : -9223372036854775808.0;
     return v != v ? 0 : v > top ? top : v < bottom ? bottom : trunc(v);
 }
@@ -57,10 +59,13 @@ static void run_cast(const weft_run *r)
 
 const weft_op weft_op_cast = {
     .name = "cast",
-    .doc = "The same numbers as another element type: y = x; to integers toward zero, to bool y = (x != 0).",
+    .doc = "The same numbers as another element type: y = x; to integers toward zero, to bool y = "
+           "(x != 0).",
     .in = {{"x", WEFT_ANY, "any shape"}},
     .out = {{"y", WEFT_ANY, "as x, element type `to`"}},
     .attr = {{"to", WEFT_ATTR_ENUM, 0, "element type of y", 0, 0, "f32|i32|i64|bool", true}},
     .flags = WEFT_STRIDED | WEFT_ELEMENTWISE | WEFT_NO_GRADIENT,
-    .infer = infer_cast, .run = run_cast, .ref = ref_cast,
+    .infer = infer_cast,
+    .run = run_cast,
+    .ref = ref_cast,
 };

@@ -11,7 +11,8 @@ static void infer_concat(weft_infer *c)
         x.dim[axis] = y.dim[axis];
         if (!weft_type_equal(&x, &y)) {
             weft_call_fail(c, "input %d: %s does not match input 0: %s on every axis but %d", k,
-                           weft_type_text(c, weft_call_in(c, k)), weft_type_text(c, weft_call_in(c, 0)), axis);
+                           weft_type_text(c, weft_call_in(c, k)),
+                           weft_type_text(c, weft_call_in(c, 0)), axis);
             return;
         }
         y.dim[axis] += more;
@@ -28,8 +29,9 @@ static void grad_concat(weft_grad *g)
     for (int k = 0; k < weft_call_n_in(g); k++) {
         int64_t to = from + weft_call_in(g, k)->dim[axis];
         if (weft_needs(g, k))
-            weft_dx(g, k, weft_emit(g, "slice", &dy, 1, "axis=%d from=%lld to=%lld", axis, (long long)from,
-                                    (long long)to));
+            weft_dx(g, k,
+                    weft_emit(g, "slice", &dy, 1, "axis=%d from=%lld to=%lld", axis,
+                              (long long)from, (long long)to));
         from = to;
     }
 }
@@ -42,7 +44,10 @@ static void incr_concat(weft_incr *c)
     for (int k = 0; k < n; k++)
         t = weft_incr_axis(c, k) >= 0 ? weft_incr_axis(c, k) : t;
     if (t == axis || n > MOST) {
-        weft_call_fail(c, "incremental decoding cannot concatenate along the time axis %d, nor more than 64 inputs", t);
+        weft_call_fail(c,
+                       "incremental decoding cannot concatenate along the time axis %d, nor more "
+                       "than 64 inputs",
+                       t);
         return;
     }
     for (int k = 0; k < n; k++) {
@@ -79,10 +84,15 @@ static void ref_concat(const weft_run *r)
 
 const weft_op weft_op_concat = {
     .name = "concat",
-    .doc = "One after the other along an axis: y[.., o_k + i, ..] = x_k[.., i, ..] with o_k the sizes before x_k.",
+    .doc = "One after the other along an axis: y[.., o_k + i, ..] = x_k[.., i, ..] with o_k the "
+           "sizes before x_k.",
     .in = {{"x", WEFT_ANY | WEFT_VARIADIC, "tensors with the same sizes on every other axis"}},
     .out = {{"y", WEFT_ANY, "as x, with the sum of the sizes on `axis`"}},
     .attr = {{"axis", WEFT_ATTR_INT, 0, "the axis that grows; negative counts from the last"}},
     .flags = WEFT_STRIDED,
-    .infer = infer_concat, .grad = grad_concat, .incr = incr_concat, .run = run_concat, .ref = ref_concat,
+    .infer = infer_concat,
+    .grad = grad_concat,
+    .incr = incr_concat,
+    .run = run_concat,
+    .ref = ref_concat,
 };

@@ -17,5 +17,8 @@ const weft_op weft_op_copy = {
     .in = {{"x", WEFT_ANY, "any shape and strides"}},
     .out = {{"y", WEFT_ANY, "as x, row-major"}},
     .flags = WEFT_STRIDED | WEFT_ELEMENTWISE,
-    .infer = weft_infer_like_first, .grad = grad_copy, .run = run_copy, .ref = ref_copy,
+    .infer = weft_infer_like_first,
+    .grad = grad_copy,
+    .run = run_copy,
+    .ref = ref_copy,
 };

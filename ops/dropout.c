@@ -1,16 +1,18 @@
-/* dropout.c - random zeros in training (Srivastava et al., 2014), from counters: nothing is stored for backward. */
+/* dropout.c - random zeros in training (Srivastava et al., 2014), from counters: nothing is stored
+ * for backward. */
 #include "graph/rule.h"
 #include "ops/loops.h"
 #include "ops/simd.h"
 
 enum { LANES = 16 };
 
-/* Elements come in blocks of 4 * LANES: element j of block b is dropped when word j / LANES of the random numbers at
- * index b * LANES + j % LANES is below p * 2^32. So whole vectors are made and used without shuffling. */
+/* Elements come in blocks of 4 * LANES: element j of block b is dropped when word j / LANES of the
+ * random numbers at index b * LANES + j % LANES is below p * 2^32. So whole vectors are made and
+ * used without shuffling. */
 static uint32_t threshold(double p) { return (uint32_t)(p * 4294967296.0); }
 
-/* The gradient multiplies by the same mask: the same op again, on the same random stream, which the framework hands
- * from a node to what its gradient emits. */
+/* The gradient multiplies by the same mask: the same op again, on the same random stream, which the
+ * framework hands from a node to what its gradient emits. */
 static void grad_dropout(weft_grad *g)
 {
     weft_val dy = weft_dy(g, 0);
@@ -18,7 +20,10 @@ static void grad_dropout(weft_grad *g)
 }
 
 /* Decoding is never training, where dropout is the identity. */
-static void incr_dropout(weft_incr *c) { weft_incr_out(c, 0, weft_incr_new(c, 0), weft_incr_axis(c, 0)); }
+static void incr_dropout(weft_incr *c)
+{
+    weft_incr_out(c, 0, weft_incr_new(c, 0), weft_incr_axis(c, 0));
+}
 
 typedef struct {
     uint64_t seed, step;
@@ -29,12 +34,16 @@ typedef struct {
 static mask mask_of(const weft_run *r)
 {
     double p = weft_run_float(r, "p");
-    return (mask){.seed = (uint64_t)weft_get_int(&r->in[1], 0), .step = (uint64_t)weft_get_int(&r->in[1], 1),
-                  .stream = r->stream, .below = threshold(p), .factor = (float)(1 / (1 - p))};
+    return (mask){.seed = (uint64_t)weft_get_int(&r->in[1], 0),
+                  .step = (uint64_t)weft_get_int(&r->in[1], 1),
+                  .stream = r->stream,
+                  .below = threshold(p),
+                  .factor = (float)(1 / (1 - p))};
 }
 
-/* weft_random4 for LANES indices at once: word[w * LANES + l] is word w at index + l. Ten rounds of Philox4x32 (Salmon et al.,
- * 2011), the counter laid out as in graph/rng.c; the case tests compare both. */
+/* weft_random4 for LANES indices at once: word[w * LANES + l] is word w at index + l. Ten rounds of
+ * Philox4x32 (Salmon et al., 2011), the counter laid out as in graph/rng.c; the case tests compare
+ * both. */
 WEFT_INLINE void random_lanes(uint32_t word[4 * LANES], const mask *m, uint64_t index)
 {
     uint32_t k0 = (uint32_t)m->seed, k1 = (uint32_t)(m->seed >> 32);
@@ -92,19 +101,25 @@ static void ref_dropout(const weft_run *r)
     for (int64_t i = 0; i < r->out[0].count; i++) {
         uint32_t word[4];
         int64_t j = i % (4 * LANES);
-        weft_random4(word, m.seed, m.step, m.stream, (uint64_t)(i / (4 * LANES) * LANES + j % LANES));
+        weft_random4(word, m.seed, m.step, m.stream,
+                     (uint64_t)(i / (4 * LANES) * LANES + j % LANES));
         weft_put(&r->out[0], i, word[j / LANES] < m.below ? 0 : factor * weft_get(&r->in[0], i));
     }
 }
 
 const weft_op weft_op_dropout = {
     .name = "dropout",
-    .doc = "Random zeros in training: y = x / (1 - p) with probability 1 - p, else 0; outside training y = x.",
+    .doc = "Random zeros in training: y = x / (1 - p) with probability 1 - p, else 0; outside "
+           "training y = x.",
     .in = {{"x", WEFT_FLOAT, "any shape"}, {"rng", WEFT_INT | WEFT_INPUT_RNG, "seed and step"}},
     .out = {{"y", WEFT_FLOAT, "as x"}},
     .attr = {{"p", WEFT_ATTR_FLOAT, 0, "probability of a zero", 0, 0.99}},
     .flags = WEFT_INPLACE | WEFT_DRAWS | WEFT_TRAIN_ONLY,
-    .infer = weft_infer_like_first, .grad = grad_dropout, .incr = incr_dropout, .run = run_dropout, .ref = ref_dropout,
+    .infer = weft_infer_like_first,
+    .grad = grad_dropout,
+    .incr = incr_dropout,
+    .run = run_dropout,
+    .ref = ref_dropout,
     .flops = weft_flops_elements,
 };
 

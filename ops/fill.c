@@ -1,7 +1,8 @@
 /* fill.c - a tensor with the same value everywhere. */
 #include "ops/loops.h"
 
-static const weft_dtype dtypes[] = {WEFT_F32, WEFT_I32, WEFT_I64, WEFT_BOOL}; /* in the order of the choices */
+static const weft_dtype dtypes[] = {WEFT_F32, WEFT_I32, WEFT_I64,
+                                    WEFT_BOOL}; /* in the order of the choices */
 
 static void infer_fill(weft_infer *c)
 {
@@ -41,9 +42,12 @@ const weft_op weft_op_fill = {
     .name = "fill",
     .doc = "A constant tensor: y = value everywhere.",
     .out = {{"y", WEFT_ANY, "element type `dtype`, sizes `dims`"}},
-    .attr = {{"value", WEFT_ATTR_FLOAT, 0, "the value of every element; cut to a whole number for integer types"},
+    .attr = {{"value", WEFT_ATTR_FLOAT, 0,
+              "the value of every element; cut to a whole number for integer types"},
              {"dims", WEFT_ATTR_INTS, 0, "sizes of y; empty: a scalar"},
              {"dtype", WEFT_ATTR_ENUM, 0, "element type of y", .choices = "f32|i32|i64|bool"}},
     .flags = WEFT_NO_GRADIENT,
-    .infer = infer_fill, .run = run_fill, .ref = ref_fill,
+    .infer = infer_fill,
+    .run = run_fill,
+    .ref = ref_fill,
 };

@@ -1,10 +1,12 @@
-/* gelu.c - the Gaussian error linear unit (Hendrycks and Gimpel, 2016, arXiv:1606.08415), and its gradient. */
+/* gelu.c - the Gaussian error linear unit (Hendrycks and Gimpel, 2016, arXiv:1606.08415), and its
+ * gradient. */
 #include <math.h>
 
 #include "ops/loops.h"
 #include "ops/simd.h"
 
-/* The tanh form is x s with s = (1 + tanh u) / 2 = 1 / (1 + e^(-2u)) and u = sqrt(2/pi) (x + 0.044715 x^3). */
+/* The tanh form is x s with s = (1 + tanh u) / 2 = 1 / (1 + e^(-2u)) and u = sqrt(2/pi) (x +
+ * 0.044715 x^3). */
 #define U0 0.79788456080286536 /* sqrt(2/pi) */
 #define U1 0.044715
 
@@ -15,9 +17,9 @@ WEFT_INLINE float gelu_tanh_one(float x)
     return x / (1.0f + weft_exp(u2));
 }
 
-/* The normal distribution function, Phi(x) = erfc(-x / sqrt 2) / 2.  For a >= 0, erfc(a) = t e^(P(t) - a^2) with
- * t = 1 / (1 + a / 2) and P a polynomial fitted here to 6e-8 relative error on 0..14 (the form is that of Press et al.,
- * Numerical Recipes, 6.2). */
+/* The normal distribution function, Phi(x) = erfc(-x / sqrt 2) / 2.  For a >= 0, erfc(a) = t
+ * e^(P(t) - a^2) with t = 1 / (1 + a / 2) and P a polynomial fitted here to 6e-8 relative error on
+ * 0..14 (the form is that of Press et al., Numerical Recipes, 6.2). */
 WEFT_INLINE float phi(float x)
 {
     float a = fabsf(x) * 0.707106781f, t = 1.0f / (1.0f + 0.5f * a);
@@ -70,7 +72,9 @@ static void ref_gelu(const weft_run *r)
 
 static void grad_gelu(weft_grad *g)
 {
-    weft_dx(g, 0, weft_emit(g, "gelu_grad", (weft_val[]){weft_x(g, 0), weft_dy(g, 0)}, 2, "%s", weft_attrs_text(g)));
+    weft_dx(g, 0,
+            weft_emit(g, "gelu_grad", (weft_val[]){weft_x(g, 0), weft_dy(g, 0)}, 2, "%s",
+                      weft_attrs_text(g)));
 }
 
 /* ---- gradient ---- */
@@ -83,7 +87,10 @@ WEFT_INLINE float slope_tanh_one(float x)
 }
 
 /* d(x Phi)/dx = Phi + x phi(x), phi the normal density */
-WEFT_INLINE float slope_erf_one(float x) { return phi(x) + x * 0.398942280f * weft_exp(-0.5f * (x * x)); }
+WEFT_INLINE float slope_erf_one(float x)
+{
+    return phi(x) + x * 0.398942280f * weft_exp(-0.5f * (x * x));
+}
 
 WEFT_INLINE void slope_loop(const weft_span *s, float (*f)(float))
 {
@@ -116,7 +123,8 @@ static double slope_tanh_exact(double x, double dy)
 
 static double slope_erf_exact(double x, double dy)
 {
-    return dy * (0.5 * erfc(-x * M_SQRT1_2) + x * exp(-0.5 * x * x) * (0.5 * M_2_SQRTPI * M_SQRT1_2));
+    return dy *
+           (0.5 * erfc(-x * M_SQRT1_2) + x * exp(-0.5 * x * x) * (0.5 * M_2_SQRTPI * M_SQRT1_2));
 }
 
 static void ref_gelu_grad(const weft_run *r)
@@ -138,7 +146,8 @@ static weft_val scaled(weft_grad *g, weft_val v, double alpha, double beta)
 /* (x Phi)'' = phi(x) (2 - x^2) */
 static weft_val curve_erf(weft_grad *g, weft_val z)
 {
-    weft_val density = scaled(g, weft_emit1(g, "exp", scaled(g, z, -0.5, 0)), 0.5 * M_2_SQRTPI * M_SQRT1_2, 0);
+    weft_val density =
+        scaled(g, weft_emit1(g, "exp", scaled(g, z, -0.5, 0)), 0.5 * M_2_SQRTPI * M_SQRT1_2, 0);
     return weft_emit2(g, "mul", density, scaled(g, z, -1, 2));
 }
 
@@ -146,7 +155,8 @@ static weft_val curve_erf(weft_grad *g, weft_val z)
 static weft_val curve_tanh(weft_grad *g, weft_val x, weft_val z)
 {
     weft_val t = weft_emit1(g, "tanh", weft_emit2(g, "mul", x, scaled(g, z, U0 * U1, U0)));
-    weft_val k = scaled(g, z, 3 * U0 * U1, U0), tk2 = weft_emit2(g, "mul", t, weft_emit2(g, "mul", k, k));
+    weft_val k = scaled(g, z, 3 * U0 * U1, U0),
+             tk2 = weft_emit2(g, "mul", t, weft_emit2(g, "mul", k, k));
     weft_val inner = weft_emit2(g, "sub", scaled(g, x, 3 * U0 * U1, 0), tk2);
     weft_val sum = weft_emit2(g, "add", k, weft_emit2(g, "mul", x, inner));
     return weft_emit2(g, "mul", scaled(g, weft_emit2(g, "mul", t, t), -1, 1), sum);
@@ -157,26 +167,42 @@ static void grad_gelu_grad(weft_grad *g)
 {
     weft_val x = weft_x(g, 0);
     if (weft_needs(g, 1))
-        weft_dx(g, 1, weft_emit(g, "gelu_grad", (weft_val[]){x, weft_dy(g, 0)}, 2, "%s", weft_attrs_text(g)));
+        weft_dx(
+            g, 1,
+            weft_emit(g, "gelu_grad", (weft_val[]){x, weft_dy(g, 0)}, 2, "%s", weft_attrs_text(g)));
     if (!weft_needs(g, 0))
         return;
-    weft_val z = weft_emit2(g, "mul", x, x), both = weft_emit2(g, "mul", weft_dy(g, 0), weft_x(g, 1));
-    weft_dx(g, 0, weft_emit2(g, "mul", both, weft_attr_int(g, "exact") ? curve_erf(g, z) : curve_tanh(g, x, z)));
+    weft_val z = weft_emit2(g, "mul", x, x),
+             both = weft_emit2(g, "mul", weft_dy(g, 0), weft_x(g, 1));
+    weft_dx(g, 0,
+            weft_emit2(g, "mul", both,
+                       weft_attr_int(g, "exact") ? curve_erf(g, z) : curve_tanh(g, x, z)));
 }
 
 static double flops_gelu(const weft_call *c) { return 30 * weft_flops_elements(c); }
 
-#define GELU_ATTRS {{"exact", WEFT_ATTR_BOOL, 0, "0: by tanh, as GPT-2 (gelu_new); 1: by the error function"}}
+#define GELU_ATTRS                                                                                 \
+    {                                                                                              \
+        {                                                                                          \
+            "exact", WEFT_ATTR_BOOL, 0,                                                            \
+                "0: by tanh, as GPT-2 (gelu_new); 1: by the error function"                        \
+        }                                                                                          \
+    }
 
 const weft_op weft_op_gelu = {
     .name = "gelu",
-    .doc = "Gaussian error linear unit: y = x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, or with `exact` "
+    .doc = "Gaussian error linear unit: y = x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, or "
+           "with `exact` "
            "y = x (1 + erf(x / sqrt 2)) / 2.",
     .in = {{"x", WEFT_FLOAT, "any shape"}},
     .out = {{"y", WEFT_FLOAT, "as x"}},
     .attr = GELU_ATTRS,
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
-    .infer = weft_infer_like_first, .grad = grad_gelu, .run = run_gelu, .ref = ref_gelu, .flops = flops_gelu,
+    .infer = weft_infer_like_first,
+    .grad = grad_gelu,
+    .run = run_gelu,
+    .ref = ref_gelu,
+    .flops = flops_gelu,
 };
 
 const weft_op weft_op_gelu_grad = {
@@ -186,5 +212,9 @@ const weft_op weft_op_gelu_grad = {
     .out = {{"dx", WEFT_FLOAT, "as x"}},
     .attr = GELU_ATTRS,
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
-    .infer = infer_gelu_grad, .grad = grad_gelu_grad, .run = run_gelu_grad, .ref = ref_gelu_grad, .flops = flops_gelu,
+    .infer = infer_gelu_grad,
+    .grad = grad_gelu_grad,
+    .run = run_gelu_grad,
+    .ref = ref_gelu_grad,
+    .flops = flops_gelu,
 };

@@ -22,10 +22,12 @@ static void lower_gradient(weft_lower *l)
 
 const weft_op weft_op_gradient = {
     .name = "gradient",
-    .doc = "Derivative of a scalar by any value it was computed from, weight or activation: dx = d loss / d x.",
+    .doc = "Derivative of a scalar by any value it was computed from, weight or activation: dx = d "
+           "loss / d x.",
     .in = {{"loss", WEFT_FLOAT, "a scalar"}, {"x", WEFT_FLOAT, "any shape"}},
     .out = {{"dx", WEFT_FLOAT, "as x; zeros if loss does not depend on x"}},
-    .infer = infer_gradient, .lower = lower_gradient,
+    .infer = infer_gradient,
+    .lower = lower_gradient,
 };
 
 /* ---- stop_gradient ---- */
@@ -49,5 +51,7 @@ const weft_op weft_op_stop_gradient = {
     .in = {{"x", WEFT_ANY, "any shape"}},
     .out = {{"y", WEFT_ANY, "as x"}},
     .flags = WEFT_ELEMENTWISE | WEFT_NO_GRADIENT,
-    .infer = weft_infer_like_first, .view = view_same, .ref = ref_same,
+    .infer = weft_infer_like_first,
+    .view = view_same,
+    .ref = ref_same,
 };

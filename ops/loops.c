@@ -1,4 +1,5 @@
-/* loops.c - walks over tensors of any strides in long even rows, spread over threads in fixed pieces. */
+/* loops.c - walks over tensors of any strides in long even rows, spread over threads in fixed
+ * pieces. */
 #include "ops/loops.h"
 
 #include <stdio.h>
@@ -67,8 +68,8 @@ void weft_nest_walk(const weft_run *r, const weft_nest *n, void (*span)(const we
                     const float *param)
 {
     int64_t width = n->dim[n->rank - 1], rows = n->count / width;
-    int64_t piece = width < WEFT_GRAIN ? width : WEFT_GRAIN;       /* positions a span has at most */
-    int64_t pieces = (width + piece - 1) / piece;                  /* spans in a row */
+    int64_t piece = width < WEFT_GRAIN ? width : WEFT_GRAIN; /* positions a span has at most */
+    int64_t pieces = (width + piece - 1) / piece;            /* spans in a row */
     int64_t group = pieces > 1 ? 1 : (WEFT_GRAIN + width - 1) / width; /* rows of a task */
     int64_t tasks = (rows + group - 1) / group * pieces;
     (void)r; /* in a build without OpenMP */
@@ -76,7 +77,8 @@ void weft_nest_walk(const weft_run *r, const weft_nest *n, void (*span)(const we
     for (int64_t task = 0; task < tasks; task++) {
         int64_t from = task % pieces * piece, row = task / pieces * group;
         int64_t end = row + group < rows ? row + group : rows;
-        weft_span s = {.n = width - from < piece ? width - from : piece, .param = param, .size = n->size[0]};
+        weft_span s = {
+            .n = width - from < piece ? width - from : piece, .param = param, .size = n->size[0]};
         for (int k = 0; k < n->n_operand; k++)
             s.stride[k] = n->stride[k][n->rank - 1];
         for (; row < end; row++) {
@@ -86,7 +88,8 @@ void weft_nest_walk(const weft_run *r, const weft_nest *n, void (*span)(const we
     }
 }
 
-void weft_run_walk(const weft_run *r, int n_in, void (*span)(const weft_span *s), const float *param)
+void weft_run_walk(const weft_run *r, int n_in, void (*span)(const weft_span *s),
+                   const float *param)
 {
     const weft_tensor *operand[WEFT_WALK_MAX] = {&r->out[0]};
     weft_nest n;
@@ -115,9 +118,10 @@ static void span_copy(const weft_span *s)
         COPY_LOOP(uint8_t);
 }
 
-/* A copy whose two sides run along different axes is a transposition: done in tiles, or each element would cost a
- * cache line. A tile is read along x's unit axis and written along y's, through a small buffer, since lines that lie
- * a power of two apart would push each other out of the cache. */
+/* A copy whose two sides run along different axes is a transposition: done in tiles, or each
+ * element would cost a cache line. A tile is read along x's unit axis and written along y's,
+ * through a small buffer, since lines that lie a power of two apart would push each other out of
+ * the cache. */
 enum { TILE = 32, LENGTH = 128 }; /* long where x is read: fewer pages are touched */
 
 static void copy_tile(weft_span *s, int64_t rows, int64_t y_row, int64_t x_row)
@@ -145,12 +149,14 @@ static void copy_rows(weft_span *s, int64_t rows, int64_t y_row, int64_t x_row)
 static void copy_tiled(const weft_run *r, const weft_nest *n, int axis)
 {
     int last = n->rank - 1;
-    int64_t a_tiles = (n->dim[axis] + LENGTH - 1) / LENGTH, l_tiles = (n->dim[last] + TILE - 1) / TILE;
+    int64_t a_tiles = (n->dim[axis] + LENGTH - 1) / LENGTH,
+            l_tiles = (n->dim[last] + TILE - 1) / TILE;
     int64_t rest = n->count / n->dim[axis] / n->dim[last], tasks = rest * a_tiles * l_tiles;
     (void)r; /* in a build without OpenMP */
 #pragma omp parallel for num_threads(r->threads) schedule(static) if (n->count >= 2 * WEFT_GRAIN)
     for (int64_t task = 0; task < tasks; task++) {
-        int64_t l0 = task % l_tiles * TILE, a0 = task / l_tiles % a_tiles * LENGTH, at = task / l_tiles / a_tiles;
+        int64_t l0 = task % l_tiles * TILE, a0 = task / l_tiles % a_tiles * LENGTH,
+                at = task / l_tiles / a_tiles;
         int64_t l1 = l0 + TILE < n->dim[last] ? l0 + TILE : n->dim[last];
         int64_t a1 = a0 + LENGTH < n->dim[axis] ? a0 + LENGTH : n->dim[axis];
         int64_t y = l0 * n->stride[0][last], x = l0 * n->stride[1][last];
@@ -161,7 +167,8 @@ static void copy_tiled(const weft_run *r, const weft_nest *n, int axis)
                 at /= n->dim[k];
             }
         int64_t y_row = n->stride[0][axis], x_row = n->stride[1][axis];
-        weft_span s = {.n = l1 - l0, .size = n->size[0], .stride = {n->stride[0][last], n->stride[1][last]}};
+        weft_span s = {
+            .n = l1 - l0, .size = n->size[0], .stride = {n->stride[0][last], n->stride[1][last]}};
         s.p[0] = n->data[0] + (y + a0 * y_row) * n->size[0];
         s.p[1] = n->data[1] + (x + a0 * x_row) * n->size[1];
         (s.size == 4 ? copy_tile : copy_rows)(&s, a1 - a0, y_row, x_row);
@@ -183,7 +190,8 @@ void weft_tensor_copy(const weft_run *r, const weft_tensor *y, const weft_tensor
 }
 
 /* ---- views ---- */
-weft_tensor weft_tensor_slice(const weft_tensor *x, int axis, int64_t from, int64_t size, int64_t step)
+weft_tensor weft_tensor_slice(const weft_tensor *x, int axis, int64_t from, int64_t size,
+                              int64_t step)
 {
     weft_tensor y = *x;
     y.data = (char *)x->data + from * x->stride[axis] * (int64_t)weft_dtype_size(x->dtype);
@@ -237,13 +245,16 @@ void weft_ref_binary(const weft_run *r, double (*f)(double, double))
 {
     const weft_tensor *y = &r->out[0], *a = &r->in[0], *b = &r->in[1];
     for (int64_t i = 0; i < y->count; i++)
-        weft_put(y, i, f(weft_get(a, weft_broadcast_index(y, a, i)), weft_get(b, weft_broadcast_index(y, b, i))));
+        weft_put(y, i,
+                 f(weft_get(a, weft_broadcast_index(y, a, i)),
+                   weft_get(b, weft_broadcast_index(y, b, i))));
 }
 
 void weft_ref_move(const weft_tensor *y, int64_t i, const weft_tensor *x, int64_t j)
 {
     size_t size = weft_dtype_size(y->dtype);
-    memcpy((char *)y->data + (size_t)weft_at(y, i) * size, (const char *)x->data + (size_t)weft_at(x, j) * size, size);
+    memcpy((char *)y->data + (size_t)weft_at(y, i) * size,
+           (const char *)x->data + (size_t)weft_at(x, j) * size, size);
 }
 
 /* ---- schema helpers ---- */
@@ -251,10 +262,14 @@ const char *weft_dims_text(char out[WEFT_DIMS_TEXT], const weft_type *t)
 {
     out[0] = 0;
     for (int i = 0, k = 0; i < t->rank; i++)
-        k += snprintf(out + k, (size_t)(WEFT_DIMS_TEXT - k), "%s%lld", i ? "," : "", (long long)t->dim[i]);
+        k += snprintf(out + k, (size_t)(WEFT_DIMS_TEXT - k), "%s%lld", i ? "," : "",
+                      (long long)t->dim[i]);
     return out;
 }
 
-double weft_flops_elements(const weft_call *c) { return (double)weft_type_count(weft_call_out(c, 0)); }
+double weft_flops_elements(const weft_call *c)
+{
+    return (double)weft_type_count(weft_call_out(c, 0));
+}
 
 void weft_infer_like_first(weft_infer *c) { weft_infer_out(c, 0, *weft_call_in(c, 0)); }

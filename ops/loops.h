@@ -1,4 +1,5 @@
-/* loops.h - walks over tensors of any strides in long even rows, spread over threads in fixed pieces. */
+/* loops.h - walks over tensors of any strides in long even rows, spread over threads in fixed
+ * pieces. */
 #ifndef WEFT_OPS_LOOPS_H
 #define WEFT_OPS_LOOPS_H
 
@@ -26,16 +27,19 @@ typedef struct {
 
 /* The nest over the sizes of operand[0]; the others broadcast to it by NumPy's rules. */
 void weft_nest_make(weft_nest *n, const weft_tensor *const *operand, int n_operand);
-/* Calls `span` for pieces that cover the nest. The pieces depend on the sizes alone, never on the threads. */
+/* Calls `span` for pieces that cover the nest. The pieces depend on the sizes alone, never on the
+ * threads. */
 void weft_nest_walk(const weft_run *r, const weft_nest *n, void (*span)(const weft_span *s),
                     const float *param);
 /* Both at once for output 0 and inputs 0..n_in-1 of a run. */
-void weft_run_walk(const weft_run *r, int n_in, void (*span)(const weft_span *s), const float *param);
+void weft_run_walk(const weft_run *r, int n_in, void (*span)(const weft_span *s),
+                   const float *param);
 
 /* y = x moved, the same element type and sizes, any strides. */
 void weft_tensor_copy(const weft_run *r, const weft_tensor *y, const weft_tensor *x);
 /* A part of a tensor: `size` positions from `from` on `axis`, every `step`th. */
-weft_tensor weft_tensor_slice(const weft_tensor *x, int axis, int64_t from, int64_t size, int64_t step);
+weft_tensor weft_tensor_slice(const weft_tensor *x, int axis, int64_t from, int64_t size,
+                              int64_t step);
 /* The tensor with its axes in the order `perm`. */
 weft_tensor weft_tensor_permute(const weft_tensor *x, const int *perm);
 /* The tensor with other sizes; x must be dense. */

@@ -48,7 +48,8 @@ static void each_line(const weft_run *r, float *y, int32_t *position, float *dx,
     const float *x = r->in[0].data;
 #pragma omp parallel for num_threads(r->threads) schedule(static) if (r->in[0].count > 16384)
     for (int64_t line = 0; line < s.outer * s.inner; line++) {
-        int64_t first = line / s.inner * s.n * s.inner + line % s.inner, best = largest(x + first, s.n, s.inner);
+        int64_t first = line / s.inner * s.n * s.inner + line % s.inner,
+                best = largest(x + first, s.n, s.inner);
         if (y)
             y[line] = x[first + best * s.inner];
         if (position)
@@ -60,7 +61,10 @@ static void each_line(const weft_run *r, float *y, int32_t *position, float *dx,
 
 static void run_max(const weft_run *r) { each_line(r, r->out[0].data, NULL, NULL, NULL); }
 static void run_argmax(const weft_run *r) { each_line(r, NULL, r->out[0].data, NULL, NULL); }
-static void run_max_grad(const weft_run *r) { each_line(r, NULL, NULL, r->out[0].data, r->in[1].data); }
+static void run_max_grad(const weft_run *r)
+{
+    each_line(r, NULL, NULL, r->out[0].data, r->in[1].data);
+}
 
 static int64_t largest_exact(const weft_tensor *x, const split *s, int64_t line)
 {
@@ -98,8 +102,9 @@ static void ref_max_grad(const weft_run *r)
 
 static void grad_max(weft_grad *g)
 {
-    weft_dx(g, 0, weft_emit(g, "max_grad", (weft_val[]){weft_x(g, 0), weft_dy(g, 0)}, 2, "axis=%d",
-                            weft_attr_axis(g, "axis")));
+    weft_dx(g, 0,
+            weft_emit(g, "max_grad", (weft_val[]){weft_x(g, 0), weft_dy(g, 0)}, 2, "axis=%d",
+                      weft_attr_axis(g, "axis")));
 }
 
 static void incr_axis(weft_incr *c, const char *op)
@@ -107,7 +112,8 @@ static void incr_axis(weft_incr *c, const char *op)
     int axis = weft_attr_axis(c, "axis"), t = weft_incr_axis(c, 0);
     weft_val x = weft_incr_new(c, 0);
     if (t == axis)
-        weft_call_fail(c, "incremental decoding cannot look for the largest along the time axis %d", t);
+        weft_call_fail(c, "incremental decoding cannot look for the largest along the time axis %d",
+                       t);
     else
         weft_incr_out(c, 0, weft_emit(c, op, &x, 1, "%s", weft_attrs_text(c)),
                       t > axis && !weft_attr_int(c, "keep") ? t - 1 : t);
@@ -121,17 +127,25 @@ static void infer_max_grad(weft_infer *c)
     int axis = weft_attr_axis(c, "axis");
     if (axis < 0)
         return;
-    if (weft_type_count(weft_call_in(c, 1)) * weft_call_in(c, 0)->dim[axis] != weft_type_count(weft_call_in(c, 0)))
+    if (weft_type_count(weft_call_in(c, 1)) * weft_call_in(c, 0)->dim[axis] !=
+        weft_type_count(weft_call_in(c, 0)))
         weft_call_fail(c, "dy: %s is not the result of max over axis %d of x: %s",
-                       weft_type_text(c, weft_call_in(c, 1)), axis, weft_type_text(c, weft_call_in(c, 0)));
+                       weft_type_text(c, weft_call_in(c, 1)), axis,
+                       weft_type_text(c, weft_call_in(c, 0)));
     else
         weft_infer_like_first(c);
 }
 
 static double flops_max(const weft_call *c) { return (double)weft_type_count(weft_call_in(c, 0)); }
 
-#define AXIS_ATTR {"axis", WEFT_ATTR_INT, -1, "the axis that is searched; negative counts from the last"}
-#define MAX_ATTRS {AXIS_ATTR, {"keep", WEFT_ATTR_BOOL, 0, "keep the axis, with size 1"}}
+#define AXIS_ATTR                                                                                  \
+    {                                                                                              \
+        "axis", WEFT_ATTR_INT, -1, "the axis that is searched; negative counts from the last"      \
+    }
+#define MAX_ATTRS                                                                                  \
+    {                                                                                              \
+        AXIS_ATTR, { "keep", WEFT_ATTR_BOOL, 0, "keep the axis, with size 1" }                     \
+    }
 
 const weft_op weft_op_max = {
     .name = "max",
@@ -139,24 +153,38 @@ const weft_op weft_op_max = {
     .in = {{"x", WEFT_FLOAT, "rank >= 1"}},
     .out = {{"y", WEFT_FLOAT, "x without the axis, or with size 1 there if `keep`"}},
     .attr = MAX_ATTRS,
-    .infer = infer_max, .grad = grad_max, .incr = incr_max, .run = run_max, .ref = ref_max, .flops = flops_max,
+    .infer = infer_max,
+    .grad = grad_max,
+    .incr = incr_max,
+    .run = run_max,
+    .ref = ref_max,
+    .flops = flops_max,
 };
 
 const weft_op weft_op_argmax = {
     .name = "argmax",
-    .doc = "Position of the largest along an axis: y[j] = argmax_i x[i, j], the first among equals.",
+    .doc =
+        "Position of the largest along an axis: y[j] = argmax_i x[i, j], the first among equals.",
     .in = {{"x", WEFT_FLOAT, "rank >= 1"}},
     .out = {{"y", WEFT_INT, "i32 positions; x without the axis, or with size 1 there if `keep`"}},
     .attr = MAX_ATTRS,
     .flags = WEFT_NO_GRADIENT,
-    .infer = infer_argmax, .incr = incr_argmax, .run = run_argmax, .ref = ref_argmax, .flops = flops_max,
+    .infer = infer_argmax,
+    .incr = incr_argmax,
+    .run = run_argmax,
+    .ref = ref_argmax,
+    .flops = flops_max,
 };
 
 const weft_op weft_op_max_grad = {
     .name = "max_grad",
-    .doc = "Gradient of max, all to the first largest: dx[i, j] = dy[j] where i = argmax_i x[i, j], else 0.",
+    .doc = "Gradient of max, all to the first largest: dx[i, j] = dy[j] where i = argmax_i x[i, "
+           "j], else 0.",
     .in = {{"x", WEFT_FLOAT, "input of max"}, {"dy", WEFT_FLOAT, "gradient of its output"}},
     .out = {{"dx", WEFT_FLOAT, "as x"}},
     .attr = {AXIS_ATTR},
-    .infer = infer_max_grad, .run = run_max_grad, .ref = ref_max_grad, .flops = flops_max,
+    .infer = infer_max_grad,
+    .run = run_max_grad,
+    .ref = ref_max_grad,
+    .flops = flops_max,
 };

@@ -1,8 +1,9 @@
 /* reduce.c - sums over any axes at memory speed, in an order that depends on the sizes alone.
  *
- * Axes are merged until x is [outer, summed, inner] with the middle one summed (either end may be 1): all reductions
- * of training have this form.  The summed axis is cut into a fixed number of parts whose sums land in scratch and are
- * added in order; so the result does not know how many threads worked.  Other forms take a plain loop. */
+ * Axes are merged until x is [outer, summed, inner] with the middle one summed (either end may be
+ * 1): all reductions of training have this form.  The summed axis is cut into a fixed number of
+ * parts whose sums land in scratch and are added in order; so the result does not know how many
+ * threads worked.  Other forms take a plain loop. */
 #include "ops/reduce.h"
 
 #include <string.h>
@@ -10,15 +11,17 @@
 #include "ops/simd.h"
 
 enum {
-    BLOCK = 64,     /* rows added in float before they join the running sum: bounds the rounding error */
-    COLUMNS = 1024, /* columns that a task adds up at once: stays in the first cache */
-    PARTS = 64,     /* parts of the summed axis */
+    BLOCK =
+        64, /* rows added in float before they join the running sum: bounds the rounding error */
+    COLUMNS = 1024,   /* columns that a task adds up at once: stays in the first cache */
+    PARTS = 64,       /* parts of the summed axis */
     SCRATCH = 1 << 20 /* floats of partial sums at most */
 };
 
 typedef struct {
     int64_t outer, summed, inner; /* x is dense [outer, summed, inner] */
-    int64_t parts, rows;          /* the summed axis is cut into `parts` runs of `rows` (the last may be shorter) */
+    int64_t parts,
+        rows; /* the summed axis is cut into `parts` runs of `rows` (the last may be shorter) */
 } layout;
 
 static int64_t part_count(int64_t outer, int64_t summed, int64_t inner)
@@ -73,9 +76,11 @@ static void reduce_runs(const weft_run *r, const layout *l, float *y, const floa
 {
     double *part = r->scratch;
     int64_t tasks = l->outer * l->parts;
-#pragma omp parallel for num_threads(r->threads) schedule(static) if (tasks * l->rows >= 2 * WEFT_GRAIN)
+#pragma omp parallel for num_threads(r->threads)                                                   \
+    schedule(static) if (tasks * l->rows >= 2 * WEFT_GRAIN)
     for (int64_t t = 0; t < tasks; t++) {
-        int64_t from = t % l->parts * l->rows, n = l->summed - from < l->rows ? l->summed - from : l->rows;
+        int64_t from = t % l->parts * l->rows,
+                n = l->summed - from < l->rows ? l->summed - from : l->rows;
         double sum = run_sum(x + t / l->parts * l->summed + from, n);
         if (l->parts == 1)
             y[t] = (float)(alpha * sum);
@@ -92,7 +97,8 @@ static void reduce_runs(const weft_run *r, const layout *l, float *y, const floa
 
 /* ---- inner > 1: rows are added up ---- */
 /* y[0..n-1] = alpha * sum of `rows` rows of x that lie `stride` apart. */
-WEFT_CLONES static void add_rows(float *y, const float *x, int64_t rows, int64_t stride, int64_t n, float alpha)
+WEFT_CLONES static void add_rows(float *y, const float *x, int64_t rows, int64_t stride, int64_t n,
+                                 float alpha)
 {
     float total[COLUMNS], block[COLUMNS];
     memset(total, 0, sizeof(float) * (size_t)n);
@@ -124,21 +130,25 @@ static void reduce_rows(const weft_run *r, const layout *l, float *y, const floa
 {
     int64_t columns = (l->inner + COLUMNS - 1) / COLUMNS, tasks = l->outer * l->parts * columns;
     float *part = l->parts > 1 ? r->scratch : y;
-#pragma omp parallel for num_threads(r->threads) schedule(static) if (tasks * l->rows * l->inner >= WEFT_GRAIN)
+#pragma omp parallel for num_threads(r->threads)                                                   \
+    schedule(static) if (tasks * l->rows * l->inner >= WEFT_GRAIN)
     for (int64_t t = 0; t < tasks; t++) {
         int64_t k = t % columns * COLUMNS, p = t / columns % l->parts, o = t / columns / l->parts;
         int64_t from = p * l->rows, rows = l->summed - from < l->rows ? l->summed - from : l->rows;
         int64_t n = l->inner - k < COLUMNS ? l->inner - k : COLUMNS;
-        add_rows(part + (o * l->parts + p) * l->inner + k, x + (o * l->summed + from) * l->inner + k, rows, l->inner,
-                 n, l->parts > 1 ? 1 : alpha);
+        add_rows(part + (o * l->parts + p) * l->inner + k,
+                 x + (o * l->summed + from) * l->inner + k, rows, l->inner, n,
+                 l->parts > 1 ? 1 : alpha);
     }
     if (l->parts == 1)
         return;
-#pragma omp parallel for num_threads(r->threads) schedule(static) if (l->outer * l->parts * l->inner >= WEFT_GRAIN)
+#pragma omp parallel for num_threads(r->threads)                                                   \
+    schedule(static) if (l->outer * l->parts * l->inner >= WEFT_GRAIN)
     for (int64_t t = 0; t < l->outer * columns; t++) {
         int64_t k = t % columns * COLUMNS, o = t / columns;
         int64_t n = l->inner - k < COLUMNS ? l->inner - k : COLUMNS;
-        add_rows(y + o * l->inner + k, part + o * l->parts * l->inner + k, l->parts, l->inner, n, alpha);
+        add_rows(y + o * l->inner + k, part + o * l->parts * l->inner + k, l->parts, l->inner, n,
+                 alpha);
     }
 }
 

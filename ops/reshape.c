@@ -13,8 +13,8 @@ static void infer_reshape(weft_infer *c)
         if (y.dim[i] == -1 && open < 0) {
             open = i;
         } else if (y.dim[i] < 1 || y.dim[i] > count) {
-            weft_call_fail(c, "size %lld in dims is not in 1..%lld, and only one size may be -1", (long long)y.dim[i],
-                           (long long)count);
+            weft_call_fail(c, "size %lld in dims is not in 1..%lld, and only one size may be -1",
+                           (long long)y.dim[i], (long long)count);
             return;
         } else if (known <= count) { /* beyond, it can only be wrong, and might overflow */
             known *= y.dim[i];
@@ -24,8 +24,8 @@ static void infer_reshape(weft_infer *c)
         y.dim[open] = count / known;
     if (open < 0 ? known != count : count % known != 0)
         weft_call_fail(c, "x: %s has %lld elements, which do not fill dims with %s%lld",
-                       weft_type_text(c, weft_call_in(c, 0)), (long long)count, open < 0 ? "" : "a multiple of ",
-                       (long long)known);
+                       weft_type_text(c, weft_call_in(c, 0)), (long long)count,
+                       open < 0 ? "" : "a multiple of ", (long long)known);
     else
         weft_infer_out(c, 0, y);
 }
@@ -35,8 +35,8 @@ static void grad_reshape(weft_grad *g)
     weft_dx(g, 0, weft_emit_reshape(g, weft_dy(g, 0), weft_val_type(g, weft_x(g, 0))));
 }
 
-/* Splits x and y into groups of axes with equal products; inside a group x must lie evenly.  Works from the last axis,
- * as y's strides follow from x's innermost ones. */
+/* Splits x and y into groups of axes with equal products; inside a group x must lie evenly.  Works
+ * from the last axis, as y's strides follow from x's innermost ones. */
 static bool view_reshape(const weft_call *c, const weft_tensor *x, weft_tensor *y)
 {
     (void)c;
@@ -63,7 +63,8 @@ static bool view_reshape(const weft_call *c, const weft_tensor *x, weft_tensor *
     return true;
 }
 
-/* Time stays an axis of its own when as many elements stand before it in x as before some axis of the same size in y. */
+/* Time stays an axis of its own when as many elements stand before it in x as before some axis of
+ * the same size in y. */
 static void incr_reshape(weft_incr *c)
 {
     const weft_type *x = weft_incr_type(c, 0);
@@ -75,8 +76,9 @@ static void incr_reshape(weft_incr *c)
     while (k < y.rank && (at < before || (at == before && y.dim[k] == 1 && x->dim[t] != 1)))
         at *= y.dim[k++];
     if (k == y.rank || at != before || y.dim[k] != x->dim[t]) {
-        weft_call_fail(c, "incremental decoding needs the time axis %d of x: %s to stay an axis of its own", t,
-                       weft_type_text(c, x));
+        weft_call_fail(
+            c, "incremental decoding needs the time axis %d of x: %s to stay an axis of its own", t,
+            weft_type_text(c, x));
         return;
     }
     weft_val v = weft_incr_new(c, 0);
@@ -92,9 +94,15 @@ static void ref_reshape(const weft_run *r)
 
 const weft_op weft_op_reshape = {
     .name = "reshape",
-    .doc = "The same elements in row-major order under other sizes: y[i] = x[i] for the linear index i.",
+    .doc = "The same elements in row-major order under other sizes: y[i] = x[i] for the linear "
+           "index i.",
     .in = {{"x", WEFT_ANY, "any shape"}},
     .out = {{"y", WEFT_ANY, "sizes `dims`"}},
-    .attr = {{"dims", WEFT_ATTR_INTS, 0, "sizes of y; one of them may be -1: what is left. Empty: a scalar"}},
-    .infer = infer_reshape, .grad = grad_reshape, .incr = incr_reshape, .view = view_reshape, .ref = ref_reshape,
+    .attr = {{"dims", WEFT_ATTR_INTS, 0,
+              "sizes of y; one of them may be -1: what is left. Empty: a scalar"}},
+    .infer = infer_reshape,
+    .grad = grad_reshape,
+    .incr = incr_reshape,
+    .view = view_reshape,
+    .ref = ref_reshape,
 };

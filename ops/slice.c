@@ -1,4 +1,5 @@
-/* slice.c - a part of a tensor along one axis, and its gradient: the same part of a tensor of zeros. */
+/* slice.c - a part of a tensor along one axis, and its gradient: the same part of a tensor of
+ * zeros. */
 #include <string.h>
 
 #include "ops/loops.h"
@@ -19,21 +20,24 @@ static bool part_of(part *p, int axis, int64_t from, int64_t to, int64_t step, i
 
 static bool call_part(const weft_call *c, int axis, int64_t whole, part *p)
 {
-    return part_of(p, axis, weft_attr_int(c, "from"), weft_attr_int(c, "to"), weft_attr_int(c, "step"), whole);
+    return part_of(p, axis, weft_attr_int(c, "from"), weft_attr_int(c, "to"),
+                   weft_attr_int(c, "step"), whole);
 }
 
 static part run_part(const weft_run *r, int64_t whole, int axis)
 {
     part p;
-    part_of(&p, axis, weft_run_int(r, "from"), weft_run_int(r, "to"), weft_run_int(r, "step"), whole);
+    part_of(&p, axis, weft_run_int(r, "from"), weft_run_int(r, "to"), weft_run_int(r, "step"),
+            whole);
     return p;
 }
 
 static void out_of_range(weft_infer *c, int64_t whole)
 {
     weft_call_fail(c, "from=%lld to=%lld is not a part of 0..%lld of axis %lld of x: %s",
-                   (long long)weft_attr_int(c, "from"), (long long)weft_attr_int(c, "to"), (long long)whole,
-                   (long long)weft_attr_int(c, "axis"), weft_type_text(c, weft_call_in(c, 0)));
+                   (long long)weft_attr_int(c, "from"), (long long)weft_attr_int(c, "to"),
+                   (long long)whole, (long long)weft_attr_int(c, "axis"),
+                   weft_type_text(c, weft_call_in(c, 0)));
 }
 
 /* ---- slice ---- */
@@ -56,8 +60,9 @@ static void grad_slice(weft_grad *g)
 {
     int axis = weft_attr_axis(g, "axis");
     weft_val dy = weft_dy(g, 0);
-    weft_dx(g, 0, weft_emit(g, "slice_grad", &dy, 1, "%s%ssize=%lld", weft_attrs_text(g),
-                            *weft_attrs_text(g) ? " " : "", (long long)weft_call_in(g, 0)->dim[axis]));
+    weft_dx(g, 0,
+            weft_emit(g, "slice_grad", &dy, 1, "%s%ssize=%lld", weft_attrs_text(g),
+                      *weft_attrs_text(g) ? " " : "", (long long)weft_call_in(g, 0)->dim[axis]));
 }
 
 static bool view_slice(const weft_call *c, const weft_tensor *x, weft_tensor *y)
@@ -112,9 +117,10 @@ static void infer_slice_grad(weft_infer *c)
 static void grad_slice_grad(weft_grad *g)
 {
     weft_val dy = weft_dy(g, 0);
-    weft_dx(g, 0, weft_emit(g, "slice", &dy, 1, "axis=%lld from=%lld to=%lld step=%lld",
-                            (long long)weft_attr_int(g, "axis"), (long long)weft_attr_int(g, "from"),
-                            (long long)weft_attr_int(g, "to"), (long long)weft_attr_int(g, "step")));
+    weft_dx(g, 0,
+            weft_emit(g, "slice", &dy, 1, "axis=%lld from=%lld to=%lld step=%lld",
+                      (long long)weft_attr_int(g, "axis"), (long long)weft_attr_int(g, "from"),
+                      (long long)weft_attr_int(g, "to"), (long long)weft_attr_int(g, "step")));
 }
 
 static void span_zero(const weft_span *s)
@@ -170,23 +176,35 @@ static void ref_slice_grad(const weft_run *r)
     {"axis", WEFT_ATTR_INT, 0, "the axis that is cut; negative counts from the last"},             \
         {"from", WEFT_ATTR_INT, 0, "first position", 0, 4e15},                                     \
         {"to", WEFT_ATTR_INT, -1, "first position after the part; -1: the end", -1, 4e15},         \
-        {"step", WEFT_ATTR_INT, 1, "distance of the positions taken", 1, 4e15}
+    {                                                                                              \
+        "step", WEFT_ATTR_INT, 1, "distance of the positions taken", 1, 4e15                       \
+    }
 
 const weft_op weft_op_slice = {
     .name = "slice",
-    .doc = "A part of one axis: y[.., i, ..] = x[.., from + step * i, ..] while from + step * i < to.",
+    .doc =
+        "A part of one axis: y[.., i, ..] = x[.., from + step * i, ..] while from + step * i < to.",
     .in = {{"x", WEFT_ANY, "rank >= 1"}},
     .out = {{"y", WEFT_ANY, "as x, but ceil((to - from) / step) positions on `axis`"}},
     .attr = {PART_ATTRS},
-    .infer = infer_slice, .grad = grad_slice, .incr = incr_slice, .view = view_slice, .ref = ref_slice,
+    .infer = infer_slice,
+    .grad = grad_slice,
+    .incr = incr_slice,
+    .view = view_slice,
+    .ref = ref_slice,
 };
 
 const weft_op weft_op_slice_grad = {
     .name = "slice_grad",
-    .doc = "Gradient of slice, x put into zeros: y[.., from + step * i, ..] = x[.., i, ..], and y = 0 elsewhere.",
+    .doc = "Gradient of slice, x put into zeros: y[.., from + step * i, ..] = x[.., i, ..], and y "
+           "= 0 elsewhere.",
     .in = {{"x", WEFT_ANY, "rank >= 1"}},
     .out = {{"y", WEFT_ANY, "as x, but `size` positions on `axis`"}},
-    .attr = {PART_ATTRS, {"size", WEFT_ATTR_INT, 0, "positions of y on `axis`", 1, 4e15, NULL, true}},
+    .attr = {PART_ATTRS,
+             {"size", WEFT_ATTR_INT, 0, "positions of y on `axis`", 1, 4e15, NULL, true}},
     .flags = WEFT_STRIDED,
-    .infer = infer_slice_grad, .grad = grad_slice_grad, .run = run_slice_grad, .ref = ref_slice_grad,
+    .infer = infer_slice_grad,
+    .grad = grad_slice_grad,
+    .run = run_slice_grad,
+    .ref = ref_slice_grad,
 };

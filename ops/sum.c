@@ -62,7 +62,8 @@ static void spread(weft_grad *g, weft_val dy)
 
 static double terms(const weft_call *c)
 {
-    return (double)weft_type_count(weft_call_in(c, 0)) / (double)weft_type_count(weft_call_out(c, 0));
+    return (double)weft_type_count(weft_call_in(c, 0)) /
+           (double)weft_type_count(weft_call_out(c, 0));
 }
 
 static void grad_sum(weft_grad *g) { spread(g, weft_dy(g, 0)); }
@@ -73,7 +74,6 @@ static void grad_mean(weft_grad *g)
     spread(g, weft_emit(g, "scale", &dy, 1, "alpha=%.17g", 1 / terms(g)));
 }
 
-
 static void incr_reduce(weft_incr *c, const char *op)
 {
     const weft_type *x = weft_incr_type(c, 0);
@@ -81,7 +81,8 @@ static void incr_reduce(weft_incr *c, const char *op)
     int t = weft_incr_axis(c, 0), axis = 0;
     mark_axes(weft_attr_get(c, "axis"), x->rank, gone);
     if (gone[t]) {
-        weft_call_fail(c, "incremental decoding cannot sum over the time axis %d of x: %s", t, weft_type_text(c, x));
+        weft_call_fail(c, "incremental decoding cannot sum over the time axis %d of x: %s", t,
+                       weft_type_text(c, x));
         return;
     }
     for (int i = 0; i < t; i++)
@@ -96,7 +97,8 @@ static void incr_mean(weft_incr *c) { incr_reduce(c, "mean"); }
 static void kernel_sum(weft_kernel *k)
 {
     const weft_tensor *x = weft_kernel_in(k, 0);
-    weft_type type = weft_type_make(x->dtype, x->rank, x->dim), kept = kept_type(&type, weft_attr_get(k, "axis"));
+    weft_type type = weft_type_make(x->dtype, x->rank, x->dim),
+              kept = kept_type(&type, weft_attr_get(k, "axis"));
     weft_tensor y = weft_tensor_resize(weft_kernel_out(k, 0), kept.rank, kept.dim);
     weft_kernel_scratch(k, weft_reduce_scratch(&y, x));
 }
@@ -147,7 +149,8 @@ static void infer_sum_to(weft_infer *c)
     for (int i = 0; i < x->rank && fits; i++)
         fits = p.dim[i] == 1 || p.dim[i] == x->dim[i];
     if (!fits)
-        weft_call_fail(c, "dims %s do not broadcast to x: %s", weft_type_text(c, &y), weft_type_text(c, x));
+        weft_call_fail(c, "dims %s do not broadcast to x: %s", weft_type_text(c, &y),
+                       weft_type_text(c, x));
     else
         weft_infer_out(c, 0, y);
 }
@@ -195,21 +198,35 @@ static void ref_sum_to(const weft_run *r)
 const weft_op weft_op_sum = {
     .name = "sum",
     .doc = "Sum over axes: y[j] = sum_i x[i, j], i over the axes named.",
-    SUM_PORTS, .grad = grad_sum, .incr = incr_sum, .run = run_sum, .ref = ref_sum,
+    SUM_PORTS,
+    .grad = grad_sum,
+    .incr = incr_sum,
+    .run = run_sum,
+    .ref = ref_sum,
 };
 
 const weft_op weft_op_mean = {
     .name = "mean",
-    .doc = "Mean over axes: y[j] = (1 / n) sum_i x[i, j], i over the n positions of the axes named.",
-    SUM_PORTS, .grad = grad_mean, .incr = incr_mean, .run = run_mean, .ref = ref_mean,
+    .doc =
+        "Mean over axes: y[j] = (1 / n) sum_i x[i, j], i over the n positions of the axes named.",
+    SUM_PORTS,
+    .grad = grad_mean,
+    .incr = incr_mean,
+    .run = run_mean,
+    .ref = ref_mean,
 };
 
 const weft_op weft_op_sum_to = {
     .name = "sum_to",
-    .doc = "Sum to smaller sizes, the gradient of broadcasting: y[j] = sum of x[i] over all i that j broadcasts to.",
+    .doc = "Sum to smaller sizes, the gradient of broadcasting: y[j] = sum of x[i] over all i that "
+           "j broadcasts to.",
     .in = {{"x", WEFT_FLOAT, "any shape"}},
     .out = {{"y", WEFT_FLOAT, "sizes `dims`"}},
     .attr = {{"dims", WEFT_ATTR_INTS, 0, "sizes that broadcast to x's; empty: a scalar"}},
-    .infer = infer_sum_to, .grad = grad_sum_to, .kernel = kernel_sum_to, .run = run_sum_to, .ref = ref_sum_to,
+    .infer = infer_sum_to,
+    .grad = grad_sum_to,
+    .kernel = kernel_sum_to,
+    .run = run_sum_to,
+    .ref = ref_sum_to,
     .flops = flops_sum,
 };

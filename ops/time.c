@@ -1,4 +1,5 @@
-/* time.c - parts of a tensor at a position known only at run time: windows and caches of incremental decoding. */
+/* time.c - parts of a tensor at a position known only at run time: windows and caches of
+ * incremental decoding. */
 #include "ops/loops.h"
 
 /* The position, or -1 with the fault recorded if `size` positions from it do not fit the axis. */
@@ -7,8 +8,8 @@ static int64_t position(const weft_run *r, const weft_tensor *pos, int64_t size,
     int64_t p = weft_get_int(pos, 0);
     if (p >= 0 && p + size <= whole)
         return p;
-    weft_run_fail(r, "%s: position %lld with %lld more does not fit an axis of %lld positions", r->op->name,
-                  (long long)p, (long long)size, (long long)whole);
+    weft_run_fail(r, "%s: position %lld with %lld more does not fit an axis of %lld positions",
+                  r->op->name, (long long)p, (long long)size, (long long)whole);
     return -1;
 }
 
@@ -16,7 +17,8 @@ static bool check_pos(weft_infer *c, int i)
 {
     if (weft_type_count(weft_call_in(c, i)) == 1)
         return true;
-    weft_call_fail(c, "pos must be a single number, but is %s", weft_type_text(c, weft_call_in(c, i)));
+    weft_call_fail(c, "pos must be a single number, but is %s",
+                   weft_type_text(c, weft_call_in(c, i)));
     return false;
 }
 
@@ -29,7 +31,8 @@ static void infer_time_slice(weft_infer *c)
         return;
     weft_type y = *weft_call_in(c, 0);
     if (size > y.dim[axis]) {
-        weft_call_fail(c, "size=%lld is more than axis %d of x: %s has", (long long)size, axis, weft_type_text(c, &y));
+        weft_call_fail(c, "size=%lld is more than axis %d of x: %s has", (long long)size, axis,
+                       weft_type_text(c, &y));
         return;
     }
     y.dim[axis] = size;
@@ -66,13 +69,14 @@ static void infer_cache_write(weft_infer *c)
     bool fits = more.rank == cache.rank && more.dim[axis] <= cache.dim[axis];
     more.dim[axis] = cache.dim[axis];
     if (!fits || !weft_type_equal(&more, &cache))
-        weft_call_fail(c, "new: %s is not a part along axis %d of cache: %s", weft_type_text(c, weft_call_in(c, 1)),
-                       axis, weft_type_text(c, &cache));
+        weft_call_fail(c, "new: %s is not a part along axis %d of cache: %s",
+                       weft_type_text(c, weft_call_in(c, 1)), axis, weft_type_text(c, &cache));
     else
         weft_infer_out(c, 0, cache);
 }
 
-/* The cache's storage is the output's; where a caller keeps them apart, what is not written is copied. */
+/* The cache's storage is the output's; where a caller keeps them apart, what is not written is
+ * copied. */
 static void run_cache_write(const weft_run *r)
 {
     int axis = weft_run_axis(r, "axis");
@@ -102,23 +106,29 @@ static void ref_cache_write(const weft_run *r)
 /* ---- schemas ---- */
 const weft_op weft_op_time_slice = {
     .name = "time_slice",
-    .doc = "A part of one axis from a position given at run time: y[.., i, ..] = x[.., pos + i, ..], i < size.",
+    .doc = "A part of one axis from a position given at run time: y[.., i, ..] = x[.., pos + i, "
+           "..], i < size.",
     .in = {{"x", WEFT_ANY, "rank >= 1"}, {"pos", WEFT_INT, "first position, a scalar"}},
     .out = {{"y", WEFT_ANY, "as x, but `size` positions on `axis`"}},
     .attr = {{"axis", WEFT_ATTR_INT, 0, "the axis that is cut; negative counts from the last"},
              {"size", WEFT_ATTR_INT, 1, "positions taken", 1, 4e15}},
     .flags = WEFT_STRIDED,
-    .infer = infer_time_slice, .run = run_time_slice, .ref = ref_time_slice,
+    .infer = infer_time_slice,
+    .run = run_time_slice,
+    .ref = ref_time_slice,
 };
 
 const weft_op weft_op_cache_write = {
     .name = "cache_write",
-    .doc = "New positions written into a cache: y[.., pos + i, ..] = new[.., i, ..], and y = cache elsewhere.",
+    .doc = "New positions written into a cache: y[.., pos + i, ..] = new[.., i, ..], and y = cache "
+           "elsewhere.",
     .in = {{"cache", WEFT_ANY, "a state value, rank >= 1"},
            {"new", WEFT_ANY, "as cache, with fewer positions on `axis`"},
            {"pos", WEFT_INT, "first position, a scalar"}},
     .out = {{"y", WEFT_ANY, "the cache after the writing", .alias = 1}},
     .attr = {{"axis", WEFT_ATTR_INT, 0, "the axis of positions; negative counts from the last"}},
     .flags = WEFT_STRIDED | WEFT_EFFECT,
-    .infer = infer_cache_write, .run = run_cache_write, .ref = ref_cache_write,
+    .infer = infer_cache_write,
+    .run = run_cache_write,
+    .ref = ref_cache_write,
 };

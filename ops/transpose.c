@@ -3,7 +3,8 @@
 
 #include "ops/loops.h"
 
-/* The attribute perm as axes 0..rank-1; empty means all axes reversed. False if it is no permutation. */
+/* The attribute perm as axes 0..rank-1; empty means all axes reversed. False if it is no
+ * permutation. */
 static bool axes(const weft_call *c, int rank, int *perm)
 {
     const weft_attr *a = weft_attr_get(c, "perm");
@@ -28,7 +29,8 @@ static void infer_transpose(weft_infer *c)
     weft_type y = *x;
     int perm[WEFT_MAX_RANK];
     if (!axes(c, x->rank, perm)) {
-        weft_call_fail(c, "perm must name each of the %d axes of x: %s once", x->rank, weft_type_text(c, x));
+        weft_call_fail(c, "perm must name each of the %d axes of x: %s once", x->rank,
+                       weft_type_text(c, x));
         return;
     }
     for (int i = 0; i < x->rank; i++)
@@ -84,10 +86,15 @@ static void ref_transpose(const weft_run *r)
 
 const weft_op weft_op_transpose = {
     .name = "transpose",
-    .doc = "Axes in another order: y[i_perm(0), i_perm(1), ...] = x[i_0, i_1, ...]; y's axis k is x's axis perm(k).",
+    .doc = "Axes in another order: y[i_perm(0), i_perm(1), ...] = x[i_0, i_1, ...]; y's axis k is "
+           "x's axis perm(k).",
     .in = {{"x", WEFT_ANY, "any shape"}},
     .out = {{"y", WEFT_ANY, "the sizes of x, permuted"}},
-    .attr = {{"perm", WEFT_ATTR_INTS, 0, "for each axis of y, the axis of x; empty: all axes reversed"}},
-    .infer = infer_transpose, .grad = grad_transpose, .incr = incr_transpose, .view = view_transpose,
+    .attr = {{"perm", WEFT_ATTR_INTS, 0,
+              "for each axis of y, the axis of x; empty: all axes reversed"}},
+    .infer = infer_transpose,
+    .grad = grad_transpose,
+    .incr = incr_transpose,
+    .view = view_transpose,
     .ref = ref_transpose,
 };

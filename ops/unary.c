@@ -81,9 +81,18 @@ static weft_val scaled(weft_grad *g, weft_val v, double alpha, double beta)
 }
 
 static void grad_neg(weft_grad *g) { weft_dx(g, 0, weft_emit1(g, "neg", weft_dy(g, 0))); }
-static void grad_scale(weft_grad *g) { weft_dx(g, 0, scaled(g, weft_dy(g, 0), weft_attr_float(g, "alpha"), 0)); }
-static void grad_exp(weft_grad *g) { weft_dx(g, 0, weft_emit2(g, "mul", weft_dy(g, 0), weft_y(g, 0))); }
-static void grad_log(weft_grad *g) { weft_dx(g, 0, weft_emit2(g, "div", weft_dy(g, 0), weft_x(g, 0))); }
+static void grad_scale(weft_grad *g)
+{
+    weft_dx(g, 0, scaled(g, weft_dy(g, 0), weft_attr_float(g, "alpha"), 0));
+}
+static void grad_exp(weft_grad *g)
+{
+    weft_dx(g, 0, weft_emit2(g, "mul", weft_dy(g, 0), weft_y(g, 0)));
+}
+static void grad_log(weft_grad *g)
+{
+    weft_dx(g, 0, weft_emit2(g, "div", weft_dy(g, 0), weft_x(g, 0)));
+}
 
 /* dx = dy / (2 y) */
 static void grad_sqrt(weft_grad *g)
@@ -146,44 +155,66 @@ static void grad_relu_grad(weft_grad *g)
 const weft_op weft_op_neg = {
     .name = "neg",
     .doc = "The negative: y = -x.",
-    UNARY_PORTS, .grad = grad_neg, .run = run_neg, .ref = ref_neg,
+    UNARY_PORTS,
+    .grad = grad_neg,
+    .run = run_neg,
+    .ref = ref_neg,
 };
 
 const weft_op weft_op_scale = {
     .name = "scale",
     .doc = "Scaled and shifted by constants: y = alpha * x + beta.",
-    .attr = {{"alpha", WEFT_ATTR_FLOAT, 1, "factor"}, {"beta", WEFT_ATTR_FLOAT, 0, "what is added"}},
-    UNARY_PORTS, .grad = grad_scale, .run = run_scale, .ref = ref_scale,
+    .attr = {{"alpha", WEFT_ATTR_FLOAT, 1, "factor"},
+             {"beta", WEFT_ATTR_FLOAT, 0, "what is added"}},
+    UNARY_PORTS,
+    .grad = grad_scale,
+    .run = run_scale,
+    .ref = ref_scale,
 };
 
 const weft_op weft_op_exp = {
     .name = "exp",
     .doc = "Exponential: y = e^x; inf where it exceeds the range of f32.",
-    UNARY_PORTS, .grad = grad_exp, .run = run_exp, .ref = ref_exp,
+    UNARY_PORTS,
+    .grad = grad_exp,
+    .run = run_exp,
+    .ref = ref_exp,
 };
 
 const weft_op weft_op_log = {
     .name = "log",
     .doc = "Natural logarithm: y = ln x; NaN for x < 0.",
-    UNARY_PORTS, .grad = grad_log, .run = run_log, .ref = ref_log,
+    UNARY_PORTS,
+    .grad = grad_log,
+    .run = run_log,
+    .ref = ref_log,
 };
 
 const weft_op weft_op_sqrt = {
     .name = "sqrt",
     .doc = "Square root: y = x^(1/2); NaN for x < 0.",
-    UNARY_PORTS, .grad = grad_sqrt, .run = run_sqrt, .ref = ref_sqrt,
+    UNARY_PORTS,
+    .grad = grad_sqrt,
+    .run = run_sqrt,
+    .ref = ref_sqrt,
 };
 
 const weft_op weft_op_tanh = {
     .name = "tanh",
     .doc = "Hyperbolic tangent: y = (e^x - e^-x) / (e^x + e^-x).",
-    UNARY_PORTS, .grad = grad_tanh, .run = run_tanh, .ref = ref_tanh,
+    UNARY_PORTS,
+    .grad = grad_tanh,
+    .run = run_tanh,
+    .ref = ref_tanh,
 };
 
 const weft_op weft_op_relu = {
     .name = "relu",
     .doc = "Positive part: y = max(x, 0).",
-    UNARY_PORTS, .grad = grad_relu, .run = run_relu, .ref = ref_relu,
+    UNARY_PORTS,
+    .grad = grad_relu,
+    .run = run_relu,
+    .ref = ref_relu,
 };
 
 const weft_op weft_op_relu_grad = {
@@ -192,6 +223,9 @@ const weft_op weft_op_relu_grad = {
     .in = {{"y", WEFT_FLOAT, "output of relu"}, {"dy", WEFT_FLOAT, "its gradient, as y"}},
     .out = {{"dx", WEFT_FLOAT, "as y"}},
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
-    .infer = infer_relu_grad, .grad = grad_relu_grad, .run = run_relu_grad, .ref = ref_relu_grad,
+    .infer = infer_relu_grad,
+    .grad = grad_relu_grad,
+    .run = run_relu_grad,
+    .ref = ref_relu_grad,
     .flops = weft_flops_elements,
 };

@@ -1,14 +1,14 @@
 /* case.h - one text line = one test of one op: its syntax, its data, its graph.
  *
- *   add a=f32[4,5] b=f32[5]                    run against the reference, gradient against differences
- *   embedding w=f32[7,4] tokens=i32[2,3]<7     integers below 7
- *   log x=f32[9]:0.1..4                        numbers from 0.1 to 4 (default -2..2)
- *   ! softmax x=f32[4] axis=5 -> out of range  must fail, with this in the message
+ *   add a=f32[4,5] b=f32[5]                    run against the reference, gradient against
+ * differences embedding w=f32[7,4] tokens=i32[2,3]<7     integers below 7 log x=f32[9]:0.1..4
+ * numbers from 0.1 to 4 (default -2..2) ! softmax x=f32[4] axis=5 -> out of range  must fail, with
+ * this in the message
  *
- * Other words: `exact`: whole numbers go in and the result must be equal to the last bit; `plain`: a constant or
- * mostly zero result is what this op gives; `smooth=0`: no gradient check; `grad=y`: gradients of output y only;
- * k=N: a sum of N terms, for the error bound.
- * An optional input is left out by not naming it; a variadic one is repeated. */
+ * Other words: `exact`: whole numbers go in and the result must be equal to the last bit; `plain`:
+ * a constant or mostly zero result is what this op gives; `smooth=0`: no gradient check; `grad=y`:
+ * gradients of output y only; k=N: a sum of N terms, for the error bound. An optional input is left
+ * out by not naming it; a variadic one is repeated. */
 #ifndef WEFT_TESTS_CASE_H
 #define WEFT_TESTS_CASE_H
 
@@ -91,8 +91,10 @@ static bool case_word(test_case *c, const char *word)
     if (!value)
         return false;
     if (!strncmp(word, "grad=", 5))
-        return (c->grad_output = case_find(c->op->out, weft_op_n_out(c->op), word + 5, strlen(word + 5))) >= 0;
-    if (!strncmp(word, "k=", 2) && case_find(c->op->in, weft_op_n_in(c->op), "k", 1) < 0 && weft_op_attr(c->op, "k") < 0)
+        return (c->grad_output =
+                    case_find(c->op->out, weft_op_n_out(c->op), word + 5, strlen(word + 5))) >= 0;
+    if (!strncmp(word, "k=", 2) && case_find(c->op->in, weft_op_n_in(c->op), "k", 1) < 0 &&
+        weft_op_attr(c->op, "k") < 0)
         return (c->k = atof(word + 2)) > 0;
     port = case_find(c->op->in, weft_op_n_in(c->op), word, (size_t)(value - word));
     if (port < 0 || !case_type(value + 1, &t, &end)) {
@@ -203,7 +205,8 @@ static int case_graph(weft_graph *g, const test_case *c, bool viewed)
         if (case_is_state(c, c->in[k].port))
             in[n++] = weft_graph_state(g, name, t, "zeros", true);
         else
-            in[n++] = viewed && case_can_view(c, k) ? case_viewed(g, name, t) : weft_graph_input(g, name, t);
+            in[n++] = viewed && case_can_view(c, k) ? case_viewed(g, name, t)
+                                                    : weft_graph_input(g, name, t);
     }
     weft_val y = weft_graph_emit(g, c->op->name, in, n, "%s", c->attrs);
     if (y < 0)

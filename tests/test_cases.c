@@ -1,18 +1,21 @@
-/* test_cases.c - runs every line of tests/cases/ (syntax: case.h): the f32 kernel against the double reference, inputs
- * of transposed storage, 1, 2, 3 and 8 threads bit for bit, gradients against central differences.
- * With arguments it runs only the cases of those ops, and says what it measured. */
+/* test_cases.c - runs every line of tests/cases/ (syntax: case.h): the f32 kernel against the
+ * double reference, inputs of transposed storage, 1, 2, 3 and 8 threads bit for bit, gradients
+ * against central differences. With arguments it runs only the cases of those ops, and says what it
+ * measured. */
 #include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
 #include <cmocka.h>
 
 #include "graph/plan.h"
 #include "tests/case.h"
 
-/* Tolerances of f32 results (docs/numerics.md): relative and absolute as torch.testing.assert_close has them for f32,
- * or 4 sqrt(K) 2^-24 of the largest result for sums of K terms. Gradients of the f32 kernels: 1e-5 in 2-norm, of a norm
- * of at least 0.01: smaller ones are differences of numbers near 1. */
+/* Tolerances of f32 results (docs/numerics.md): relative and absolute as torch.testing.assert_close
+ * has them for f32, or 4 sqrt(K) 2^-24 of the largest result for sums of K terms. Gradients of the
+ * f32 kernels: 1e-5 in 2-norm, of a norm of at least 0.01: smaller ones are differences of numbers
+ * near 1. */
 static const double rel_tol = 1.3e-6, abs_tol = 1e-5, grad_tol = 1e-5;
 
 static const char *only[64];
@@ -46,7 +49,8 @@ static void complain(const test_case *c, const char *fmt, ...)
 /* ---- data ---- */
 static void put_raw(void *to, weft_dtype t, int64_t i, double v)
 {
-    weft_tensor x = {.data = to, .dtype = t, .rank = 1, .count = i + 1, .dim = {i + 1}, .stride = {1}};
+    weft_tensor x = {
+        .data = to, .dtype = t, .rank = 1, .count = i + 1, .dim = {i + 1}, .stride = {1}};
     weft_put(&x, i, v);
 }
 
@@ -67,7 +71,8 @@ static const int64_t rng_words[2] = {0x123456789abcdef, 7};
 /* ---- the reference: the op's own function on f64 tensors that are made here ---- */
 static void dense(weft_tensor *t, const weft_type *type, void *data)
 {
-    *t = (weft_tensor){.data = data, .dtype = type->dtype, .rank = type->rank, .count = weft_type_count(type)};
+    *t = (weft_tensor){
+        .data = data, .dtype = type->dtype, .rank = type->rank, .count = weft_type_count(type)};
     if (weft_dtype_is_float(type->dtype))
         t->dtype = WEFT_F64;
     int64_t stride = 1;
@@ -78,9 +83,13 @@ static void dense(weft_tensor *t, const weft_type *type, void *data)
     }
 }
 
-static void *bytes_for(weft_arena *a, const weft_type *t) { return weft_arena_alloc(a, 8 * (size_t)weft_type_count(t)); }
+static void *bytes_for(weft_arena *a, const weft_type *t)
+{
+    return weft_arena_alloc(a, 8 * (size_t)weft_type_count(t));
+}
 
-/* Which input of the case feeds input i of the node: they are in the same order, left-out ones skipped. */
+/* Which input of the case feeds input i of the node: they are in the same order, left-out ones
+ * skipped. */
 static int case_input_of(const test_case *c, const weft_graph *g, const weft_node *n, int i)
 {
     int k = 0;
@@ -93,8 +102,14 @@ static void run_reference(const test_case *c, const weft_graph *g, int node, wef
 {
     const weft_node *n = &g->node[node];
     weft_tensor in[CASE_IN] = {{0}};
-    weft_run r = {.op = n->op, .attr = n->attr, .n_in = n->n_in, .n_out = n->n_out, .in = in, .out = out,
-                  .threads = 1, .stream = n->stream};
+    weft_run r = {.op = n->op,
+                  .attr = n->attr,
+                  .n_in = n->n_in,
+                  .n_out = n->n_out,
+                  .in = in,
+                  .out = out,
+                  .threads = 1,
+                  .stream = n->stream};
     for (int i = 0; i < n->n_in; i++) {
         int k = case_input_of(c, g, n, i);
         if (n->in[i] < 0)
@@ -144,7 +159,8 @@ static void feed(const test_case *c, weft_session *s, weft_program *p, bool view
 }
 
 /* Compiles and runs twice, for nothing may depend on what a run leaves behind. */
-static weft_status run_twice(const test_case *c, weft_graph *g, weft_session *s, bool viewed, bool reference, result *out)
+static weft_status run_twice(const test_case *c, weft_graph *g, weft_session *s, bool viewed,
+                             bool reference, result *out)
 {
     weft_program *p = NULL;
     const char *fetch[CASE_IN];
@@ -170,7 +186,8 @@ static weft_status run_twice(const test_case *c, weft_graph *g, weft_session *s,
     return WEFT_OK;
 }
 
-static weft_status run_program(const test_case *c, weft_graph *g, int threads, bool viewed, bool reference, result *out)
+static weft_status run_program(const test_case *c, weft_graph *g, int threads, bool viewed,
+                               bool reference, result *out)
 {
     weft_session *s = NULL;
     WEFT_TRY(weft_threads_set(g->ctx, threads));
@@ -210,11 +227,16 @@ static bool close_enough(const test_case *c, double got, double want, double top
     return fabs(got - want) <= bound;
 }
 
-static void compare(const test_case *c, const weft_tensor *want, const result *got, int o, const char *how)
+static void compare(const test_case *c, const weft_tensor *want, const result *got, int o,
+                    const char *how)
 {
     double top = largest(want);
-    const weft_tensor y = {.data = got->y[o], .dtype = got->type[o].dtype, .rank = 1, .count = want->count,
-                           .dim = {want->count}, .stride = {1}};
+    const weft_tensor y = {.data = got->y[o],
+                           .dtype = got->type[o].dtype,
+                           .rank = 1,
+                           .count = want->count,
+                           .dim = {want->count},
+                           .stride = {1}};
     if (weft_type_count(&got->type[o]) != want->count) {
         complain(c, "output %d has the wrong size", o);
         return;
@@ -227,8 +249,8 @@ static void compare(const test_case *c, const weft_tensor *want, const result *g
             snprintf(worst_line, sizeof worst_line, "%s", c->line);
         }
         if (is_float ? !close_enough(c, a, b, top) : a != b) {
-            complain(c, "output %s[%lld] is %.9g, the reference says %.9g%s", c->op->out[o].name, (long long)i, a, b,
-                     how);
+            complain(c, "output %s[%lld] is %.9g, the reference says %.9g%s", c->op->out[o].name,
+                     (long long)i, a, b, how);
             return;
         }
     }
@@ -249,7 +271,8 @@ static void check_forward(const test_case *c, weft_ctx *ctx, bool viewed)
     run_reference(c, g, node, want);
     for (int i = 0; i < g->node[node].n_out; i++)
         if (mistrusted(c, &want[i]))
-            complain(c, "the expected output '%s' is constant or mostly zero: it proves nothing", c->op->out[i].name);
+            complain(c, "the expected output '%s' is constant or mostly zero: it proves nothing",
+                     c->op->out[i].name);
     for (int t = 0; t < 4; t++) {
         if (run_program(c, g, threads[t], viewed, false, &got[t])) {
             complain(c, "%s", weft_error(ctx));
@@ -259,7 +282,8 @@ static void check_forward(const test_case *c, weft_ctx *ctx, bool viewed)
             if (t == 0)
                 compare(c, &want[i], &got[0], i, viewed ? " (inputs are views)" : "");
             else if (memcmp(got[t].y[i], got[0].y[i], weft_type_bytes(&got[0].type[i])))
-                complain(c, "output '%s' has other bits with %d threads than with 1", c->op->out[i].name, threads[t]);
+                complain(c, "output '%s' has other bits with %d threads than with 1",
+                         c->op->out[i].name, threads[t]);
     }
     weft_graph_free(g);
 }
@@ -303,8 +327,12 @@ static void check_gradient(const test_case *c, weft_ctx *ctx)
 {
     gradient_report r = {.c = c};
     static const char *const names[] = {"y0", "y1", "y2", "y3", "y4", "y5", "y6", "y7"};
-    const weft_gradcheck_options o = {.output = c->grad_output < 0 ? NULL : names[c->grad_output], .seed = 5,
-                                      .elements = 400, .fill = fill_case, .report = note_gradient, .user = &r};
+    const weft_gradcheck_options o = {.output = c->grad_output < 0 ? NULL : names[c->grad_output],
+                                      .seed = 5,
+                                      .elements = 400,
+                                      .fill = fill_case,
+                                      .report = note_gradient,
+                                      .user = &r};
     weft_graph *g = weft_graph_new(ctx);
     if (case_graph(g, c, false) >= 0 && weft_graph_gradcheck(g, &o))
         complain(c, "%s", weft_error(ctx));
@@ -315,7 +343,8 @@ static void check_gradient(const test_case *c, weft_ctx *ctx)
     weft_graph_free(g);
 }
 
-/* The graph with outputs d0, d1, ...: gradients by all float inputs of the products of outputs and random numbers. */
+/* The graph with outputs d0, d1, ...: gradients by all float inputs of the products of outputs and
+ * random numbers. */
 static weft_status gradient_graph(weft_graph *g, const test_case *c)
 {
     weft_val xs[CASE_IN], dx[CASE_IN], loss = WEFT_NONE;
@@ -323,7 +352,8 @@ static weft_status gradient_graph(weft_graph *g, const test_case *c)
     char name[32];
     for (int i = 0; i < n_out; i++) {
         weft_val y = g->output[i].value;
-        if (!weft_dtype_is_float(g->value[y].type.dtype) || (c->grad_output >= 0 && c->grad_output != i))
+        if (!weft_dtype_is_float(g->value[y].type.dtype) ||
+            (c->grad_output >= 0 && c->grad_output != i))
             continue;
         snprintf(name, sizeof name, "cot%d", i);
         weft_val cot = weft_graph_input(g, name, &g->value[y].type);
@@ -345,13 +375,15 @@ static weft_status gradient_graph(weft_graph *g, const test_case *c)
     return WEFT_OK;
 }
 
-/* Gradients as the f32 kernels compute them against those of the references, 1 and 3 threads bit for bit. */
+/* Gradients as the f32 kernels compute them against those of the references, 1 and 3 threads bit
+ * for bit. */
 static void check_gradient_kernels(const test_case *c, weft_ctx *ctx)
 {
     result got, more, want;
     weft_graph *g = weft_graph_new(ctx);
-    if (case_graph(g, c, false) < 0 || gradient_graph(g, c) || run_program(c, g, 1, false, false, &got) ||
-        run_program(c, g, 3, false, false, &more) || run_program(c, g, 1, false, true, &want)) {
+    if (case_graph(g, c, false) < 0 || gradient_graph(g, c) ||
+        run_program(c, g, 1, false, false, &got) || run_program(c, g, 3, false, false, &more) ||
+        run_program(c, g, 1, false, true, &want)) {
         complain(c, "gradient: %s", weft_error(ctx));
         weft_graph_free(g);
         return;
@@ -364,7 +396,8 @@ static void check_gradient_kernels(const test_case *c, weft_ctx *ctx)
             norm += b * b;
         }
         if (!(sqrt(e) <= grad_tol * fmax(sqrt(norm), 0.01)))
-            complain(c, "gradient d%d of the kernels is off by %.3g of its norm %.3g", i, sqrt(e / norm), sqrt(norm));
+            complain(c, "gradient d%d of the kernels is off by %.3g of its norm %.3g", i,
+                     sqrt(e / norm), sqrt(norm));
         if (memcmp(got.y[i], more.y[i], weft_type_bytes(&got.type[i])))
             complain(c, "gradient d%d has other bits with 3 threads than with 1", i);
     }
@@ -376,7 +409,8 @@ static void check_failure(const test_case *c, weft_ctx *ctx)
 {
     result got;
     weft_graph *g = weft_graph_new(ctx);
-    weft_status s = case_graph(g, c, false) < 0 ? weft_error_status(ctx) : run_program(c, g, 1, false, false, &got);
+    weft_status s = case_graph(g, c, false) < 0 ? weft_error_status(ctx)
+                                                : run_program(c, g, 1, false, false, &got);
     if (!s)
         complain(c, "this must fail, but does not");
     else if (!strstr(weft_error(ctx), c->expect))
@@ -463,8 +497,10 @@ static void test_lines(void **state)
         if (strstr(e->d_name, ".txt"))
             run_file(e->d_name);
     closedir(d);
-    printf("%d cases, %d gradients; largest error of the rest against the reference: %.3g of the largest element\n"
-           "    %s\n", n_cases, n_gradients, worst_error, worst_line);
+    printf("%d cases, %d gradients; largest error of the rest against the reference: %.3g of the "
+           "largest element\n"
+           "    %s\n",
+           n_cases, n_gradients, worst_error, worst_line);
     assert_int_equal(n_failed, 0);
 }
 
@@ -478,7 +514,9 @@ static void test_every_op_has_cases(void **state)
     for (int i = 0; i < weft_op_count(); i++) {
         if (weft_op_at(i)->lower || (seen[i].cases >= 3 && seen[i].ones && seen[i].odds))
             continue;
-        fprintf(stderr, "op '%s' needs 3 cases in tests/cases/, with a size of 1 and an odd one: it has %d, %d, %d\n",
+        fprintf(stderr,
+                "op '%s' needs 3 cases in tests/cases/, with a size of 1 and an odd one: it has "
+                "%d, %d, %d\n",
                 weft_op_at(i)->name, seen[i].cases, seen[i].ones, seen[i].odds);
         missing++;
     }
@@ -500,7 +538,8 @@ static void test_every_gradient_is_checked(void **state)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_every_op_has_cases),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines),
+                                       cmocka_unit_test(test_every_op_has_cases),
                                        cmocka_unit_test(test_every_gradient_is_checked)};
     for (int i = 1; i < argc && n_only < 64; i++)
         only[n_only++] = argv[i];

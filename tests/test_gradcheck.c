@@ -1,8 +1,10 @@
-/* test_gradcheck.c - the gradient check itself: right gradients pass, planted wrong ones are caught, large tensors. */
+/* test_gradcheck.c - the gradient check itself: right gradients pass, planted wrong ones are
+ * caught, large tensors. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include "graph/ir.h"
@@ -67,7 +69,8 @@ static weft_status check(double error, int64_t n, summary *s, char *message)
     weft_graph *g = square_graph(c, n);
     *s = (summary){0};
     planted = error;
-    weft_status status = weft_graph_gradcheck(g, &(weft_gradcheck_options){.report = note, .user = s, .seed = 3});
+    weft_status status =
+        weft_graph_gradcheck(g, &(weft_gradcheck_options){.report = note, .user = s, .seed = 3});
     strcpy(message, weft_error(c));
     weft_graph_free(g);
     weft_close(c);
@@ -118,7 +121,8 @@ static void test_gradient_node(void **state)
     weft_val loss = weft_graph_emit(g, "mean", &y, 1, "%s", "");
     weft_val dx = weft_graph_emit(g, "gradient", (weft_val[]){loss, x}, 2, "%s", "");
     assert_int_equal(weft_graph_output(g, "dx", dx), WEFT_OK);
-    assert_int_equal(weft_graph_gradcheck(g, &(weft_gradcheck_options){.report = note, .user = &s}), WEFT_OK);
+    assert_int_equal(weft_graph_gradcheck(g, &(weft_gradcheck_options){.report = note, .user = &s}),
+                     WEFT_OK);
     assert_int_equal(s.tensors, 1);
     assert_true(s.norm > 0.01);
     weft_graph_free(g);
@@ -138,9 +142,10 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_right_gradient_passes), cmocka_unit_test(test_planted_error_is_caught),
-        cmocka_unit_test(test_large_tensors_by_directions), cmocka_unit_test(test_gradient_node),
-        cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_right_gradient_passes),
+                                       cmocka_unit_test(test_planted_error_is_caught),
+                                       cmocka_unit_test(test_large_tensors_by_directions),
+                                       cmocka_unit_test(test_gradient_node),
+                                       cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

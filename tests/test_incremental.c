@@ -1,9 +1,11 @@
-/* test_incremental.c - graphs over new positions with caches give what the whole window gives, op by op and for GPT-2. */
+/* test_incremental.c - graphs over new positions with caches give what the whole window gives, op
+ * by op and for GPT-2. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include "graph/plan.h"
@@ -19,8 +21,8 @@ static weft_graph *new_graph(weft_ctx *c, weft_val *x)
 }
 
 #define EMIT(g, op, attrs, ...)                                                                    \
-    weft_graph_emit(g, op, (weft_val[]){__VA_ARGS__}, (int)(sizeof((weft_val[]){__VA_ARGS__}) / sizeof(weft_val)), \
-                    "%s", attrs)
+    weft_graph_emit(g, op, (weft_val[]){__VA_ARGS__},                                              \
+                    (int)(sizeof((weft_val[]){__VA_ARGS__}) / sizeof(weft_val)), "%s", attrs)
 
 static void must(weft_ctx *c, weft_status s)
 {
@@ -29,7 +31,10 @@ static void must(weft_ctx *c, weft_status s)
 }
 
 /* Element i of an input of the whole window. */
-static double number(int64_t i, weft_dtype t) { return t == WEFT_I32 ? (double)(i * 7 % 11) : sin(0.7 * (double)i + 1); }
+static double number(int64_t i, weft_dtype t)
+{
+    return t == WEFT_I32 ? (double)(i * 7 % 11) : sin(0.7 * (double)i + 1);
+}
 
 /* Fills the input with positions from..from+n-1 of axis 1. */
 static void feed(weft_program *p, const char *name, int64_t from)
@@ -39,15 +44,16 @@ static void feed(weft_program *p, const char *name, int64_t from)
     if (!data)
         return;
     int64_t n = t.dim[1], d = weft_type_count(&t) / t.dim[0] / n;
-    weft_tensor y = {.data = data, .dtype = t.dtype, .rank = 1, .count = weft_type_count(&t), .stride = {1}};
+    weft_tensor y = {
+        .data = data, .dtype = t.dtype, .rank = 1, .count = weft_type_count(&t), .stride = {1}};
     y.dim[0] = y.count;
     for (int64_t i = 0; i < y.count; i++)
         weft_put(&y, i, number((i / d / n * T + from + i / d % n) * d + i % d, t.dtype));
 }
 
 /* Compares piece (positions from..) with whole, along `axis`. */
-static void compare(const float *whole, const weft_type *w, const float *piece, const weft_type *p, int axis,
-                    int64_t from)
+static void compare(const float *whole, const weft_type *w, const float *piece, const weft_type *p,
+                    int axis, int64_t from)
 {
     int64_t inner = 1, n = p->dim[axis];
     for (int i = axis + 1; i < p->rank; i++)
@@ -56,13 +62,16 @@ static void compare(const float *whole, const weft_type *w, const float *piece, 
     for (int64_t i = 0; i < weft_type_count(p); i++) {
         int64_t at = i / inner % n, before = i / inner / n;
         float want = whole[(before * w->dim[axis] + from + at) * inner + i % inner];
-        if (fabsf(piece[i] - want) > 1e-5f * fmaxf(1, fabsf(want))) /* sums of some ten f32 terms in other orders */
-            fail_msg("position %lld: %g, the whole window gives %g", (long long)(from + at), piece[i], want);
+        if (fabsf(piece[i] - want) >
+            1e-5f * fmaxf(1, fabsf(want))) /* sums of some ten f32 terms in other orders */
+            fail_msg("position %lld: %g, the whole window gives %g", (long long)(from + at),
+                     piece[i], want);
     }
 }
 
 /* Runs the output "y" over the whole window, then piece by piece. */
-static void check(weft_ctx *c, const weft_graph *g, const char *input, int axis, const int64_t *pieces, int n)
+static void check(weft_ctx *c, const weft_graph *g, const char *input, int axis,
+                  const int64_t *pieces, int n)
 {
     const weft_compile_options o = {0};
     const char *fetch = "y";
@@ -100,7 +109,8 @@ static void check(weft_ctx *c, const weft_graph *g, const char *input, int axis,
     weft_session_free(s);
 }
 
-static const int64_t pieces[] = {3, 1, 2}; /* also one that does not start at a multiple of its length */
+static const int64_t pieces[] = {3, 1,
+                                 2}; /* also one that does not start at a multiple of its length */
 
 static void finish(weft_ctx *c, weft_graph *g, weft_val y, int axis)
 {
@@ -117,10 +127,10 @@ static void test_shape_ops(void **state)
     weft_val x;
     weft_ctx *c = weft_open(NULL);
     weft_graph *g = new_graph(c, &x);
-    weft_val v = EMIT(g, "reshape", "dims=2,6,2,2", x);           /* [B,T,2,2] */
-    v = EMIT(g, "transpose", "perm=3,0,2,1", v);                  /* [2,B,2,T] */
-    v = EMIT(g, "concat", "axis=2", v, EMIT(g, "gelu", "", v));   /* [2,B,4,T] */
-    v = EMIT(g, "slice", "axis=2 from=1", v);                     /* [2,B,3,T] */
+    weft_val v = EMIT(g, "reshape", "dims=2,6,2,2", x);         /* [B,T,2,2] */
+    v = EMIT(g, "transpose", "perm=3,0,2,1", v);                /* [2,B,2,T] */
+    v = EMIT(g, "concat", "axis=2", v, EMIT(g, "gelu", "", v)); /* [2,B,4,T] */
+    v = EMIT(g, "slice", "axis=2 from=1", v);                   /* [2,B,3,T] */
     finish(c, g, EMIT(g, "reshape", "dims=4,3,6", v), 2);
 }
 
@@ -130,7 +140,8 @@ static void test_sums(void **state)
     weft_val x;
     weft_ctx *c = weft_open(NULL);
     weft_graph *g = new_graph(c, &x);
-    weft_val a = EMIT(g, "sum", "axis=0", x), b = EMIT(g, "mean", "axis=-1 keep=1", x); /* [T,4], [B,T,1] */
+    weft_val a = EMIT(g, "sum", "axis=0", x),
+             b = EMIT(g, "mean", "axis=-1 keep=1", x); /* [T,4], [B,T,1] */
     weft_val m = EMIT(g, "max", "axis=-1 keep=1", x);
     weft_val y = EMIT(g, "add", "", EMIT(g, "add", "", a, b), m);
     finish(c, g, EMIT(g, "sum", "axis=-1", y), 1);
@@ -143,7 +154,8 @@ static void test_tables_by_position(void **state)
     weft_val x;
     weft_ctx *c = weft_open(NULL);
     weft_graph *g = new_graph(c, &x);
-    const weft_type rows = weft_type_make(WEFT_F32, 2, (int64_t[]){9, 4}), one = weft_type_make(WEFT_F32, 1, (int64_t[]){4});
+    const weft_type rows = weft_type_make(WEFT_F32, 2, (int64_t[]){9, 4}),
+                    one = weft_type_make(WEFT_F32, 1, (int64_t[]){4});
     weft_val table = weft_graph_state(g, "table", &rows, "normal(1)", true);
     weft_val bias = weft_graph_state(g, "bias", &one, "normal(1)", true);
     weft_val y = EMIT(g, "add", "", EMIT(g, "slice", "to=6", table), EMIT(g, "mul", "", x, bias));
@@ -168,7 +180,8 @@ static void test_attention_with_cache(void **state)
 static void test_gpt2(void **state)
 {
     (void)state;
-    static const char *const set[] = {"n_layer=2", "n_head=2", "d=8", "vocab=11", "ctx=9", "B=2", "T=6"};
+    static const char *const set[] = {"n_layer=2", "n_head=2", "d=8", "vocab=11",
+                                      "ctx=9",     "B=2",      "T=6"};
     weft_ctx *c = weft_open(NULL);
     weft_model *m;
     weft_graph *g, *h;
@@ -212,9 +225,11 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shape_ops),          cmocka_unit_test(test_sums),
-        cmocka_unit_test(test_tables_by_position), cmocka_unit_test(test_attention_with_cache),
-        cmocka_unit_test(test_gpt2),               cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shape_ops),
+                                       cmocka_unit_test(test_sums),
+                                       cmocka_unit_test(test_tables_by_position),
+                                       cmocka_unit_test(test_attention_with_cache),
+                                       cmocka_unit_test(test_gpt2),
+                                       cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,15 +24,17 @@ static void print_result(void *user, const weft_gradcheck_result *r)
     } else {
         if (!l->n)
             printf("%-32s %14s %8s %10s %10s\n", "tensor", "elements", "probes", "norm", "error");
-        printf("%-32s %14s %8lld %10.3g %10.2g%s\n", r->name, cli_count(count, sizeof count, r->count),
-               (long long)r->probes, r->norm, r->error, r->norm > 0 ? "" : "  zero: not tested");
+        printf("%-32s %14s %8lld %10.3g %10.2g%s\n", r->name,
+               cli_count(count, sizeof count, r->count), (long long)r->probes, r->norm, r->error,
+               r->norm > 0 ? "" : "  zero: not tested");
     }
     l->n++;
     l->worst = r->error > l->worst ? r->error : l->worst;
     fflush(stdout);
 }
 
-static weft_status check(weft_ctx *c, const char *path, const cli_list *set, const weft_gradcheck_options *o)
+static weft_status check(weft_ctx *c, const char *path, const cli_list *set,
+                         const weft_gradcheck_options *o)
 {
     weft_model *m = NULL;
     weft_graph *g = NULL;
@@ -49,14 +51,18 @@ static weft_status check(weft_ctx *c, const char *path, const cli_list *set, con
 int verb_gradcheck(weft_ctx *c, int argc, char **argv)
 {
     cli_list set = {{0}, 0};
-    weft_gradcheck_options o = {.eps = 1e-5, .tolerance = 1e-7, .elements = 1000, .directions = 64, .ints_below = 2};
+    weft_gradcheck_options o = {
+        .eps = 1e-5, .tolerance = 1e-7, .elements = 1000, .directions = 64, .ints_below = 2};
     int64_t seed = 1;
     listing l = {0};
     const cli_option option[] = {
         {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model; may be repeated", 0, 0},
-        {"output", CLI_TEXT, &o.output, "NAME", "check this output (default: all float outputs)", 0, 0},
-        {"ints-below", CLI_INT, &o.ints_below, "N", "integer inputs are drawn from 0..N-1", 1, 2147483647},
-        {"elements", CLI_INT, &o.elements, "N", "vary every element of tensors up to this size", 1, 1e9},
+        {"output", CLI_TEXT, &o.output, "NAME", "check this output (default: all float outputs)", 0,
+         0},
+        {"ints-below", CLI_INT, &o.ints_below, "N", "integer inputs are drawn from 0..N-1", 1,
+         2147483647},
+        {"elements", CLI_INT, &o.elements, "N", "vary every element of tensors up to this size", 1,
+         1e9},
         {"directions", CLI_INT, &o.directions, "N", "random directions for larger tensors", 1, 1e6},
         {"eps", CLI_FLOAT, &o.eps, "X", "step of the differences", 1e-12, 1},
         {"tolerance", CLI_FLOAT, &o.tolerance, "X", "largest relative error allowed", 1e-15, 1},
@@ -65,11 +71,15 @@ int verb_gradcheck(weft_ctx *c, int argc, char **argv)
         {"rewrite", CLI_FLAG, &o.rewrite, NULL, "check the rewritten graph", 0, 0},
         {"json", CLI_FLAG, &l.json, NULL, "for machines", 0, 0},
         {0}};
-    const cli_spec spec = {"gradcheck", "MODEL [OPTION]...",
-                           "Compares the gradients of a model, by every weight and every float input, with central\n"
-                           "differences in double. Every element costs two runs on the plain reference kernels:\n"
-                           "make the model small with --set. Exit code 1: a gradient is wrong.",
-                           option, 1, 1};
+    const cli_spec spec = {
+        "gradcheck",
+        "MODEL [OPTION]...",
+        "Compares the gradients of a model, by every weight and every float input, with central\n"
+        "differences in double. Every element costs two runs on the plain reference kernels:\n"
+        "make the model small with --set. Exit code 1: a gradient is wrong.",
+        option,
+        1,
+        1};
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;
