@@ -229,8 +229,10 @@ static weft_status compile(weft_program *p, const weft_graph *g, const char *con
     WEFT_TRY(weft_program_plan(p));
     if (!WEFT_GROW(s->arena, s->program, s->n_program, s->cap_program))
         return s->ctx->status;
-    WEFT_TRY(grow_block(s, p->plan_bytes));
-    weft_program_bind(p);
+    if (!s->bare) {
+        WEFT_TRY(grow_block(s, p->plan_bytes));
+        weft_program_bind(p);
+    }
     s->program[s->n_program++] = p;
     return WEFT_OK;
 }
@@ -249,6 +251,7 @@ weft_status weft_program_compile(weft_session *s, const weft_graph *g, const cha
     }
     *p = (weft_program){.session = s, .arena = a, .options = o ? *o : none};
     p->options.reference = s->reference;
+    s->bare |= p->options.plan_only;
     weft_status status = s->ctx->status ? s->ctx->status : compile(p, g, fetch, n_fetch);
     p->options.disable_rules = NULL; /* the caller's string: only needed now */
     if (status) {

@@ -177,6 +177,16 @@ static bool is_carry(const drawing *d, weft_val v, int n)
     return false;
 }
 
+/* The last word of a name, without the "=2" that makes it unique. */
+static void put_short_name(weft_string *s, const char *name)
+{
+    char word[128];
+    const char *dot = strrchr(name, '.');
+    const char *last = dot ? dot + 1 : name;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(last, "="), last);
+    put_text(s, word);
+}
+
 static void put_edge(drawing *d, weft_val v, weft_val drawn, const char *to, bool carry)
 {
     char from[32], type[160];
@@ -193,7 +203,7 @@ static void put_edge(drawing *d, weft_val v, weft_val drawn, const char *to, boo
     }
     weft_string_printf(d->s, "%s -> %s [label=\"", from, to);
     if (x->name) {
-        put_text(d->s, local_name(d, x->name, d->t->node_scope[x->node]));
+        put_short_name(d->s, x->name);
         weft_string_printf(d->s, "\\n");
     }
     weft_string_printf(d->s, "%s\"%s];\n", weft_type_print(type, sizeof type, &d->g->value[v].type),
@@ -276,7 +286,7 @@ static weft_status draw(drawing *d, const weft_dot_options *o, char **out)
     weft_string s;
     weft_string_init(&s, d->g->ctx);
     d->s = &s;
-    weft_string_printf(&s, "digraph weft {\nrankdir=%s; compound=true; fontname=\"Helvetica\"; nodesep=0.25;\n",
+    weft_string_printf(&s, "digraph weft {\nrankdir=%s; newrank=true; fontname=\"Helvetica\"; nodesep=0.25;\n",
                        o && o->rankdir ? o->rankdir : "TB");
     weft_string_printf(&s, "node [shape=box, style=\"rounded,filled\", fillcolor=white, fontname=\"Helvetica\", "
                            "fontsize=11, margin=\"0.10,0.04\"];\n"

@@ -23,6 +23,8 @@ static weft_status check_states(weft_program *p)
 weft_status weft_program_run(weft_program *p)
 {
     const bool watch = p->options.profile || p->options.check_nan;
+    if (p->session->bare)
+        return weft_fail(p->session->ctx, WEFT_USAGE, "the program is only a plan (plan_only)");
     p->fault.failed = false;
     if (!p->states_ready)
         WEFT_TRY(check_states(p));

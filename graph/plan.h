@@ -110,6 +110,7 @@ struct weft_session {
     int n_state, cap_state;
     weft_map *names;
     bool reference;
+    bool bare;              /* plan_only: states and block have no memory */
     weft_block block;       /* activation memory, as large as the largest program needs */
     weft_block *state_block;/* one for the states of each graph */
     int n_state_block, cap_state_block;

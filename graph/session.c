@@ -139,10 +139,12 @@ weft_status weft_session_add_states(weft_session *s, const weft_graph *g)
         return WEFT_OK;
     if (!WEFT_GROW(s->arena, s->state_block, s->n_state_block, s->cap_state_block))
         return s->ctx->status;
-    WEFT_TRY(weft_block_new(s->ctx, bytes, &block));
-    s->state_block[s->n_state_block++] = block;
+    if (!s->bare) {
+        WEFT_TRY(weft_block_new(s->ctx, bytes, &block));
+        s->state_block[s->n_state_block++] = block;
+    }
     s->state_bytes += bytes;
-    char *data = block.data;
+    char *data = s->bare ? NULL : block.data;
     for (int i = 0; i < g->n_value; i++) {
         const weft_value *v = &g->value[i];
         if (v->kind != WEFT_VALUE_STATE || weft_session_state(s, v->name))
@@ -150,7 +152,8 @@ weft_status weft_session_add_states(weft_session *s, const weft_graph *g)
         weft_type t = stored_type(s, &v->type);
         if (!add_state(s, v, data))
             return s->ctx->status;
-        data += aligned_bytes(&t);
+        if (data)
+            data += aligned_bytes(&t);
     }
     return WEFT_OK;
 }
@@ -199,6 +202,8 @@ static void fill_state(weft_state *x, const weft_init *r, uint64_t seed, int thr
 
 weft_status weft_session_init(weft_session *s, uint64_t seed)
 {
+    if (s->bare)
+        return weft_fail(s->ctx, WEFT_USAGE, "the session has only plans (plan_only)");
     for (int i = 0; i < s->n_state; i++) {
         weft_state *x = &s->state[i];
         weft_init r;

@@ -121,6 +121,7 @@ WEFT_API weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_ki
 /* How a graph is compiled. */
 typedef struct {
     bool train, reference, no_rewrite, check_nan, profile;
+    bool plan_only;    /* no memory is taken: the programs of this session can be measured and printed, not run */
     const char *disable_rules;
     size_t max_memory; /* 0: no limit; counts state + plan */
 } weft_compile_options;

@@ -8,10 +8,10 @@ typedef struct {
     weft_file_kind kind;
     weft_recipe *recipe;
     weft_model *model;
-    weft_graph *forward, *training;
+    weft_graph *forward;
     const char *loss; /* NULL: the model has no such output */
-    weft_graph_size size, train_size;
-    bool planned;
+    weft_graph_size size;
+    double training_flops;
     weft_program_size plan;
 } report;
 
@@ -24,55 +24,86 @@ static bool has_output(const weft_graph *g, const char *name)
     return false;
 }
 
+/* Without a loss: the forward graph. */
+static weft_status plan_forward(report *r, weft_session *s, const weft_compile_options *o)
+{
+    weft_program *p;
+    const char *fetch[4096];
+    int n = 0;
+    while (n < 4096 && (fetch[n] = weft_graph_output_at(r->forward, n, NULL)))
+        n++;
+    weft_status status = weft_program_compile(s, r->forward, fetch, n, o, &p);
+    if (!status)
+        weft_program_measure(p, &r->plan);
+    return status;
+}
+
+/* One optimizer step, gradient accumulation included, by the recipe or by the default one. */
+static weft_status plan_training(report *r, weft_session *s, const weft_compile_options *o)
+{
+    weft_program *micro, *step;
+    weft_program_size z;
+    weft_status status = weft_recipe_compile(r->recipe, r->forward, s, o, &micro, &step);
+    if (status)
+        return status;
+    weft_program_measure(step, &r->plan);
+    r->training_flops = r->plan.flops;
+    if (micro) {
+        weft_program_measure(micro, &z);
+        r->training_flops = z.flops;
+        r->plan.n_step += z.n_step;
+        r->plan.compile_ns += z.compile_ns;
+        if (z.plan_bytes > r->plan.plan_bytes) {
+            r->plan.plan_bytes = z.plan_bytes;
+            r->plan.naive_bytes = z.naive_bytes;
+        }
+    }
+    return WEFT_OK;
+}
+
 static weft_status plan(weft_ctx *c, report *r, const weft_compile_options *o)
 {
     weft_session *s = NULL;
-    weft_program *p = NULL;
-    const char *fetch[4096];
-    int n = 0;
-    const weft_graph *g = r->training ? r->training : r->forward;
-    while (n < 4096 && (fetch[n] = weft_graph_output_at(g, n, NULL)))
-        n++;
     weft_status status = weft_session_new(c, false, &s);
     if (!status)
-        status = weft_program_compile(s, g, fetch, n, o, &p);
-    if (!status) {
-        weft_program_measure(p, &r->plan);
-        r->planned = true;
-    }
+        status = r->loss ? plan_training(r, s, o) : plan_forward(r, s, o);
     weft_session_free(s);
     return status;
 }
 
-static weft_status examine(weft_ctx *c, report *r, const cli_list *set, const char *loss, weft_compile_options *o)
+static weft_status load(weft_ctx *c, report *r, const cli_list *set, const char *loss)
 {
     weft_status s = weft_file_sniff(c, r->path, &r->kind);
-    if (!s && r->kind == WEFT_FILE_RECIPE) {
+    if (s)
+        return s;
+    if (r->kind == WEFT_FILE_RECIPE) {
         s = weft_recipe_load(c, r->path, set->item, set->n, &r->recipe);
         if (!s)
             s = weft_recipe_model(r->recipe, 0, 0, &r->model);
-        if (!s && !loss)
-            loss = weft_recipe_loss(r->recipe);
-    } else if (!s)
+    } else
         s = weft_model_load(c, r->path, set->item, set->n, &r->model);
     if (!s)
         s = weft_graph_expand(r->model, &r->forward);
     if (!s)
         s = weft_graph_verify(r->forward);
-    if (!s)
-        s = weft_graph_measure(r->forward, &r->size);
     if (s)
         return s;
-    r->loss = loss ? loss : has_output(r->forward, "loss") ? "loss" : NULL;
-    o->train = r->loss != NULL;
-    if (r->recipe)
-        s = weft_recipe_graph(r->recipe, r->forward, &r->training);
-    else if (r->loss)
-        s = weft_graph_differentiate(r->forward, r->loss, &r->training);
-    if (!s && r->training)
-        s = weft_graph_verify(r->training);
-    if (!s && r->training)
-        s = weft_graph_measure(r->training, &r->train_size);
+    r->loss = loss ? loss : r->recipe ? weft_recipe_loss(r->recipe) : has_output(r->forward, "loss") ? "loss" : NULL;
+    return r->loss && !r->recipe ? weft_recipe_default(c, r->loss, &r->recipe) : WEFT_OK;
+}
+
+static weft_status examine(weft_ctx *c, report *r, const cli_list *set, const char *loss, weft_compile_options *o)
+{
+    weft_graph *grad = NULL;
+    weft_status s = load(c, r, set, loss);
+    if (!s)
+        s = weft_graph_measure(r->forward, &r->size);
+    if (!s && r->loss) {
+        s = weft_graph_differentiate(r->forward, r->loss, &grad);
+        if (!s)
+            s = weft_graph_verify(grad);
+        weft_graph_free(grad);
+    }
     return s ? s : plan(c, r, o);
 }
 
@@ -95,19 +126,14 @@ static void print_text(const report *r)
     print_ports(r);
     printf("parameters   %s stored, %s trainable, in %d weights\n", cli_count(a, sizeof a, z->parameters),
            cli_count(b, sizeof b, z->trainable), z->n_weight);
-    printf("graph        %d values, %d nodes", z->n_value, z->n_node);
-    if (r->training)
-        printf("; %d values, %d nodes in training", r->train_size.n_value, r->train_size.n_node);
-    printf("\nFLOPs/token  %.4g M forward", z->flops / (double)z->tokens * 1e-6);
-    if (r->training)
-        printf(", %.4g M in training", r->train_size.flops / (double)z->tokens * 1e-6);
-    printf("\n");
-    if (r->planned)
-        printf("memory       %s state + %s planned for %s (%s without sharing)\n",
-               cli_bytes(a, sizeof a, (double)r->plan.state_bytes),
-               cli_bytes(b, sizeof b, (double)r->plan.plan_bytes),
-               r->recipe ? "a training step" : r->training ? "loss and gradients" : "a run",
-               cli_bytes((char[48]){0}, 48, (double)r->plan.naive_bytes));
+    printf("graph        %d values, %d nodes; %d steps %s\n", z->n_value, z->n_node, r->plan.n_step,
+           r->loss ? "in training" : "to run");
+    printf("FLOPs/token  %.4g M forward", z->flops / (double)z->tokens * 1e-6);
+    if (r->loss)
+        printf(", %.4g M in training", r->training_flops / (double)z->tokens * 1e-6);
+    printf("\nmemory       %s state + %s planned for %s (%s without sharing)\n",
+           cli_bytes(a, sizeof a, (double)r->plan.state_bytes), cli_bytes(b, sizeof b, (double)r->plan.plan_bytes),
+           r->loss ? "a training step" : "a run", cli_bytes((char[48]){0}, 48, (double)r->plan.naive_bytes));
     printf("ok\n");
 }
 
@@ -120,18 +146,16 @@ static void print_json(const report *r)
            "\"tokens\":%lld,\"flops_forward\":%.17g",
            r->kind == WEFT_FILE_RECIPE ? "recipe" : "model", (long long)z->parameters, (long long)z->trainable,
            z->n_weight, z->n_value, z->n_node, (long long)z->tokens, z->flops);
-    if (r->training)
-        printf(",\"training_nodes\":%d,\"flops_training\":%.17g", r->train_size.n_node, r->train_size.flops);
-    if (r->planned)
-        printf(",\"state_bytes\":%zu,\"plan_bytes\":%zu,\"naive_bytes\":%zu,\"steps\":%d,\"compile_ns\":%lld",
-               r->plan.state_bytes, r->plan.plan_bytes, r->plan.naive_bytes, r->plan.n_step,
-               (long long)r->plan.compile_ns);
+    if (r->loss)
+        printf(",\"flops_training\":%.17g", r->training_flops);
+    printf(",\"state_bytes\":%zu,\"plan_bytes\":%zu,\"naive_bytes\":%zu,\"steps\":%d,\"compile_ns\":%lld",
+           r->plan.state_bytes, r->plan.plan_bytes, r->plan.naive_bytes, r->plan.n_step,
+           (long long)r->plan.compile_ns);
     printf("}\n");
 }
 
 static void release(report *r)
 {
-    weft_graph_free(r->training);
     weft_graph_free(r->forward);
     weft_model_free(r->model);
     weft_recipe_free(r->recipe);
@@ -158,7 +182,7 @@ int verb_check(weft_ctx *c, int argc, char **argv)
     if (code >= 0)
         return code;
     report r = {.path = argv[0]};
-    weft_compile_options o = {.max_memory = (size_t)max_memory,
+    weft_compile_options o = {.max_memory = (size_t)max_memory, .plan_only = true,
                               .no_rewrite = disable && !*disable,
                               .disable_rules = disable && *disable ? disable : NULL};
     weft_status status = examine(c, &r, &set, loss, &o);

@@ -24,7 +24,6 @@ typedef struct {
     weft_model *model;
     weft_graph *forward, *graph; /* graph: at the stage */
     weft_session *session;
-    weft_program *program;
 } objects;
 
 static int choose(const char *option, const char *value, const char *const *names, int n, int *out)
@@ -58,20 +57,23 @@ static weft_status load(weft_ctx *c, const char *path, const cli_list *set, obje
     return s ? s : weft_recipe_model(x->recipe, 0, 0, &x->model);
 }
 
-/* The expanded graph, with gradients or optimizer when the stage is later and there is a loss. */
-static weft_status build(settings *o, objects *x)
+/* The expanded graph; x->graph: with gradients, or with an optimizer too when the stage is later and there is a loss.
+ * A model without a recipe is trained by the default one. */
+static weft_status build(weft_ctx *c, settings *o, objects *x)
 {
     weft_status s = weft_graph_expand(x->model, &x->forward);
-    if (s)
+    if (s || o->stage < STAGE_GRAD || (o->eval && o->stage > STAGE_GRAD))
         return s;
-    if (o->stage < STAGE_GRAD || (o->eval && o->stage > STAGE_GRAD))
-        return WEFT_OK;
-    if (x->recipe && o->stage > STAGE_GRAD)
-        return weft_recipe_graph(x->recipe, x->forward, &x->graph);
     const char *loss = o->loss ? o->loss : x->recipe ? weft_recipe_loss(x->recipe) : "loss";
-    if (!o->loss && !has_output(x->forward, loss))
+    if (!o->loss && !x->recipe && !has_output(x->forward, loss)) {
+        o->eval = true; /* nothing to train */
         return weft_graph_lower(x->forward, &x->graph);
-    return weft_graph_differentiate(x->forward, loss, &x->graph);
+    }
+    if (o->stage == STAGE_GRAD)
+        return weft_graph_differentiate(x->forward, loss, &x->graph);
+    if (!x->recipe && (s = weft_recipe_default(c, loss, &x->recipe)))
+        return s;
+    return weft_recipe_graph(x->recipe, x->forward, &x->graph);
 }
 
 static weft_status optimize(settings *o, objects *x)
@@ -85,23 +87,10 @@ static weft_status optimize(settings *o, objects *x)
     return s;
 }
 
-static weft_status compile(weft_ctx *c, settings *o, objects *x)
-{
-    const weft_compile_options w = {.train = !o->eval, .no_rewrite = o->disable && !*o->disable,
-                                    .disable_rules = o->disable && *o->disable ? o->disable : NULL};
-    const weft_graph *g = x->graph ? x->graph : x->forward;
-    const char *fetch[4096];
-    int n = 0;
-    while (n < 4096 && (fetch[n] = weft_graph_output_at(g, n, NULL)))
-        n++;
-    weft_status s = weft_session_new(c, false, &x->session);
-    return s ? s : weft_program_compile(x->session, g, fetch, n, &w, &x->program);
-}
-
 /* ---- writing ------------------------------------------------------------------------------------------------------ */
-static int write_text(weft_ctx *c, const settings *o, char *text)
+static int write_text(weft_ctx *c, const settings *o, char *text, bool append)
 {
-    FILE *f = o->output ? fopen(o->output, "w") : stdout;
+    FILE *f = o->output ? fopen(o->output, append ? "a" : "w") : stdout;
     if (!f)
         fprintf(stderr, "weft: error: %s: %s\n", o->output, strerror(errno));
     bool bad = !f || fputs(text, f) < 0;
@@ -111,6 +100,30 @@ static int write_text(weft_ctx *c, const settings *o, char *text)
     }
     weft_text_free(c, text);
     return bad ? f ? WEFT_IO : WEFT_CANTCREATE : WEFT_OK;
+}
+
+/* The steps and the memory plan of what would run: an optimizer step, or the forward graph. */
+static int print_plan(weft_ctx *c, settings *o, objects *x)
+{
+    const weft_compile_options w = {.train = !o->eval, .plan_only = true, .no_rewrite = o->disable && !*o->disable,
+                                    .disable_rules = o->disable && *o->disable ? o->disable : NULL};
+    const weft_graph *g = x->graph ? x->graph : x->forward;
+    const char *fetch[4096];
+    int n = 0;
+    while (n < 4096 && (fetch[n] = weft_graph_output_at(g, n, NULL)))
+        n++;
+    weft_program *p[2] = {NULL, NULL};
+    weft_status s = weft_session_new(c, false, &x->session);
+    if (!s && o->eval)
+        s = weft_program_compile(x->session, g, fetch, n, &w, &p[1]);
+    else if (!s)
+        s = weft_recipe_compile(x->recipe, x->forward, x->session, &w, &p[0], &p[1]);
+    for (int i = 0; i < 2 && !s; i++) {
+        char *text = NULL;
+        if (p[i] && !(s = weft_program_text(p[i], &text)))
+            s = (weft_status)write_text(c, o, text, i > 0 && p[0]);
+    }
+    return s && weft_error_status(c) ? cli_fail(c) : (int)s;
 }
 
 /* Feeds the text to `dot -Tsvg`, whose output goes to the file or to stdout. */
@@ -155,7 +168,7 @@ static int write_model(weft_ctx *c, const settings *o, weft_model *m)
     char *text = NULL;
     if (weft_model_text(m, &text))
         return cli_fail(c);
-    return write_text(c, o, text);
+    return write_text(c, o, text, false);
 }
 
 static int write_graph(weft_ctx *c, const settings *o, const weft_graph *g)
@@ -172,7 +185,7 @@ static int write_graph(weft_ctx *c, const settings *o, const weft_graph *g)
     s = o->form == AS_TEXT ? weft_graph_text(g, &text) : weft_graph_dot(g, &o->dot, &text);
     if (s)
         return cli_fail(c);
-    return o->form == AS_SVG ? write_svg(c, o, text) : write_text(c, o, text);
+    return o->form == AS_SVG ? write_svg(c, o, text) : write_text(c, o, text, false);
 }
 
 static int show(weft_ctx *c, settings *o, const char *path, const cli_list *set, objects *x)
@@ -181,15 +194,11 @@ static int show(weft_ctx *c, settings *o, const char *path, const cli_list *set,
         return cli_fail(c);
     if (o->stage == STAGE_LOADED && o->form <= AS_BINPB)
         return write_model(c, o, x->model);
-    if (build(o, x) || (o->stage == STAGE_OPTIMIZED && optimize(o, x)))
+    if (build(c, o, x))
         return cli_fail(c);
-    if (o->stage == STAGE_PLAN && o->form == AS_TEXT) {
-        char *text = NULL;
-        if (compile(c, o, x) || weft_program_text(x->program, &text))
-            return cli_fail(c);
-        return write_text(c, o, text);
-    }
-    if (o->stage == STAGE_PLAN && optimize(o, x))
+    if (o->stage == STAGE_PLAN && o->form == AS_TEXT)
+        return print_plan(c, o, x);
+    if (o->stage >= STAGE_OPTIMIZED && optimize(o, x))
         return cli_fail(c);
     return write_graph(c, o, x->graph ? x->graph : x->forward);
 }
