@@ -149,8 +149,8 @@ static weft_status delimited(scan *s, const weft_field *f, size_t end)
     uint64_t n;
     WEFT_TRY(varint(s, end, &n));
     if (n > end - s->at)
-        return bad(s, from, "length %llu goes beyond the end of its message: %zu bytes are left",
-                   (unsigned long long)n, end - s->at);
+        return bad(s, from, "length %llu goes beyond the end of its message: %zu byte%s left",
+                   (unsigned long long)n, end - s->at, end - s->at == 1 ? " is" : "s are");
     size_t stop = s->at + (size_t)n;
     if (wire_type(f) != BYTES)
         return packed(s, f, stop);

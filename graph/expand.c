@@ -436,15 +436,18 @@ static weft_status repeat_bounds(instance *it, const Weft__Node *node, int64_t *
     *to = 1;
     if (!r)
         return WEFT_OK;
-    if (!r->var || !weft_expr_is_name(r->var, strlen(r->var)) || !r->to)
-        return fail_at(it->x, "repeat needs var (a name) and to");
+    if (!r->var || !r->to)
+        return fail_at(it->x, "repeat needs %s", r->var ? "to, the end of its variable" : "var, the name of its variable");
+    if (!weft_expr_is_name(r->var, strlen(r->var)))
+        return fail_at(it->x, "repeat: '%.100s' is not a name for a variable", r->var);
     if (!weft_expr_eval_int(&it->params, r->from, strlen(r->from), from, why, sizeof why) ||
         !weft_expr_eval_int(&it->params, r->to, strlen(r->to), to, why, sizeof why))
         return fail_at(it->x, "repeat: %s", why);
-    if (*from < 0 || *to < *from || *to - *from > MAX_REPEAT)
-        return fail_at(it->x, "repeat from %lld to %lld: expected 0 <= from <= to", (long long)*from, (long long)*to);
+    if (*from < 0 || *to < *from || *to > MAX_REPEAT)
+        return fail_at(it->x, "repeat from %lld to %lld: expected 0 <= from <= to <= %d", (long long)*from,
+                       (long long)*to, MAX_REPEAT);
     if (node->n_out > node->n_in)
-        return fail_at(it->x, "repeat carries %zu outputs, but there are only %zu inputs", node->n_out, node->n_in);
+        return fail_at(it->x, "repeat carries %zu outputs to as many inputs, but has only %zu", node->n_out, node->n_in);
     return WEFT_OK;
 }
 
@@ -545,6 +548,8 @@ static weft_status expand_entry(instance *it)
     weft_val *out = weft_arena_array(g->arena, m->n_output + 1, sizeof *out);
     if (!in || !out)
         return it->x->c->status;
+    if (!m->n_output)
+        return fail_at(it->x, "the entry module has no outputs, so there is nothing to compute; name some with output");
     for (size_t i = 0; i < m->n_param; i++)
         WEFT_TRY(bind_param(it, m->param[i], NULL, NULL));
     WEFT_TRY(record_call(it, m));
@@ -553,12 +558,13 @@ static weft_status expand_entry(instance *it)
         weft_type t;
         char why[256];
         if (!weft_pattern_eval(&it->bind, m->input[i]->type, &t, why, sizeof why))
-            fail_at(it->x, "type %s: %s", m->input[i]->type, why);
+            fail_at(it->x, "type %s: %s%s", m->input[i]->type, why,
+                    strstr(why, "unknown parameter") ? "; an entry module's inputs cannot bind sizes" : "");
         else
             in[i] = weft_graph_input(g, m->input[i]->name, &t);
         if (it->x->c->status)
-            return weft_note(it->x->c, "in input '%s' of module '%s' (%s); its sizes are numbers and parameters",
-                             m->input[i]->name, m->name, place(it->x, m->input[i]));
+            return weft_note(it->x->c, "in input '%s' of module '%s' (%s)", m->input[i]->name, m->name,
+                             place(it->x, m->input[i]));
     }
     WEFT_TRY(expand_module(it, in, (int)m->n_input, out));
     for (size_t i = 0; i < m->n_output; i++) {

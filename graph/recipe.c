@@ -2,7 +2,6 @@
 #include "graph/recipe.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,6 +54,19 @@ static weft_file_kind sniff_text(const char *p)
     return WEFT_FILE_MODEL;
 }
 
+/* A broken model can pass as a recipe whose `set` strings are its modules; true settings are "name=value". */
+static bool has_settings_only(const Weft__Recipe *r)
+{
+    for (size_t i = 0; i < r->n_set; i++) {
+        if (!strchr(r->set[i], '='))
+            return false;
+        for (const char *s = r->set[i]; *s; s++)
+            if ((unsigned char)*s < 0x20)
+                return false;
+    }
+    return true;
+}
+
 /* Binary: a recipe is what unpacks as one and not as a model. */
 static weft_file_kind sniff_binary(weft_arena *a, const char *data, size_t n, const char *path)
 {
@@ -64,7 +76,8 @@ static weft_file_kind sniff_binary(weft_arena *a, const char *data, size_t n, co
     if (!weft_binary_parse(a, &weft__model__descriptor, bytes, n, path, NULL, &m))
         return WEFT_FILE_MODEL;
     weft_error_clear(c);
-    bool recipe = !weft_binary_parse(a, &weft__recipe__descriptor, bytes, n, path, NULL, &m);
+    bool recipe = !weft_binary_parse(a, &weft__recipe__descriptor, bytes, n, path, NULL, &m) &&
+                  has_settings_only((const Weft__Recipe *)m);
     weft_error_clear(c);
     return recipe ? WEFT_FILE_RECIPE : WEFT_FILE_MODEL;
 }
@@ -166,59 +179,6 @@ static weft_status apply(weft_recipe *r, const char *setting)
     return weft_message_set(r->arena, &r->msg->base, name, text + n + 1);
 }
 
-static weft_status bad(weft_recipe *r, const char *what, const char *expected)
-{
-    return weft_fail(r->ctx, WEFT_MALFORMED, "%s: %s: expected %s", r->path, what, expected);
-}
-
-static bool within(double v, double lo, double hi) { return isfinite(v) && v >= lo && v <= hi; }
-
-static weft_status check_optimizer(weft_recipe *r)
-{
-    const Weft__Optimizer *o = r->msg->optimizer;
-    const Weft__Schedule *s = r->msg->schedule;
-    if (!within(o->beta1, 0, 0.9999999) || !within(o->beta2, 0, 0.9999999))
-        return bad(r, "optimizer.beta1, beta2", "numbers in [0,1)");
-    if (!within(o->eps, 1e-30, 1))
-        return bad(r, "optimizer.eps", "a positive number");
-    if (!within(o->weight_decay, 0, 1e6) || !within(o->clip, 0, 1e30))
-        return bad(r, "optimizer.weight_decay, clip", "numbers >= 0");
-    if (!within(s->lr, 0, 1e6) || !within(s->min_lr, 0, s->lr))
-        return bad(r, "schedule.lr, min_lr", "0 <= min_lr <= lr");
-    if (s->warmup < 0 || s->warmup > 1LL << 40)
-        return bad(r, "schedule.warmup", "a number of steps >= 0");
-    if (strcmp(s->shape, "cosine") && strcmp(s->shape, "linear") && strcmp(s->shape, "constant"))
-        return bad(r, "schedule.shape", "cosine, linear or constant");
-    return WEFT_OK;
-}
-
-static weft_status check_train(weft_recipe *r)
-{
-    const Weft__Train *t = r->msg->train;
-    const int64_t many = 1LL << 40;
-    if (!r->msg->model || !*r->msg->model)
-        return bad(r, "model", "the path of a model file");
-    if (t->steps < 0 || t->steps > many)
-        return bad(r, "train.steps", "a number >= 0");
-    if (t->batch < 1 || t->batch > 1 << 20 || t->accumulate < 1 || t->accumulate > 1 << 20)
-        return bad(r, "train.batch, accumulate", "numbers in 1..1048576");
-    if (t->has_length && (t->length < 1 || t->length > 1 << 24))
-        return bad(r, "train.length", "a number in 1..16777216");
-    if (t->threads < 0 || t->threads > 1024)
-        return bad(r, "train.threads", "a number in 0..1024");
-    if (t->max_memory < 0 || t->log_every < 1)
-        return bad(r, "train.max_memory, log_every", "max_memory >= 0 and log_every >= 1");
-    if (strcmp(t->precision, "f32"))
-        return weft_fail(r->ctx, WEFT_UNSUPPORTED, "%s: train.precision: this build trains in f32 only", r->path);
-    if (strcmp(r->msg->data->sampling, "shuffle") && strcmp(r->msg->data->sampling, "sequential"))
-        return bad(r, "data.sampling", "shuffle or sequential");
-    if (r->msg->eval->every < 0 || r->msg->eval->batches < 0)
-        return bad(r, "eval.every, batches", "numbers >= 0");
-    if (r->msg->checkpoint->every < 0 || r->msg->checkpoint->keep < 1 || r->msg->checkpoint->keep > 1 << 20)
-        return bad(r, "checkpoint.every, keep", "every >= 0 and keep >= 1");
-    return check_optimizer(r);
-}
-
 static weft_status load(weft_recipe *r, const char *path, const char *const *set, int n_set)
 {
     ProtobufCMessage *m;
@@ -234,7 +194,7 @@ static weft_status load(weft_recipe *r, const char *path, const char *const *set
     for (int i = 0; i < n_set; i++)
         WEFT_TRY(apply(r, set[i]));
     r->name = r->msg->name && *r->msg->name ? r->msg->name : stem(r->arena, path);
-    return check_train(r);
+    return weft_recipe_check(r, true);
 }
 
 static weft_recipe *make_recipe(weft_ctx *c)
@@ -265,7 +225,7 @@ weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *s
 weft_status weft_recipe_set(weft_recipe *r, const char *setting)
 {
     WEFT_TRY(apply(r, setting));
-    return r->msg->model ? check_train(r) : check_optimizer(r);
+    return weft_recipe_check(r, r->msg->model != NULL);
 }
 
 weft_status weft_recipe_default(weft_ctx *c, const char *loss, weft_recipe **out)

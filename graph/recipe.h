@@ -15,6 +15,8 @@ struct weft_recipe {
     int n_set, cap_set;
 };
 
+/* recipe_check.c: every value that was set is in its range; `need_model`: a recipe for training names its model. */
+weft_status weft_recipe_check(const weft_recipe *r, bool need_model);
 /* `path` seen from the folder of the file `from`; absolute paths stay. */
 const char *weft_path_beside(weft_arena *a, const char *from, const char *path);
 

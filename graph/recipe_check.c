@@ -1,0 +1,134 @@
+/* recipe_check.c - the values of a recipe against their ranges and choices.
+ *
+ * Input: a recipe with all parts present.  Output: WEFT_OK, or the first bad value with its place,
+ * what was found and what is expected.  Only fields that were set are looked at: the defaults of
+ * recipe.proto are in range. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/recipe.h"
+#include "graph/reflect.h"
+
+#define MANY 1e12 /* steps: far beyond any run, far below overflow */
+
+static const struct {
+    const ProtobufCMessageDescriptor *part;
+    const char *field;
+    double lo, hi; /* both included */
+} ranges[] = {
+    {&weft__train__descriptor, "steps", 0, MANY},
+    {&weft__train__descriptor, "batch", 1, 1 << 20},
+    {&weft__train__descriptor, "length", 1, 1 << 24},
+    {&weft__train__descriptor, "accumulate", 1, 1 << 20},
+    {&weft__train__descriptor, "threads", 0, 1024},
+    {&weft__train__descriptor, "max_memory", 0, 0x1p62},
+    {&weft__train__descriptor, "log_every", 1, MANY},
+    {&weft__optimizer__descriptor, "beta1", 0, 0.9999999},
+    {&weft__optimizer__descriptor, "beta2", 0, 0.9999999},
+    {&weft__optimizer__descriptor, "eps", 1e-30, 1},
+    {&weft__optimizer__descriptor, "weight_decay", 0, 1e6},
+    {&weft__optimizer__descriptor, "clip", 0, 1e30},
+    {&weft__group__descriptor, "min_rank", 0, WEFT_MAX_RANK},
+    {&weft__group__descriptor, "max_rank", 0, WEFT_MAX_RANK},
+    {&weft__group__descriptor, "weight_decay", 0, 1e6},
+    {&weft__group__descriptor, "lr_scale", 0, 1e6},
+    {&weft__schedule__descriptor, "lr", 0, 1e6},
+    {&weft__schedule__descriptor, "min_lr", 0, 1e6},
+    {&weft__schedule__descriptor, "warmup", 0, MANY},
+    {&weft__eval__descriptor, "every", 0, MANY},
+    {&weft__eval__descriptor, "batches", 0, MANY},
+    {&weft__checkpoint__descriptor, "every", 0, MANY},
+    {&weft__checkpoint__descriptor, "keep", 1, 1 << 20},
+};
+
+/* "file:line: part.field: found ..., expected ...". */
+static weft_status bad(const weft_recipe *r, const void *place, const char *what, const char *found,
+                       const char *expected)
+{
+    weft_pos p = weft_lines_get(r->lines, place);
+    char where[32] = "", shown[200];
+    if (p.line)
+        snprintf(where, sizeof where, ":%d", p.line);
+    return weft_fail(r->ctx, WEFT_MALFORMED, "%s%s: %s: found %s, expected %s", r->path, where,
+                     what, weft_printable(shown, sizeof shown, found), expected);
+}
+
+static weft_status check_number(const weft_recipe *r, const char *part, const ProtobufCMessage *m,
+                                const weft_field *f, double lo, double hi)
+{
+    weft_slot v = {0};
+    char what[200], found[64], expected[96];
+    if (!weft_field_count(m, f))
+        return WEFT_OK;
+    memcpy(&v, weft_field_at(m, f, 0), weft_field_size(f->type));
+    bool real = f->type == PROTOBUF_C_TYPE_DOUBLE;
+    int64_t i = f->type == PROTOBUF_C_TYPE_INT32 ? v.i32 : v.i64;
+    double x = real ? v.f64 : (double)i;
+    if (x >= lo && x <= hi) /* false for NaN */
+        return WEFT_OK;
+    snprintf(what, sizeof what, "%s.%s", part, f->name);
+    snprintf(found, sizeof found, real ? "%g" : "%.0f", x);
+    snprintf(expected, sizeof expected, "%s from %.15g to %.15g", real ? "a number" : "an integer",
+             lo, hi);
+    return bad(r, m, what, found, expected);
+}
+
+/* All ranges of one part. */
+static weft_status check_part(const weft_recipe *r, const char *part, const ProtobufCMessage *m)
+{
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (ranges[i].part == m->descriptor)
+            WEFT_TRY(check_number(
+                r, part, m,
+                protobuf_c_message_descriptor_get_field_by_name(m->descriptor, ranges[i].field),
+                ranges[i].lo, ranges[i].hi));
+    return WEFT_OK;
+}
+
+static weft_status check_groups(const weft_recipe *r)
+{
+    const Weft__Optimizer *o = r->msg->optimizer;
+    char part[48];
+    for (size_t i = 0; i < o->n_group; i++) {
+        snprintf(part, sizeof part, "optimizer.group[%zu]", i);
+        WEFT_TRY(check_part(r, part, &o->group[i]->base));
+    }
+    return WEFT_OK;
+}
+
+static weft_status check_words(const weft_recipe *r)
+{
+    const Weft__Schedule *s = r->msg->schedule;
+    const Weft__Data *d = r->msg->data;
+    if (strcmp(s->shape, "cosine") && strcmp(s->shape, "linear") && strcmp(s->shape, "constant"))
+        return bad(r, s->shape, "schedule.shape", s->shape, "cosine, linear or constant");
+    if (strcmp(d->sampling, "shuffle") && strcmp(d->sampling, "sequential"))
+        return bad(r, d->sampling, "data.sampling", d->sampling, "shuffle or sequential");
+    if (!strcmp(r->msg->train->precision, "f32"))
+        return WEFT_OK;
+    return weft_fail(r->ctx, WEFT_UNSUPPORTED, "%s: train.precision: this build trains in f32 only",
+                     r->path);
+}
+
+weft_status weft_recipe_check(const weft_recipe *r, bool need_model)
+{
+    const Weft__Recipe *m = r->msg;
+    const Weft__Schedule *s = m->schedule;
+    char found[32], expected[64];
+    if (need_model && (!m->model || !*m->model))
+        return weft_fail(r->ctx, WEFT_MALFORMED, "%s: model: expected the path of a model file",
+                         r->path);
+    WEFT_TRY(check_part(r, "train", &m->train->base));
+    WEFT_TRY(check_part(r, "optimizer", &m->optimizer->base));
+    WEFT_TRY(check_groups(r));
+    WEFT_TRY(check_part(r, "schedule", &s->base));
+    WEFT_TRY(check_part(r, "eval", &m->eval->base));
+    WEFT_TRY(check_part(r, "checkpoint", &m->checkpoint->base));
+    WEFT_TRY(check_words(r));
+    if (s->min_lr <= s->lr)
+        return WEFT_OK;
+    snprintf(found, sizeof found, "%g", s->min_lr);
+    snprintf(expected, sizeof expected, "at most schedule.lr = %g", s->lr);
+    return bad(r, s, "schedule.min_lr", found, expected);
+}
