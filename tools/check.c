@@ -98,7 +98,8 @@ static weft_status examine(weft_ctx *c, report *r, const cli_list *set, const ch
     weft_status s = load(c, r, set, loss);
     if (!s)
         s = weft_graph_measure(r->forward, &r->size);
-    if (!s && r->loss) {
+    /* A loss that only the recipe names is left to plan(), whose error says that it is the recipe's. */
+    if (!s && r->loss && (loss || r->kind == WEFT_FILE_MODEL || has_output(r->forward, r->loss))) {
         s = weft_graph_differentiate(r->forward, r->loss, &grad);
         if (!s)
             s = weft_graph_verify(grad);
