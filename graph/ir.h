@@ -158,7 +158,8 @@ weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, w
  * twice, before it is differentiated and after: rules see forward patterns, and fused ops bring their own gradients. */
 weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out, weft_val *map);
 /* prepare.c: the forward part of a training graph: lowered, pruned to the named outputs (all states stay) and
- * rewritten. Then it is differentiated, the optimizer appended, and the whole compiled, which rewrites again. */
+ * rewritten. Then it is differentiated, the optimizer appended, and the whole compiled, which rewrites again.
+ * If one of the outputs does not exist, the graph is lowered only, and whoever reads that output reports it. */
 weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n, const weft_rewrite_options *o,
                                weft_graph **out);
 /* incr.c: the graph over `n_new` new positions with key/value caches as states ("cache:..."), an i32[] input "pos";

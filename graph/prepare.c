@@ -7,28 +7,25 @@
 
 #include "graph/ir.h"
 
-static weft_status find_kept(const weft_graph *g, const char *const *outputs, int n, weft_val *keep, int *n_keep)
+static void find_kept(const weft_graph *g, const char *const *outputs, int n, weft_val *keep, int *n_keep)
 {
     *n_keep = 0;
     for (int i = 0; i < n; i++) {
         weft_val v = weft_graph_find_output(g, outputs[i]);
-        if (v < 0)
-            return weft_fail(g->ctx, WEFT_MALFORMED, "the model has no output '%s'", outputs[i]);
         keep[(*n_keep)++] = v;
     }
     for (weft_val v = 0; v < g->n_value; v++)
         if (g->value[v].kind == WEFT_VALUE_STATE)
             keep[(*n_keep)++] = v;
-    return WEFT_OK;
 }
 
 static weft_status prune_to(const weft_graph *g, const char *const *outputs, int n, weft_graph **out)
 {
     int n_keep = 0;
     weft_val *keep = weft_alloc(g->ctx, sizeof *keep * ((size_t)g->n_value + (size_t)n + 1));
-    weft_status s = keep ? find_kept(g, outputs, n, keep, &n_keep) : g->ctx->status;
-    if (!s)
-        s = weft_graph_prune(g, keep, n_keep, out, NULL);
+    if (keep)
+        find_kept(g, outputs, n, keep, &n_keep);
+    weft_status s = keep ? weft_graph_prune(g, keep, n_keep, out, NULL) : g->ctx->status;
     weft_free(g->ctx, keep);
     return s;
 }
@@ -50,6 +47,9 @@ weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, 
                                weft_graph **out)
 {
     weft_graph *lowered = NULL, *small = NULL;
+    for (int i = 0; i < n; i++) /* who asks for it knows how to say so */
+        if (weft_graph_find_output(g, outputs[i]) < 0)
+            return weft_graph_lower(g, out);
     weft_status s = weft_graph_lower(g, &lowered);
     if (!s)
         s = prune_to(lowered, outputs, n, &small);

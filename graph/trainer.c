@@ -8,12 +8,21 @@
 #include "graph/optim.h"
 
 /* ---- recipe -> programs ---------------------------------------------------------------------------------------------- */
-weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward, weft_graph **out)
+/* Forward part as training differentiates it, or as it stands without options. */
+static weft_status forward_part(const weft_recipe *r, const weft_graph *forward, const weft_rewrite_options *o,
+                                weft_graph **out)
+{
+    const char *loss = r->msg->train->loss;
+    return o ? weft_graph_prepare(forward, &loss, 1, o, out) : weft_graph_lower(forward, out);
+}
+
+weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward, const weft_rewrite_options *rewrite,
+                              weft_graph **out)
 {
     weft_optim o;
     weft_graph *g = NULL;
     *out = NULL;
-    WEFT_TRY(weft_graph_lower(forward, &g));
+    WEFT_TRY(forward_part(r, forward, rewrite, &g));
     if (weft_optim_append(g, r->msg, &o)) {
         weft_graph_free(g);
         return weft_error_status(r->ctx);
@@ -30,7 +39,8 @@ weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward,
     *micro = *step = NULL;
     weft_compile_options train = *o;
     train.train = true;
-    WEFT_TRY(weft_graph_lower(forward, &g));
+    const weft_rewrite_options rewrite = {.train = true, .no_rewrite = o->no_rewrite, .disable = o->disable_rules};
+    WEFT_TRY(forward_part(r, forward, &rewrite, &g));
     weft_status status = weft_optim_append(g, r->msg, &optim);
     if (!status && optim.n_micro)
         status = weft_program_compile(s, g, optim.micro, optim.n_micro, &train, micro);

@@ -167,8 +167,11 @@ typedef struct {
     bool no_rewrite;     /* only what correctness needs */
     const char *disable; /* comma-separated names of rules that are switched off, or NULL */
 } weft_rewrite_options;
-/* The graph of one training step of a recipe: gradients, clipping, schedule and optimizer as nodes. */
-WEFT_API weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward, weft_graph **out);
+/* The graph of one training step of a recipe: gradients, clipping, schedule and optimizer as nodes. With `o` the model
+ * is pruned to the loss and rewritten before it is differentiated, as training does, so that fused ops are
+ * differentiated as such; NULL: it is differentiated as it stands. */
+WEFT_API weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward, const weft_rewrite_options *o,
+                                       weft_graph **out);
 /* Applies the rewrite rules until nothing changes, and drops what no output needs. */
 WEFT_API weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out);
 

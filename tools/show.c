@@ -57,6 +57,12 @@ static weft_status load(weft_ctx *c, const char *path, const cli_list *set, obje
     return s ? s : weft_recipe_model(x->recipe, 0, 0, &x->model);
 }
 
+static weft_rewrite_options rewrites(const settings *o)
+{
+    return (weft_rewrite_options){.train = !o->eval, .no_rewrite = o->disable && !*o->disable,
+                                  .disable = o->disable && *o->disable ? o->disable : NULL};
+}
+
 /* The expanded graph; x->graph: with gradients, or with an optimizer too when the stage is later and there is a loss.
  * A model without a recipe is trained by the default one. */
 static weft_status build(weft_ctx *c, settings *o, objects *x)
@@ -73,13 +79,13 @@ static weft_status build(weft_ctx *c, settings *o, objects *x)
         return weft_graph_differentiate(x->forward, loss, &x->graph);
     if (!x->recipe && (s = weft_recipe_default(c, loss, &x->recipe)))
         return s;
-    return weft_recipe_graph(x->recipe, x->forward, &x->graph);
+    const weft_rewrite_options w = rewrites(o);
+    return weft_recipe_graph(x->recipe, x->forward, &w, &x->graph);
 }
 
 static weft_status optimize(settings *o, objects *x)
 {
-    const weft_rewrite_options w = {.train = !o->eval, .no_rewrite = o->disable && !*o->disable,
-                                    .disable = o->disable && *o->disable ? o->disable : NULL};
+    const weft_rewrite_options w = rewrites(o);
     weft_graph *g = NULL;
     weft_status s = weft_graph_optimize(x->graph ? x->graph : x->forward, &w, &g);
     weft_graph_free(x->graph);
