@@ -25,6 +25,7 @@ typedef struct {
 
 /* ---- names ---- */
 
+/* Names that the graph keeps live in its arena. */
 static const char *text2(builder *b, const char *prefix, const char *name)
 {
     return weft_arena_printf(b->g->arena, "%s%s", prefix, name);
@@ -58,6 +59,7 @@ static weft_status hand_out(builder *b, bool micro, const char *name, weft_val v
 
 /* ---- what is trained ---- */
 
+/* The output to be minimised, by the recipe's name for it. */
 static weft_status find_loss(builder *b)
 {
     weft_graph *g = b->g;
@@ -94,6 +96,7 @@ static bool *depends(const weft_graph *g, weft_val loss)
     return live;
 }
 
+/* Says which of the three reasons it is. */
 static weft_status nothing_to_train(const weft_graph *g, const char *loss, int weights,
                                     int trainable)
 {
@@ -107,6 +110,8 @@ static weft_status nothing_to_train(const weft_graph *g, const char *loss, int w
                      trainable);
 }
 
+/* Trainable states on which the loss depends.  A weight that gets no gradient must not be decayed
+ * either, as in PyTorch, where its .grad is None. */
 static weft_status find_weights(builder *b)
 {
     weft_graph *g = b->g;
@@ -132,6 +137,7 @@ static weft_status find_weights(builder *b)
 
 /* ---- groups ---- */
 
+/* Does group p take a weight of this name and rank? */
 static bool group_takes(const Weft__Group *p, const char *name, int rank)
 {
     bool hit = p->n_match == 0; /* no pattern: the ranks alone decide */
@@ -152,6 +158,7 @@ static const Weft__Group *group_of(builder *b, const weft_value *w)
     return NULL;
 }
 
+/* A pattern that matches nothing is nearly always a typing error. */
 static void report_unused(const builder *b)
 {
     for (size_t i = 0; i < b->opt.n_group; i++) {
@@ -226,6 +233,8 @@ static weft_status add_scalars(builder *b)
     return hand_out(b, false, b->o->lr, b->lr);
 }
 
+/* Moments start as zeros and are named after their weight, so that checkpoints are readable by
+ * name. */
 static weft_status add_update(builder *b, int i)
 {
     weft_graph *g = b->g;
@@ -243,6 +252,8 @@ static weft_status add_update(builder *b, int i)
     return hand_out(b, false, text2(b, "update:", w.name), out);
 }
 
+/* The order matters: what overwrites a state comes behind all its readers, the step counter last.
+ */
 static weft_status add_nodes(builder *b)
 {
     weft_graph *g = b->g;

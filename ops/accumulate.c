@@ -3,6 +3,7 @@
 
 #include "graph/op.h"
 
+/* first is an input and not a second node: the same program serves every micro-batch. */
 static void infer_accumulate(weft_infer *c)
 {
     const weft_type *first = weft_call_in(c, 2);
@@ -28,6 +29,7 @@ WEFT_CLONES static void set_scaled(float *y, const float *g, float scale, int64_
         y[i] = scale * g[i];
 }
 
+/* Elements do not see each other, so blocks may go to any thread. */
 static void run_accumulate(const weft_run *r)
 {
     enum { BLOCK = 16384 };
@@ -45,6 +47,7 @@ static void run_accumulate(const weft_run *r)
     }
 }
 
+/* The formula, in double. */
 static void ref_accumulate(const weft_run *r)
 {
     double scale = weft_run_float(r, "scale");
@@ -76,6 +79,7 @@ const weft_op weft_op_accumulate = {
 
 /* ---- increment ---- */
 
+/* guard is the optimizer's factor of gradients: NaN says that no step was taken. */
 static void infer_increment(weft_infer *c)
 {
     const weft_type *x = weft_call_in(c, 0), *guard = weft_call_in(c, 1);
@@ -87,6 +91,7 @@ static void infer_increment(weft_infer *c)
         weft_infer_out(c, 0, *x);
 }
 
+/* Kernel and reference in one: integers are exact. */
 static void run_increment(const weft_run *r)
 {
     int64_t x = weft_get_int(&r->in[0], 0);

@@ -3,6 +3,7 @@
 
 #include "graph/op.h"
 
+/* Weight, gradient and moments alike; the rest are scalars that all weights share. */
 static void infer_adamw(weft_infer *c)
 {
     for (int i = 1; i < 4; i++)
@@ -43,6 +44,7 @@ static bool step_of(const weft_run *r, adamw_step *s)
 
 static const int state_of[3] = {0, 2, 3}; /* outputs w, m, v continue these inputs */
 
+/* Outputs usually are their inputs (states); in tests they may be elsewhere. */
 static void keep_state(const weft_run *r)
 {
     for (int i = 0; i < 3; i++)
@@ -74,6 +76,7 @@ WEFT_CLONES static void update(const adamw_data *a, const adamw_step *s, int64_t
     }
 }
 
+/* Elements do not see each other, so blocks may go to any thread. */
 static void run_adamw(const weft_run *r)
 {
     enum { BLOCK = 16384 };
@@ -90,6 +93,7 @@ static void run_adamw(const weft_run *r)
         update(&a, &s, at, n - at < BLOCK ? n : at + BLOCK);
 }
 
+/* The same formulas in double. */
 static void ref_adamw(const weft_run *r)
 {
     adamw_step s;
@@ -108,6 +112,7 @@ static void ref_adamw(const weft_run *r)
     }
 }
 
+/* Products, sums, a root and two quotients, by convention one each. */
 static double flops_adamw(const weft_call *c)
 {
     return 14.0 * (double)weft_type_count(weft_call_in(c, 0));

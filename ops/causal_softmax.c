@@ -4,6 +4,7 @@
 
 #include "graph/op.h"
 
+/* Queries and keys need not be equally many: a window of new queries sees all keys. */
 static bool infer_scores(weft_infer *c, int scores, int pos)
 {
     const weft_type *s = weft_call_in(c, scores), *p = weft_call_in(c, pos);
@@ -20,6 +21,8 @@ static void infer_causal_softmax(weft_infer *c)
         weft_infer_out(c, 0, *weft_call_in(c, 0));
 }
 
+/* From the output, like softmax; masked probabilities are 0, so what stands there needs no second
+ * mask. */
 static void grad_causal_softmax(weft_grad *g)
 {
     weft_val in[] = {weft_dy(g, 0), weft_y(g, 0), weft_x(g, 1)};
@@ -48,6 +51,7 @@ static int64_t visible(int64_t i, int64_t pos, int64_t keys)
     return n < 0 ? 0 : n > keys ? keys : n;
 }
 
+/* The scalar in input i, 0 when it is absent. */
 static int64_t pos_of(const weft_run *r, int i)
 {
     return i < r->n_in && r->in[i].data ? weft_get_int(&r->in[i], 0) : 0;
@@ -55,12 +59,15 @@ static int64_t pos_of(const weft_run *r, int i)
 
 /* ---- forward ---- */
 
+/* Masked scores are not even read: in a cache of keys, later positions hold anything. */
 WEFT_CLONES static void causal_row(float *y, const float *x, int64_t n, int64_t keys)
 {
     weft_softmax_row(y, x, n);
     memset(y + n, 0, (size_t)(keys - n) * sizeof *y);
 }
 
+/* Later rows are longer: rows are dealt out by 16, so that every thread gets short and long ones.
+ */
 static void run_causal_softmax(const weft_run *r)
 {
     const weft_tensor *x = &r->in[0];
@@ -72,6 +79,7 @@ static void run_causal_softmax(const weft_run *r)
         causal_row(out + row * keys, in + row * keys, visible(row % queries, pos, keys), keys);
 }
 
+/* The definition: softmax of the first n scores, zeros behind. */
 static void ref_causal_softmax(const weft_run *r)
 {
     const weft_tensor *x = &r->in[0];
@@ -127,6 +135,7 @@ WEFT_CLONES static void grad_row(float *dx, const float *dy, const float *y, int
     memset(dx + n, 0, (size_t)(keys - n) * sizeof *dx);
 }
 
+/* dx may be dy, see softmax_grad. */
 static void run_causal_softmax_grad(const weft_run *r)
 {
     const weft_tensor *y = &r->in[1];

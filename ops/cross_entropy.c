@@ -23,6 +23,8 @@ static bool infer_rows(weft_infer *c, weft_type *rows)
     return same;
 }
 
+/* lse is an output because the gradient needs it: it spares a pass over the logits, the widest
+ * value of a language model. */
 static void infer_cross_entropy(weft_infer *c)
 {
     weft_type rows;
@@ -33,6 +35,7 @@ static void infer_cross_entropy(weft_infer *c)
     weft_infer_out(c, 2, rows);
 }
 
+/* One node for all three outputs; nll and lse only take part when the model reads them. */
 static void grad_cross_entropy(weft_grad *g)
 {
     weft_val in[] = {weft_x(g, 0),
@@ -44,6 +47,7 @@ static void grad_cross_entropy(weft_grad *g)
     weft_dx(g, 0, weft_emit(g, "cross_entropy_grad", in, 6, "%s", weft_attrs_text(g)));
 }
 
+/* Targets come from data files, see ids.h. */
 static bool targets_good(const weft_run *r, int64_t classes)
 {
     int64_t bad = weft_ids_check(&r->in[1], classes, weft_run_int(r, "ignore"));
@@ -54,6 +58,7 @@ static bool targets_good(const weft_run *r, int64_t classes)
     return bad < 0;
 }
 
+/* Rows that count: a scan of integers, cheap beside a row of logits. */
 static int64_t count_rows(const weft_run *r)
 {
     int64_t n = 0, ignore = weft_run_int(r, "ignore");
@@ -94,6 +99,7 @@ static void run_cross_entropy(const weft_run *r)
     ((float *)r->out[0].data)[0] = (float)mean_nll(r);
 }
 
+/* Plain loops: maximum, sum, logarithm; a row at a time. */
 static void ref_cross_entropy(const weft_run *r)
 {
     const weft_tensor *x = &r->in[0];
@@ -146,6 +152,7 @@ const weft_op weft_op_cross_entropy = {
 
 /* ---- gradient ---- */
 
+/* Like the forward node, and one number a row for everything that came out of it. */
 static void infer_cross_entropy_grad(weft_infer *c)
 {
     weft_type rows;
@@ -165,6 +172,7 @@ typedef struct {
     double nll, lse;
 } row_weight;
 
+/* Element of an optional row vector; 0 when it is absent. */
 static double row_value(const weft_run *r, int i, int64_t row)
 {
     return i < r->n_in && r->in[i].data ? weft_get(&r->in[i], row) : 0;
@@ -185,6 +193,7 @@ static double loss_share(const weft_run *r)
     return n ? weft_get(&r->in[3], 0) / (double)n : 0;
 }
 
+/* exp(x - lse) is the probability; lse >= x, so the cheaper exponential does. */
 WEFT_CLONES static void grad_row(float *dx, const float *x, int64_t n, float lse, float scale)
 {
 #pragma omp simd
@@ -219,6 +228,7 @@ static void run_cross_entropy_grad(const weft_run *r)
         grad_one(r, row, classes, share);
 }
 
+/* The formula of the schema; dlogits may be logits, which are read just before. */
 static void ref_cross_entropy_grad(const weft_run *r)
 {
     const weft_tensor *x = &r->in[0];

@@ -30,6 +30,7 @@ static void grad_embedding(weft_grad *g)
                           "rows=%lld", (long long)weft_call_in(g, 0)->dim[0]));
 }
 
+/* Decoding: the rows of the new positions alone; the table itself has no time. */
 static void incr_embedding(weft_incr *c)
 {
     if (weft_incr_axis(c, 0) >= 0)
@@ -39,6 +40,8 @@ static void incr_embedding(weft_incr *c)
                       weft_incr_axis(c, 1));
 }
 
+/* Ids come from data files: looking is always on, and what is read outside the table would be worse
+ * than a stopped run. */
 static bool ids_good(const weft_run *r, const weft_tensor *ids, int64_t rows)
 {
     int64_t bad = weft_ids_check(ids, rows, 0);
@@ -49,6 +52,7 @@ static bool ids_good(const weft_run *r, const weft_tensor *ids, int64_t rows)
     return bad < 0;
 }
 
+/* A gather: bound by memory, so plain copies are as fast as anything. */
 static void run_embedding(const weft_run *r)
 {
     const weft_tensor *ids = &r->in[1];
@@ -62,6 +66,7 @@ static void run_embedding(const weft_run *r)
         memcpy(y + i * d, w + weft_id(ids, i) * d, (size_t)d * sizeof *y);
 }
 
+/* The definition, element by element, with whatever strides and types the inputs have. */
 static void ref_embedding(const weft_run *r)
 {
     int64_t d = r->in[0].dim[1];
@@ -102,6 +107,7 @@ static bool infer_scatter(weft_infer *c, int at, int64_t rows)
     return good;
 }
 
+/* How many rows the table has cannot be told from dy and ids, hence the attribute. */
 static void infer_embedding_grad(weft_infer *c) { infer_scatter(c, 0, weft_attr_int(c, "rows")); }
 
 static void infer_embedding_grad_add(weft_infer *c)
@@ -188,6 +194,7 @@ static void ref_scatter(const weft_run *r, int at, const weft_tensor *base)
 static void ref_embedding_grad(const weft_run *r) { ref_scatter(r, 0, NULL); }
 static void ref_embedding_grad_add(const weft_run *r) { ref_scatter(r, 1, &r->in[0]); }
 
+/* One addition per element of dy. */
 static double flops_scatter(const weft_call *c)
 {
     return (double)weft_type_count(weft_call_in(c, weft_call_n_in(c) - 2));

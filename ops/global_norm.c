@@ -8,6 +8,7 @@ enum {
     CHUNK = 65536
 }; /* elements summed by one thread; a constant, so threads do not change the bits */
 
+/* Shapes do not matter: only the squares do. */
 static void infer_global_norm(weft_infer *c)
 {
     weft_infer_out(c, 0, weft_type_make(weft_call_in(c, 0)->dtype, 0, NULL));
@@ -23,6 +24,8 @@ typedef struct {
     chunk c[];
 } chunk_list;
 
+/* The list of chunks over all inputs, made once: one parallel loop instead of one per weight, most
+ * of which are small. */
 static void kernel_global_norm(weft_kernel *k)
 {
     int64_t n = 0;
@@ -37,6 +40,7 @@ static void kernel_global_norm(weft_kernel *k)
 
 WEFT_CLONES static double squares(const float *x, int64_t n) { return weft_squares(x, n); }
 
+/* Chunks in any order, their sums in the order of the list. */
 static void run_global_norm(const weft_run *r)
 {
     const chunk_list *l = r->data;
@@ -83,6 +87,8 @@ const weft_op weft_op_global_norm = {
 
 /* ---- clip_scale ---- */
 
+/* loss is only looked at, so that a step with a bad loss but finite gradients is left out as well.
+ */
 static void infer_clip_scale(weft_infer *c)
 {
     const weft_type *norm = weft_call_in(c, 0);
@@ -94,6 +100,7 @@ static void infer_clip_scale(weft_infer *c)
         weft_infer_out(c, 0, *norm);
 }
 
+/* The reference is the kernel: one number, in double. */
 static void ref_clip_scale(const weft_run *r)
 {
     double norm = weft_get(&r->in[0], 0), max = weft_run_float(r, "max"), scale = 1;

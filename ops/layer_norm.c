@@ -14,6 +14,7 @@ static bool infer_affine(weft_infer *c, int x, int i, const char *name)
     return false;
 }
 
+/* Without a last axis there is nothing to take a mean over. */
 static bool infer_rank(weft_infer *c, int i)
 {
     if (weft_call_in(c, i)->rank < 1)
@@ -21,6 +22,8 @@ static bool infer_rank(weft_infer *c, int i)
     return !weft_call_failed(c);
 }
 
+/* mean and rstd are outputs because the gradient needs them: two numbers a row are cheaper to keep
+ * than a second pass over x. */
 static void infer_layer_norm(weft_infer *c)
 {
     if (!infer_rank(c, 0) || !infer_affine(c, 0, 1, "weight") || !infer_affine(c, 0, 2, "bias"))
@@ -32,6 +35,8 @@ static void infer_layer_norm(weft_infer *c)
     weft_infer_out(c, 2, rows);
 }
 
+/* dx and the gradients of weight and bias are nodes of their own, so that a frozen norm costs no
+ * second one; gradients of mean and rstd exist only when a model reads these outputs. */
 static void grad_layer_norm(weft_grad *g)
 {
     weft_val dy = weft_dy(g, 0), x = weft_x(g, 0), mean = weft_y(g, 1), rstd = weft_y(g, 2);
@@ -53,6 +58,7 @@ static void grad_layer_norm(weft_grad *g)
         weft_dx(g, 2, weft_emit_nth(g, dw, 1));
 }
 
+/* Rows do not see each other: new positions alone, unless time is the normalised axis itself. */
 static void incr_layer_norm(weft_incr *c)
 {
     int axis = weft_incr_axis(c, 0);
@@ -77,11 +83,14 @@ typedef struct {
     double eps;
 } norm_args;
 
+/* Data of an optional input, or NULL. */
 static const float *optional(const weft_run *r, int i)
 {
     return i < r->n_in ? r->in[i].data : NULL;
 }
 
+/* y = y * rstd * weight + bias.  The usual case, both given, is one pass; the others need no speed.
+ */
 WEFT_INLINE void scale_row(float *y, float rstd, const float *w, const float *b, int64_t d)
 {
     if (w && b) {
@@ -137,6 +146,7 @@ static double get_or(const weft_run *r, int k, int64_t i, double missing)
     return k < r->n_in && r->in[k].data ? weft_get(&r->in[k], i) : missing;
 }
 
+/* The definition in double; the variance about the mean, not E[x^2] - mean^2, which cancels. */
 static void ref_layer_norm(const weft_run *r)
 {
     int64_t d = r->in[0].dim[r->in[0].rank - 1];
@@ -157,6 +167,7 @@ static void ref_layer_norm(const weft_run *r)
     }
 }
 
+/* Counted by convention: mean (1), difference (1), squares (2), scale (2), weight and bias (2). */
 static double flops_norm(const weft_call *c)
 {
     return 8.0 * (double)weft_type_count(weft_call_in(c, 0));
@@ -184,6 +195,8 @@ const weft_op weft_op_layer_norm = {
 
 /* ---- gradient of x ---- */
 
+/* Shared by both gradients: dy like x, everything else one number a row, weight as in the forward
+ * node. */
 static bool infer_grad_inputs(weft_infer *c)
 {
     weft_type rows = *weft_call_in(c, 1);
@@ -230,6 +243,7 @@ WEFT_CLONES static void grad_row(const norm_args *a, int64_t row)
         dx[i] = dx[i] * rstd + shift + (x[i] - mean) * slope;
 }
 
+/* dx may be dy: a row is read before its elements are overwritten, position by position. */
 static void run_layer_norm_grad(const weft_run *r)
 {
     const weft_tensor *x = &r->in[1];
@@ -248,6 +262,7 @@ static void run_layer_norm_grad(const weft_run *r)
         grad_row(&a, i);
 }
 
+/* The formula of the schema, term by term. */
 static void ref_layer_norm_grad(const weft_run *r)
 {
     int64_t d = r->in[1].dim[r->in[1].rank - 1];
@@ -294,6 +309,8 @@ const weft_op weft_op_layer_norm_grad = {
 
 /* ---- gradients of weight and bias ---- */
 
+/* Both outputs always: they share the reading of dy and x, and a bias costs one addition an
+ * element. */
 static void infer_layer_norm_grad_affine(weft_infer *c)
 {
     if (!infer_grad_inputs(c))
@@ -312,6 +329,7 @@ static int64_t n_parts(int64_t rows)
     return n < 64 ? n : 64;
 }
 
+/* Scratch: one row of sums for weight and one for bias in every part. */
 static void kernel_affine(weft_kernel *k)
 {
     const weft_tensor *x = weft_kernel_in(k, 1);
@@ -349,6 +367,7 @@ WEFT_CLONES static void parts_sum(float *y, const float *part, int64_t parts, in
         y[i] = (float)sum[i];
 }
 
+/* First the parts, each by one thread; then columns, each adding the parts in order. */
 static void run_layer_norm_grad_affine(const weft_run *r)
 {
     const weft_tensor *x = &r->in[1];

@@ -5,6 +5,7 @@
 
 enum { COSINE, LINEAR, CONSTANT }; /* in the order of the attribute's choices */
 
+/* f32, though the step counts in i64: the optimizer multiplies floats with it. */
 static void infer_lr_schedule(weft_infer *c)
 {
     const weft_type *step = weft_call_in(c, 0);
@@ -14,6 +15,8 @@ static void infer_lr_schedule(weft_infer *c)
         weft_infer_out(c, 0, weft_type_make(WEFT_F32, 0, NULL));
 }
 
+/* Warm-up starts above zero, so the first step moves; the cosine is that of Loshchilov and Hutter,
+ * 2017 (SGDR), without restarts. Kernel and reference in one: a single number. */
 static void run_lr_schedule(const weft_run *r)
 {
     double s = (double)weft_get_int(&r->in[0], 0), total = (double)weft_run_int(r, "total");

@@ -3,6 +3,7 @@
 
 #include "graph/op.h"
 
+/* weft_attr_axis records the error of a bad axis itself. */
 static void infer_softmax(weft_infer *c)
 {
     if (weft_attr_axis(c, "axis") >= 0)
@@ -17,6 +18,7 @@ static void grad_softmax(weft_grad *g)
                       weft_attrs_text(g)));
 }
 
+/* Other axes than time: new positions alone. */
 static void incr_softmax(weft_incr *c)
 {
     int time = weft_incr_axis(c, 0), rank = weft_incr_type(c, 0)->rank;
@@ -85,6 +87,8 @@ WEFT_CLONES static void softmax_columns(float *y, const float *x, int64_t n, int
     }
 }
 
+/* Rows of the last axis are contiguous; other axes go by blocks of 64 neighbouring columns, so that
+ * every load is of whole vectors. */
 static void run_softmax(const weft_run *r)
 {
     axis_sizes s = sizes_about(r);
@@ -102,6 +106,7 @@ static void run_softmax(const weft_run *r)
     }
 }
 
+/* Three plain loops about the axis; the maximum keeps exp from overflowing. */
 static void ref_softmax(const weft_run *r)
 {
     axis_sizes s = sizes_about(r);
@@ -153,6 +158,7 @@ WEFT_CLONES static void grad_row(float *dx, const float *dy, const float *y, int
     weft_softmax_grad_row(dx, dy, y, n);
 }
 
+/* As softmax_columns: the sum of a column is taken in double, row after row. */
 WEFT_CLONES static void grad_columns(float *dx, const float *dy, const float *y, int64_t n,
                                      int64_t inner, int cols)
 {
@@ -170,6 +176,7 @@ WEFT_CLONES static void grad_columns(float *dx, const float *dy, const float *y,
     }
 }
 
+/* dx may be dy: the sum of a row or column is known before its first element is overwritten. */
 static void run_softmax_grad(const weft_run *r)
 {
     axis_sizes s = sizes_about(r);
@@ -187,6 +194,7 @@ static void run_softmax_grad(const weft_run *r)
     }
 }
 
+/* Two plain loops about the axis. */
 static void ref_softmax_grad(const weft_run *r)
 {
     axis_sizes s = sizes_about(r);
@@ -203,6 +211,7 @@ static void ref_softmax_grad(const weft_run *r)
     }
 }
 
+/* Product and sum, then difference and product. */
 static double flops_softmax_grad(const weft_call *c)
 {
     return 4.0 * (double)weft_type_count(weft_call_in(c, 0));
