@@ -82,7 +82,9 @@ const char *bpe_quote(char *buf, size_t n, const char *text)
     return buf;
 }
 
-/* ---- making one ---- */
+/* ---- making one ----
+ * Whoever makes a tokenizer, a reader of files or the trainer, goes through these steps, so that
+ * every one in memory has passed the same checks and the encoder needs none. */
 weft_status bpe_open(weft_ctx *c, int64_t n_vocab, weft_bpe **out)
 {
     weft_arena *a = weft_arena_new(c, 0);
@@ -122,6 +124,7 @@ static weft_status fail_token(weft_bpe *t, bpe_place at, const char *text, const
                      bpe_quote(name, sizeof name, text), what);
 }
 
+/* The text is kept beside the bytes: it is what files hold, and what merges name. */
 static weft_status store_token(weft_bpe *t, bpe_place at, const char *text, int64_t id,
                                bool special)
 {
@@ -140,6 +143,7 @@ static weft_status store_token(weft_bpe *t, bpe_place at, const char *text, int6
     return WEFT_OK;
 }
 
+/* With n tokens, each with an id of its own in 0..n-1, there can be no gap. */
 weft_status bpe_add_token(weft_bpe *t, bpe_place at, const char *text, int64_t id, bool special)
 {
     char other[96];
@@ -180,7 +184,7 @@ weft_status bpe_begin_merges(weft_bpe *t, bpe_place at, int64_t n)
                              "bytes must have one",
                              at.file, at.path, b, (const char *)u);
     }
-    size_t slots = 16;
+    size_t slots = 16; /* at most half full: short probes */
     while (slots < (size_t)n * 2)
         slots *= 2;
     t->mask = slots - 1;
@@ -208,6 +212,7 @@ static int32_t merge_part(weft_bpe *t, const char *where, const char *text)
     return -1;
 }
 
+/* By text, not by bytes: a special token's text is no spelling. */
 static int32_t merge_result(weft_bpe *t, const char *where, const char *left, const char *right)
 {
     weft_string joined;

@@ -71,6 +71,7 @@ weft_status tokenize_open(weft_ctx *c, const tokenize_texts *t, weft_documents *
 }
 
 /* ---- workers ---- */
+/* A context records failures and is not for two threads at once; the allocator is shared. */
 static weft_status open_worker(weft_ctx *c, const weft_bpe *t, tokenize_worker *w)
 {
     const weft_options o = {.allocator = &c->mem, .io = c->io, .threads = 1};
@@ -122,7 +123,8 @@ weft_status tokenize_crew_check(tokenize_crew *k)
     return k->ctx->status;
 }
 
-/* ---- progress ---- */
+/* ---- progress ----
+ * To the log, which the tool sends to standard error: standard output is for results. */
 static const int64_t second = 1000000000;
 
 tokenize_progress tokenize_progress_start(weft_ctx *c, const char *what)

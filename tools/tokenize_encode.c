@@ -101,6 +101,7 @@ static bool is_val(splitter *s, int64_t document)
     return s->current;
 }
 
+/* The number is exact, unlike that of independent draws: a small corpus gets its share, too. */
 static weft_status plan_split(weft_ctx *c, double fraction, int64_t seed, int64_t documents,
                               splitter *out)
 {
@@ -118,6 +119,8 @@ static weft_status plan_split(weft_ctx *c, double fraction, int64_t seed, int64_
     return WEFT_OK;
 }
 
+/* Choosing an exact number of documents needs to know how many there are: the files are scanned
+ * twice, which costs little beside encoding. */
 static weft_status count_documents(weft_ctx *c, const tokenize_texts *texts, int64_t *out)
 {
     weft_documents *d;
@@ -157,6 +160,7 @@ typedef struct {
 
 static const char *const part_name[2] = {"train", "val"};
 
+/* In order of the segments; the choice of a document is drawn when its first one comes. */
 static weft_status write_batch(encoding *e, const weft_segment *s, int n)
 {
     for (int i = 0; i < n; i++) {
@@ -189,6 +193,7 @@ static weft_status encode_all(encoding *e, const tokenize_texts *texts)
     return r;
 }
 
+/* A tokenizer whose ids fit the files. */
 static weft_status load_for_bins(weft_ctx *c, const char *path, weft_bpe **out)
 {
     WEFT_TRY(weft_bpe_load(c, path, out));
@@ -237,6 +242,7 @@ static weft_status commit(encoding *e)
     return WEFT_OK;
 }
 
+/* All that can be wrong with the input is found before the folder is made. */
 static weft_status encode_run(encoding *e, weft_arena *a, const encode_options *o)
 {
     int64_t documents;

@@ -44,6 +44,7 @@ typedef struct {
     bool special, show, json;
 } ids_options;
 
+/* One line of ids, a JSON array, or a line for each token. */
 static void print_ids(const weft_bpe *t, const weft_ids *ids, const ids_options *o)
 {
     if (o->json)
@@ -123,6 +124,7 @@ static weft_status write_out(weft_ctx *c, weft_string *s)
     return s->failed ? c->status : WEFT_OK;
 }
 
+/* In blocks, so that a file of any length is decoded in little memory. */
 static weft_status decode_file(weft_ctx *c, const weft_bpe *t, const decode_options *o,
                                weft_string *out)
 {
@@ -156,6 +158,7 @@ static weft_status decode_word(weft_ctx *c, weft_decoder *d, const char *word, w
     return weft_decoder_add(d, (int32_t)id, out);
 }
 
+/* All or nothing: an id that is wrong leaves standard output empty. */
 static weft_status decode_words(weft_ctx *c, const weft_bpe *t, char *text, weft_string *out)
 {
     weft_decoder d = {.bpe = t};

@@ -58,6 +58,7 @@ static void train_progress(void *user, int64_t merges, int64_t of)
     tokenize_progress_items(user, "merges", merges, of);
 }
 
+/* The counts of all workers together; only this part runs on one thread. */
 static weft_status learn(tokenize_crew *k, const train_options *o, weft_bpe **out)
 {
     tokenize_progress p = tokenize_progress_start(k->ctx, "train");
@@ -148,6 +149,7 @@ static void census_segment(tokenize_worker *w, int thread, const weft_segment *s
         n->uses[(int64_t)thread * n->vocab + w->ids.id[i]]++;
 }
 
+/* Integer sums: the order of the threads does not matter. */
 static void sum_census(census *n, int threads, const weft_bpe *t)
 {
     for (int32_t id = 0; id < n->vocab; id++) {
@@ -174,6 +176,7 @@ static int by_uses(const void *a, const void *b)
                               : (x->id > y->id) - (x->id < y->id);
 }
 
+/* Ties by id, so that the list is always the same. */
 static weft_status print_top(weft_ctx *c, const census *n, const weft_bpe *t, int64_t top)
 {
     entry *e = weft_alloc(c, (size_t)n->vocab * sizeof *e);

@@ -116,6 +116,7 @@ static const rule added_rules[] = {
     {NULL, 0, NULL},
 };
 
+/* The bits of `allow` that a value satisfies; 0: it is of no kind that a rule names. */
 static unsigned kind_of(const weft_json *v)
 {
     const char *s = v->text;
@@ -140,6 +141,7 @@ static unsigned kind_of(const weft_json *v)
     }
 }
 
+/* Every member must be known, and have a value that leaves the ids as we compute them. */
 static weft_status check_parts(weft_ctx *c, const char *file, const char *path,
                                const weft_json *object, const rule *rules)
 {
@@ -220,6 +222,7 @@ static weft_status index_vocab(weft_arena *a, source *s)
     return WEFT_OK;
 }
 
+/* An added token is in the vocabulary with the same id, or it brings an id of its own. */
 static weft_status check_added(weft_ctx *c, source *s, const weft_json *v, int i)
 {
     char path[64], where[600], name[96];
@@ -262,6 +265,7 @@ static weft_status check_all_added(weft_ctx *c, source *s)
 }
 
 /* ---- vocabulary ---- */
+/* A token that is listed as added is matched as a whole in texts: it is special. */
 static weft_status add_vocab(weft_bpe *t, const source *s, bpe_place at)
 {
     for (const weft_json *v = s->vocab->child; v; v = v->next) {
@@ -277,6 +281,7 @@ static weft_status add_vocab(weft_bpe *t, const source *s, bpe_place at)
     return WEFT_OK;
 }
 
+/* Those that the vocabulary does not have. */
 static weft_status add_added(weft_bpe *t, const source *s)
 {
     int i = 0;
@@ -383,6 +388,7 @@ static weft_status read_merges(weft_bpe *t, weft_arena *a, const char *vocab_pat
 }
 
 /* ---- whole files ---- */
+/* Before anything is made: what cannot be read is refused at once. */
 static weft_status check_all_parts(weft_ctx *c, const char *path, const weft_json *root)
 {
     const weft_json *model = weft_json_get(root, "model");
