@@ -120,8 +120,6 @@ struct weft_session {
     int n_program, cap_program;
 };
 
-/* Adds the states of `g` that the session lacks (types must agree where it has them). */
-weft_status weft_session_add_states(weft_session *s, const weft_graph *g);
 weft_state *weft_session_state(weft_session *s, const char *name); /* NULL if unknown */
 weft_dtype weft_session_dtype(const weft_session *s, weft_dtype t); /* how the session stores t */
 

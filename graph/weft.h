@@ -188,6 +188,7 @@ WEFT_API weft_status weft_graph_dot(const weft_graph *g, const weft_dot_options 
 /* Ports of the entry module. NULL beyond the end; *t may be NULL. */
 WEFT_API const char *weft_graph_input_at(const weft_graph *g, int i, weft_type *t);
 WEFT_API const char *weft_graph_output_at(const weft_graph *g, int i, weft_type *t);
+WEFT_API int64_t weft_type_count(const weft_type *t); /* elements; types of a graph are checked, no overflow */
 /* "f32[4,12]" into buf; returns buf. */
 WEFT_API const char *weft_type_print(char *buf, size_t n, const weft_type *t);
 
@@ -203,6 +204,9 @@ WEFT_API weft_status weft_graph_measure(const weft_graph *g, weft_graph_size *ou
 /* A session holds the state values (weights, moments, counters, caches) that its programs share. */
 WEFT_API weft_status weft_session_new(weft_ctx *c, bool reference, weft_session **out);
 WEFT_API void weft_session_free(weft_session *s); /* frees its programs */
+/* Adds the states of `g` that the session lacks (types must agree where it has them). Compiling does this for what a
+ * program needs; do it for the whole graph before loading a file that holds all its weights. */
+WEFT_API weft_status weft_session_add_states(weft_session *s, const weft_graph *g);
 /* Runs the initialisers of all states that are not ready. Bits depend on (seed, name, index) alone. */
 WEFT_API weft_status weft_session_init(weft_session *s, uint64_t seed);
 /* The memory of a state, dense and row-major, for reading or writing between runs; NULL if unknown. */
@@ -218,6 +222,19 @@ WEFT_API void *weft_program_input(weft_program *p, const char *name, weft_type *
 WEFT_API weft_status weft_program_run(weft_program *p);
 /* Where a fetched value stands after a run; NULL if it was not fetched. Valid until any program of the session runs. */
 WEFT_API const void *weft_program_output(weft_program *p, const char *name, weft_type *t);
+
+/* Fills an input from a file: a safetensors file with a tensor of its name (or with one tensor), a .txt file of numbers,
+ * or exactly its bytes, little-endian. WEFT_USAGE for an unknown input, WEFT_MISMATCH for other sizes. */
+WEFT_API weft_status weft_program_feed_file(weft_program *p, const char *name, const char *path);
+/* Fills an input with random numbers: normal ones, or integers in 0..below-1; bits depend on (seed, name) alone. */
+WEFT_API weft_status weft_program_feed_random(weft_program *p, const char *name, uint64_t seed, int64_t below);
+/* Writes fetched outputs as a safetensors file. */
+WEFT_API weft_status weft_program_save(weft_program *p, const char *const *name, int n, const char *path);
+/* Element i, in row-major order, of dense data, as a double. */
+WEFT_API double weft_element(const weft_type *t, const void *data, int64_t i);
+/* How fast this machine multiplies matrices: the best rate of oneDNN's own multi-threaded f32 product over some large
+ * shapes, in FLOP/s; takes about `seconds`. The yardstick of weft bench. */
+WEFT_API weft_status weft_gemm_rate(weft_ctx *c, double seconds, double *out);
 
 typedef struct {
     int n_step;

@@ -193,12 +193,12 @@ void cli_json_text(FILE *f, const char *s)
     fputc('"', f);
 }
 
-void cli_json_number(FILE *f, const char *key, double v)
+void cli_json_number(FILE *f, const char *before, const char *key, double v)
 {
     if (isfinite(v))
-        fprintf(f, "%s%.9g", key, v);
+        fprintf(f, "%s\"%s\":%.9g", before, key, v);
     else
-        fprintf(f, "%snull", key);
+        fprintf(f, "%s\"%s\":null", before, key);
 }
 
 const char *cli_count(char *buf, size_t n, int64_t v)

@@ -29,10 +29,10 @@ static void print_result(const weft_eval_result *r, const char *weights, bool js
         printf("{\"weights\":");
         cli_json_text(stdout, weights ? weights : "");
         printf(",\"tokens\":%lld,\"bytes\":%lld", (long long)r->tokens, (long long)r->bytes);
-        cli_json_number(stdout, ",\"loss\":", r->loss);
-        cli_json_number(stdout, ",\"perplexity\":", exp(r->loss));
-        cli_json_number(stdout, ",\"bits_per_byte\":", bits);
-        cli_json_number(stdout, ",\"tokens_per_s\":", (double)r->tokens / r->seconds);
+        cli_json_number(stdout, ",", "loss", r->loss);
+        cli_json_number(stdout, ",", "perplexity", exp(r->loss));
+        cli_json_number(stdout, ",", "bits_per_byte", bits);
+        cli_json_number(stdout, ",", "tokens_per_s", (double)r->tokens / r->seconds);
         printf("}\n");
         return;
     }

@@ -17,9 +17,9 @@ static void print_result(void *user, const weft_gradcheck_result *r)
         printf("%s{\"name\":", l->n ? ",\n " : "[\n ");
         cli_json_text(stdout, r->name);
         printf(",\"elements\":%lld,\"probes\":%lld,", (long long)r->count, (long long)r->probes);
-        cli_json_number(stdout, "norm", r->norm);
+        cli_json_number(stdout, "", "norm", r->norm);
         printf(",");
-        cli_json_number(stdout, "error", r->error);
+        cli_json_number(stdout, "", "error", r->error);
         printf("}");
     } else {
         if (!l->n)

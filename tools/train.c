@@ -63,10 +63,10 @@ static void print_result(const weft_event *e, bool json)
     printf("{\"dir\":");
     cli_json_text(stdout, e->info->dir);
     printf(",\"step\":%lld,\"tokens\":%lld", (long long)e->step, (long long)e->tokens);
-    cli_json_number(stdout, ",\"loss\":", e->loss);
-    cli_json_number(stdout, ",\"val_loss\":", e->val_loss);
-    cli_json_number(stdout, ",\"val_bits_per_byte\":", e->val_bits);
-    cli_json_number(stdout, ",\"seconds\":", e->seconds);
+    cli_json_number(stdout, ",", "loss", e->loss);
+    cli_json_number(stdout, ",", "val_loss", e->val_loss);
+    cli_json_number(stdout, ",", "val_bits_per_byte", e->val_bits);
+    cli_json_number(stdout, ",", "seconds", e->seconds);
     printf("}\n");
 }
 

@@ -63,7 +63,8 @@ int cli_usage(const char *verb, const char *fmt, ...) WEFT_PRINTF(2, 3); /* prin
 int cli_finish(weft_ctx *c, int status);          /* flushes stdout; a full or closed stdout is WEFT_IO */
 int cli_print(weft_ctx *c, char *text);           /* prints text of the library and frees it; returns 0 */
 void cli_json_text(FILE *f, const char *s);       /* "s" with escapes */
-void cli_json_number(FILE *f, const char *key, double v); /* key, then the number or null */
+/* before"key":number, or null when v is not finite */
+void cli_json_number(FILE *f, const char *before, const char *key, double v);
 const char *cli_count(char *buf, size_t n, int64_t v);    /* 124,439,808 */
 const char *cli_bytes(char *buf, size_t n, double bytes); /* "1.21 GiB" */
 

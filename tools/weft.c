@@ -16,6 +16,8 @@ static const verb verbs[] = {
     {"eval", "loss, perplexity, bits per byte on a token file", verb_eval},
     {"generate", "continue a prompt", verb_generate},
     {"gradcheck", "compare the gradients of a model with central differences", verb_gradcheck},
+    {"run", "run a model once on files or random inputs", verb_run},
+    {"bench", "measure a training step: tokens/s, share of the machine, time by op", verb_bench},
     {"pack", "merge a model file and its imports into one file", verb_pack},
     {"ops", "list the ops, the schema of one, or the rewrite rules", verb_ops},
     {"tokenize", "byte-level BPE: train a vocabulary, encode a corpus, decode ids", verb_tokenize},

@@ -1,0 +1,160 @@
+/* feed.c - what goes into a program from files or at random, and what comes out into files. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/plan.h"
+#include "graph/rng.h"
+#include "graph/safetensors.h"
+
+enum { TEXT_LIMIT = 1 << 30 };
+
+double weft_element(const weft_type *t, const void *data, int64_t i)
+{
+    weft_tensor x = {.data = (void *)(uintptr_t)data, .dtype = t->dtype, .rank = 1, .count = weft_type_count(t)};
+    x.dim[0] = x.count;
+    x.stride[0] = 1;
+    return weft_get(&x, i);
+}
+
+static void put(const weft_type *t, void *data, int64_t i, double v)
+{
+    weft_tensor x = {.data = data, .dtype = t->dtype, .rank = 1, .count = weft_type_count(t)};
+    x.dim[0] = x.count;
+    x.stride[0] = 1;
+    weft_put(&x, i, v);
+}
+
+static weft_status find_input(weft_program *p, const char *name, weft_type *t, void **data)
+{
+    const char *names[64];
+    int n = 0;
+    *data = weft_program_input(p, name, t);
+    if (*data)
+        return WEFT_OK;
+    for (int v = 0; v < p->graph->n_value && n < 64; v++)
+        if (p->graph->value[v].kind == WEFT_VALUE_INPUT)
+            names[n++] = p->graph->value[v].name;
+    const char *near = weft_nearest(name, names, n);
+    char word[128];
+    return weft_fail(p->session->ctx, WEFT_USAGE, "the program has no input '%s'%s%s%s",
+                     weft_printable(word, sizeof word, name), near ? "; did you mean '" : "", near ? near : "",
+                     near ? "'?" : "");
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------------- */
+static weft_status wrong_size(weft_ctx *c, const char *path, const char *name, int64_t found, const weft_type *t,
+                              const char *unit)
+{
+    char type[160];
+    return weft_fail(c, WEFT_MISMATCH, "%s: %lld %s, but input '%s' is %s", path, (long long)found, unit, name,
+                     weft_type_print(type, sizeof type, t));
+}
+
+static weft_status feed_tensor(weft_program *p, const char *name, const char *path, const weft_type *t, void *data)
+{
+    weft_ctx *c = p->session->ctx;
+    weft_tensor_file *f = NULL;
+    WEFT_TRY(weft_tensor_file_open(c, path, &f));
+    const weft_tensor_entry *e = weft_tensor_file_find(f, name);
+    if (!e && weft_tensor_file_count(f) == 1)
+        e = weft_tensor_file_at(f, 0);
+    weft_status s;
+    int64_t count = 1;
+    for (int i = 0; e && i < e->rank; i++)
+        count *= e->dim[i]; /* the header was checked: no overflow */
+    if (!e)
+        s = weft_fail(c, WEFT_MISMATCH, "%s: no tensor '%s', and more than one to choose from", path, name);
+    else if (count != weft_type_count(t))
+        s = wrong_size(c, path, name, count, t, "elements");
+    else
+        s = weft_tensor_file_read(f, e, t->dtype, false, data);
+    weft_tensor_file_close(f);
+    return s;
+}
+
+static weft_status feed_text(weft_ctx *c, const char *text, const char *name, const char *path, const weft_type *t,
+                             void *data)
+{
+    int64_t n = 0, want = weft_type_count(t);
+    for (const char *s = text;;) {
+        char *end;
+        s += strspn(s, " \t\r\n,");
+        if (!*s)
+            break;
+        double v = strtod(s, &end);
+        if (end == s || (*end && !strchr(" \t\r\n,", *end)))
+            return weft_fail(c, WEFT_MALFORMED, "%s@%lld: expected a number", path, (long long)(s - text));
+        if (n < want)
+            put(t, data, n, v);
+        n++;
+        s = end;
+    }
+    return n == want ? WEFT_OK : wrong_size(c, path, name, n, t, "numbers");
+}
+
+static bool ends_with(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), k = strlen(suffix);
+    return n >= k && !strcmp(s + n - k, suffix);
+}
+
+weft_status weft_program_feed_file(weft_program *p, const char *name, const char *path)
+{
+    weft_ctx *c = p->session->ctx;
+    weft_type t;
+    void *data;
+    char *bytes;
+    size_t n;
+    WEFT_TRY(find_input(p, name, &t, &data));
+    if (ends_with(path, ".safetensors"))
+        return feed_tensor(p, name, path, &t, data);
+    weft_arena *a = weft_arena_new(c, 0);
+    weft_status s = a ? weft_read_file(a, path, TEXT_LIMIT, &bytes, &n) : weft_error_status(c);
+    if (!s && ends_with(path, ".txt"))
+        s = feed_text(c, bytes, name, path, &t, data);
+    else if (!s && n != weft_type_bytes(&t))
+        s = wrong_size(c, path, name, (int64_t)n, &t, "bytes");
+    else if (!s)
+        memcpy(data, bytes, n);
+    weft_arena_free(a);
+    return s;
+}
+
+/* ---- random numbers ----------------------------------------------------------------------------------------------------- */
+weft_status weft_program_feed_random(weft_program *p, const char *name, uint64_t seed, int64_t below)
+{
+    weft_type t;
+    void *data;
+    WEFT_TRY(find_input(p, name, &t, &data));
+    uint64_t key = seed ^ weft_hash(name, strlen(name), 0);
+    int64_t n = weft_type_count(&t);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t word[4];
+        double normal[4];
+        weft_random4(word, key, 0, 0x66656564, (uint64_t)i / 4); /* a stream of its own */
+        weft_random_normal4(normal, word);
+        put(&t, data, i, weft_dtype_is_float(t.dtype) ? normal[i % 4] : (double)(word[i % 4] % (uint64_t)below));
+    }
+    return WEFT_OK;
+}
+
+/* ---- out ---------------------------------------------------------------------------------------------------------------- */
+weft_status weft_program_save(weft_program *p, const char *const *name, int n, const char *path)
+{
+    weft_ctx *c = p->session->ctx;
+    weft_arena *a = weft_arena_new(c, 0);
+    weft_tensor_out *t = a ? weft_arena_array(a, (size_t)n + 1, sizeof *t) : NULL;
+    weft_status s = t ? WEFT_OK : weft_error_status(c);
+    for (int i = 0; i < n && !s; i++) {
+        t[i].name = name[i];
+        t[i].data = weft_program_output(p, name[i], &t[i].type);
+        if (!t[i].data)
+            s = weft_fail(c, WEFT_USAGE, "output '%s' was not fetched", name[i]);
+    }
+    if (!s)
+        s = weft_tensor_file_write(c, path, t, n, NULL, 0, NULL, NULL);
+    weft_arena_free(a);
+    return s;
+}
