@@ -29,7 +29,8 @@ typedef struct weft_gemm weft_gemm;
 const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *d);
 /* At run time, from outside parallel regions: all tiles over the run's threads. */
 void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const void *b, const float *bias, float *c);
-/* From inside a parallel region: the whole product on the calling thread; `thread` = omp_get_thread_num(). */
+/* From inside a parallel region: the whole product on the calling thread; `thread` = omp_get_thread_num(). For
+ * products that do not get shared memory (m or n below 256, or a batch): larger ones belong to weft_gemm_run. */
 void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const void *a, const void *b,
                         const float *bias, float *c);
 

@@ -6,6 +6,7 @@
 
 #include <omp.h>
 
+#include "graph/pack.h"
 #include "graph/plan.h"
 #include "graph/prim.h"
 
@@ -21,41 +22,107 @@ enum {
 };
 
 struct weft_gemm {
-    weft_gemm_desc d;
+    weft_gemm_desc d;                 /* as the tiles see it: after packing */
     int64_t tile_m, tile_n, n_m, n_n; /* tile sizes and counts */
     const weft_prim *prim[2][2];      /* [last row of tiles][last column of tiles]; all NULL: own loops */
     bool bias_first;                  /* oneDNN would scale the bias too: it is put into C before */
+    weft_pack pack_a, pack_b;         /* an operand that is turned round first; rows 0: it is not */
+    size_t at_b;                      /* where B goes in the shared scratch, after A */
 };
 
 /* ---- choosing ----------------------------------------------------------------------------------------------------- */
+/* The numbers below are for oneDNN's AVX2 path (gemm:jit), found by trial and in its source: with a one-thread primitive
+ * it copies A and B into its own layout if 1/m + 1/n < 0.0038, and reads them where they lie otherwise.  Where they lie
+ * is as good, except for a transposed A, and for a B whose rows are a multiple of 4096 bytes apart and compete for the same
+ * cache lines: half the speed or less.  So a transposed A gets large tiles if the product is large enough for several,
+ * and else is turned round first, for all tiles at once; such a B is copied.  AVX-512 paths (brgemm) do not mind. */
+enum { MANY_TILES = 8, ENOUGH_TILES = 6 };
+
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* `size` in equal parts of at most `most`, each a multiple of `unit`. */
-static int64_t even_tile(int64_t size, int64_t most, int64_t unit)
+/* `size` in `parts` nearly equal parts, each a multiple of `unit`. */
+static int64_t even_tile(int64_t size, int64_t parts, int64_t unit)
 {
-    int64_t tile = ceil_div(ceil_div(size, ceil_div(size, most)), unit) * unit;
+    int64_t tile = ceil_div(ceil_div(size, parts), unit) * unit;
     return tile < size ? tile : size;
 }
 
-/* Sizes found by trial on AVX2 (gemm:jit packs A and B of every tile again, so small tiles pay for packing, large ones
- * leave threads idle at the end): with A transposed packing costs more and tiles are larger. */
-static void choose_tiles(weft_gemm *g)
+static int64_t set_tiles(weft_gemm *g, int64_t parts_m, int64_t parts_n)
 {
-    const weft_gemm_desc *d = &g->d;
-    int64_t m = d->a_col == 1 ? 256 : 512, n = 768, batch = d->outer * d->batch;
-    for (;;) {
-        g->tile_m = even_tile(d->m, m, 16);
-        g->tile_n = even_tile(d->n, n, 16);
-        g->n_m = ceil_div(d->m, g->tile_m);
-        g->n_n = ceil_div(d->n, g->tile_n);
-        bool small = m <= 128 && n <= 192;
-        if (small || batch * g->n_m * g->n_n >= 8)
-            return;
+    g->tile_m = even_tile(g->d.m, parts_m, 16);
+    g->tile_n = even_tile(g->d.n, parts_n, 16);
+    g->n_m = ceil_div(g->d.m, g->tile_m);
+    g->n_n = ceil_div(g->d.n, g->tile_n);
+    return g->d.outer * g->d.batch * g->n_m * g->n_n;
+}
+
+/* Both operands as they lie: small tiles, enough of them to keep many threads busy to the end. */
+static void small_tiles(weft_gemm *g)
+{
+    int64_t m = 256, n = 768;
+    while (set_tiles(g, ceil_div(g->d.m, m), ceil_div(g->d.n, n)) < MANY_TILES && (m > 128 || n > 192)) {
         if (m > 128 && (g->tile_m * 2 > g->tile_n || n <= 192))
             m /= 2;
         else
             n /= 2;
     }
+}
+
+/* Tiles large enough to be copied by oneDNN; returns how many there are. */
+static int64_t large_tiles(weft_gemm *g)
+{
+    int64_t best = 0, best_m = 1, best_n = 1;
+    for (int64_t most = 512; most <= 1024; most += 256) {
+        int64_t parts_m = ceil_div(g->d.m, most), tile_m = even_tile(g->d.m, parts_m, 16);
+        double left = 0.0037 - 1.0 / (double)tile_m;
+        int64_t parts_n = left > 0 ? (int64_t)((double)g->d.n * left) : 0;
+        if (parts_m * parts_n > best) {
+            best = parts_m * parts_n;
+            best_m = parts_m;
+            best_n = parts_n;
+        }
+    }
+    set_tiles(g, best_m, best_n);
+    return best;
+}
+
+static bool same_cache_lines(int64_t stride) { return stride && stride % 1024 == 0; }
+
+/* Packing costs about half a nanosecond an element: worth it for products that read each element often. */
+static bool worth_packing(const weft_gemm_desc *d, int64_t uses, int64_t elements)
+{
+    return d->dtype == WEFT_F32 && d->outer * d->batch == 1 && uses >= 256 && elements <= (int64_t)1 << 24;
+}
+
+/* Replaces A [m,k], which has its columns together, by a copy that has its rows together. */
+static void pack_a(weft_gemm *g)
+{
+    weft_gemm_desc *d = &g->d;
+    g->pack_a = weft_pack_make(d->m, d->k, d->a_col, true);
+    d->a_row = g->pack_a.out_stride;
+    d->a_col = 1;
+}
+
+/* The same for B [k,n], which may also have its rows together, but at a distance that makes them compete. */
+static void pack_b(weft_gemm *g)
+{
+    weft_gemm_desc *d = &g->d;
+    g->pack_b = weft_pack_make(d->k, d->n, d->b_col == 1 ? d->b_row : d->b_col, d->b_col != 1);
+    d->b_row = g->pack_b.out_stride;
+    d->b_col = 1;
+}
+
+static void choose_tiles(weft_gemm *g)
+{
+    const weft_gemm_desc *d = &g->d;
+    bool ta = d->a_col != 1;
+    if (ta && d->dtype == WEFT_F32 && d->outer * d->batch == 1 && large_tiles(g) >= ENOUGH_TILES)
+        return;
+    if (ta && worth_packing(d, d->n, d->m * d->k))
+        pack_a(g);
+    if (same_cache_lines(d->b_col == 1 ? d->b_row : d->b_col) && worth_packing(d, d->m, d->n * d->k))
+        pack_b(g);
+    small_tiles(g);
 }
 
 static weft_prim_key tile_key(const weft_gemm *g, int64_t m, int64_t n)
@@ -134,6 +201,9 @@ const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *desc)
     }
     g->bias_first = g->d.bias && g->d.alpha != 1.0f;
     choose_tiles(g);
+    g->at_b = weft_pack_bytes(&g->pack_a);
+    size_t shared = g->at_b + weft_pack_bytes(&g->pack_b);
+    b->step->lib_shared = shared > b->step->lib_shared ? shared : b->step->lib_shared;
     k->failed = k->failed || !get_prims(k, g);
     return k->failed ? NULL : g;
 }
@@ -268,6 +338,16 @@ static bool run_task(const weft_gemm *g, const weft_run *r, int thread, int64_t 
 
 static int64_t task_count(const weft_gemm *g) { return g->d.outer * g->d.batch * g->n_m * g->n_n; }
 
+/* The operand, or its copy turned round, made now by all threads. */
+static const void *packed(const weft_pack *p, const weft_run *r, size_t at_byte, const void *x)
+{
+    if (!p->rows)
+        return x;
+    float *y = (float *)((char *)r->lib_shared + at_byte);
+    weft_pack_run(p, r->threads, y, x);
+    return y;
+}
+
 void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const void *b, const float *bias, float *c)
 {
     int64_t n = task_count(g);
@@ -276,6 +356,8 @@ void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const v
     (void)threads; /* clang with libgomp ignores the pragmas and runs one thread */
     if (!n)
         return;
+    a = packed(&g->pack_a, r, 0, a);
+    b = packed(&g->pack_b, r, g->at_b, b);
 #pragma omp parallel num_threads(threads)
     {
         int saved = weft_prim_enter();
@@ -296,6 +378,10 @@ void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const
                         const float *bias, float *c)
 {
     int64_t n = task_count(g);
+    if (g->pack_a.rows || g->pack_b.rows) { /* threads would share the one copy */
+        weft_run_fail(r, "internal: a product of this size does not run on one thread of a region");
+        return;
+    }
     int saved = weft_prim_enter();
     for (int64_t i = 0; i < n; i++)
         run_task(g, r, thread, i, a, b, bias, c);

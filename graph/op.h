@@ -96,6 +96,7 @@ typedef struct weft_run {
     struct weft_fault *fault;
     void *lib_scratch;     /* of the library's products (dnnl.h), `lib_stride` bytes a thread */
     size_t lib_stride;
+    void *lib_shared;      /* the same, for all threads together */
 } weft_run;
 
 typedef struct weft_op {

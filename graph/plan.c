@@ -119,7 +119,7 @@ static void list_buffers(lives *l)
     }
     for (int i = 0; i < p->n_step; i++) {
         weft_step *s = &p->step[i];
-        size_t bytes = s->scratch_bytes + (size_t)s->run.threads * s->run.lib_stride;
+        size_t bytes = s->scratch_bytes + s->lib_shared + (size_t)s->run.threads * s->run.lib_stride;
         s->scratch = bytes ? p->n_buffer : -1;
         if (bytes)
             add_buffer(p, bytes, i, i, WEFT_NONE, i);
@@ -211,7 +211,8 @@ static void bind_step(weft_program *p, weft_step *s)
         s->run.out[i] = p->value[s->node->out[i]];
     char *scratch = s->scratch < 0 ? NULL : (char *)p->session->block.data + p->offset[s->scratch];
     s->run.scratch = scratch;
-    s->run.lib_scratch = scratch ? scratch + s->scratch_bytes : NULL;
+    s->run.lib_shared = scratch ? scratch + s->scratch_bytes : NULL;
+    s->run.lib_scratch = scratch ? scratch + s->scratch_bytes + s->lib_shared : NULL;
 }
 
 void weft_program_bind(weft_program *p)

@@ -47,7 +47,8 @@ typedef struct {
     weft_run run;
     void (*fn)(const weft_run *r);
     const char *impl;      /* "gemm:jit", "weft", "view" ... */
-    size_t scratch_bytes;  /* of the op itself; the library's comes on top */
+    size_t scratch_bytes;  /* of the op itself; the library's comes on top: */
+    size_t lib_shared;     /* bytes for all threads together, then run.lib_stride for each */
     int scratch;           /* buffer, -1: none */
     double flops;
     int64_t ns, calls;     /* profile */

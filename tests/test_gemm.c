@@ -38,8 +38,9 @@ static void rig_open(rig *t, const weft_gemm_desc *d, int threads)
     t->g = weft_kernel_gemm(&k, d);
     if (!t->g)
         fail_msg("%s", weft_error(t->ctx));
-    t->scratch = calloc(1, t->step.run.lib_stride * (size_t)threads + 64);
-    t->step.run.lib_scratch = (void *)(((uintptr_t)t->scratch + 63) & ~(uintptr_t)63);
+    t->scratch = calloc(1, t->step.lib_shared + t->step.run.lib_stride * (size_t)threads + 64);
+    t->step.run.lib_shared = (void *)(((uintptr_t)t->scratch + 63) & ~(uintptr_t)63);
+    t->step.run.lib_scratch = (char *)t->step.run.lib_shared + t->step.lib_shared;
     t->step.run.threads = threads;
     t->step.run.fault = &t->fault;
 }
@@ -138,10 +139,11 @@ static void test_exact(void **state)
     static const int64_t size[][3] = {
         {1, 1, 1},    {1, 7, 3},     {2, 1, 5},     {3, 300, 17},   {6, 513, 64},  {7, 1, 9},    {7, 16, 1},
         {16, 16, 16}, {17, 33, 65},  {64, 50, 100}, {129, 257, 31}, {300, 1, 40},  {1, 1000, 1}, {257, 1, 1},
-        {9, 1537, 5}, {520, 769, 33}, {1000, 40, 8}, {33, 2000, 16}, {260, 130, 300}};
+        {9, 1537, 5}, {520, 769, 33}, {1000, 40, 8}, {33, 2000, 16}, {260, 130, 300},
+        {300, 270, 9}, {263, 300, 1024}, {2050, 1601, 5}}; /* turned round, both turned round, large tiles */
     for (size_t i = 0; i < sizeof size / sizeof *size; i++)
         for (int mode = 0; mode < 4; mode++)
-            for (int extra = 0; extra < 4; extra++) {
+            for (int extra = 0; extra < 4; extra += size[i][0] > 260 ? 3 : 1) {
                 weft_gemm_desc d = plain(size[i][0], size[i][1], size[i][2], mode & 1, mode & 2);
                 d.accumulate = extra & 1;
                 d.bias = extra & 2;
@@ -215,7 +217,8 @@ static void test_batched_transposed_deep(void **state)
 static void test_thread_counts(void **state)
 {
     (void)state;
-    static const int64_t size[][3] = {{1, 2000, 768}, {4, 700, 512}, {256, 768, 768}, {768, 320, 2304}, {64, 64, 4096}};
+    static const int64_t size[][3] = {{1, 2000, 768}, {4, 700, 512}, {256, 768, 768}, {768, 320, 2304}, {64, 64, 4096},
+                                      {1600, 1600, 64}, {270, 300, 1024}};
     static const int threads[] = {1, 2, 3, 8, 16};
     for (size_t i = 0; i < sizeof size / sizeof *size; i++)
         for (int mode = 0; mode < 3; mode++) {
