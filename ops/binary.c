@@ -1,4 +1,9 @@
-/* binary.c - sum, difference, product and quotient of two tensors, with NumPy broadcasting. */
+/* binary.c - sum, difference, product and quotient of two tensors, with NumPy broadcasting.
+ *
+ * The operands are walked together in rows (loops.h): an axis along which one is repeated has
+ * stride 0 there, and adjacent axes that all operands cross evenly count as one. So equal shapes
+ * are a single row, a bias is one row per position, and nothing is ever copied to be broadcast.
+ * Gradients do not sum over repeated axes: weft_dx does, for all ops alike. */
 #include "ops/loops.h"
 #include "ops/simd.h"
 
@@ -30,6 +35,8 @@ WEFT_INLINE void binary_loop(const weft_span *s, float (*f)(float, float))
     }
 }
 
+/* The functions are inlined into a loop of their own per clone: the call is resolved at compile
+ * time. */
 WEFT_INLINE float add_one(float a, float b) { return a + b; }
 WEFT_INLINE float sub_one(float a, float b) { return a - b; }
 WEFT_INLINE float mul_one(float a, float b) { return a * b; }

@@ -1,5 +1,8 @@
 /* broadcast_to.c - a tensor repeated along axes of size 1 and new leading axes, without moving
- * data. */
+ * data.
+ *
+ * The repeated axes get stride 0. An in-place op never overwrites such a view, since the compiler
+ * compares the number of elements with that of the storage. */
 #include "ops/loops.h"
 
 static void infer_broadcast_to(weft_infer *c)

@@ -1,4 +1,8 @@
-/* cast.c - the same numbers as another element type. */
+/* cast.c - the same numbers as another element type.
+ *
+ * It has no gradient by definition: integers and bool are piecewise constant. Conversions that C
+ * leaves undefined (NaN, beyond the range) are defined here, so that results are the same on every
+ * machine. */
 #include <math.h>
 
 #include "ops/loops.h"

@@ -1,4 +1,6 @@
-/* concat.c - tensors put one after the other along an axis. */
+/* concat.c - tensors put one after the other along an axis.
+ *
+ * Each input is copied into its part of the output; the gradient is a view of dy for each. */
 #include "ops/loops.h"
 
 static void infer_concat(weft_infer *c)
@@ -36,6 +38,7 @@ static void grad_concat(weft_grad *g)
     }
 }
 
+/* Inputs without time are tables by position here, and are cut to the window. */
 static void incr_concat(weft_incr *c)
 {
     enum { MOST = 64 };

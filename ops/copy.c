@@ -1,4 +1,6 @@
-/* copy.c - a dense copy of a tensor of any strides. */
+/* copy.c - a dense copy of a tensor of any strides.
+ *
+ * The compiler puts one in front of ops that need dense inputs; model files rarely do. */
 #include "ops/loops.h"
 
 static void grad_copy(weft_grad *g) { weft_dx(g, 0, weft_dy(g, 0)); }

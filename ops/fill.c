@@ -1,4 +1,7 @@
-/* fill.c - a tensor with the same value everywhere. */
+/* fill.c - a tensor with the same value everywhere.
+ *
+ * It stands for constants: the seed of a backward pass, zeros for gradients that nothing reaches.
+ * No data are stored in the graph. */
 #include "ops/loops.h"
 
 static const weft_dtype dtypes[] = {WEFT_F32, WEFT_I32, WEFT_I64,

@@ -1,5 +1,9 @@
 /* loops.c - walks over tensors of any strides in long even rows, spread over threads in fixed
- * pieces. */
+ * pieces.
+ *
+ * A walk first merges axes, then cuts the rows into pieces of at most WEFT_GRAIN positions; short
+ * rows are grouped to tasks of about that size. Pieces depend on sizes alone, threads only share
+ * them out: the bits of a result cannot depend on the number of threads. */
 #include "ops/loops.h"
 
 #include <stdio.h>

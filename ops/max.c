@@ -1,4 +1,7 @@
-/* max.c - largest element along an axis, its position, and the gradient. */
+/* max.c - largest element along an axis, its position, and the gradient.
+ *
+ * The order is defined for all numbers: the first of equals wins, and a NaN is larger than
+ * everything, so that it is not hidden. The gradient goes to the one element that won. */
 #include "ops/loops.h"
 
 /* x as [outer, n, inner] around the axis. */
@@ -6,6 +9,7 @@ typedef struct {
     int64_t outer, n, inner;
 } split;
 
+/* Axes before and behind the one that is searched count as one each. */
 static split split_at(const weft_tensor *x, int axis)
 {
     split s = {1, x->dim[axis], 1};

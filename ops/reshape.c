@@ -1,8 +1,12 @@
-/* reshape.c - the same elements in row-major order under other sizes. */
+/* reshape.c - the same elements in row-major order under other sizes.
+ *
+ * It moves no data when the strides of x allow it; otherwise the compiler copies x first, and a
+ * dense x always does. */
 #include <string.h>
 
 #include "ops/loops.h"
 
+/* One size may be left open; products are kept below x's count, so they cannot overflow. */
 static void infer_reshape(weft_infer *c)
 {
     const weft_attr *dims = weft_attr_get(c, "dims");

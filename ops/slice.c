@@ -1,5 +1,8 @@
 /* slice.c - a part of a tensor along one axis, and its gradient: the same part of a tensor of
- * zeros. */
+ * zeros.
+ *
+ * slice is a view. slice_grad writes every element of its output once: the part is copied, and
+ * zeros are written around it only. Each is the gradient of the other. */
 #include <string.h>
 
 #include "ops/loops.h"
@@ -56,6 +59,7 @@ static void infer_slice(weft_infer *c)
     weft_infer_out(c, 0, y);
 }
 
+/* The attributes are handed on as they are; `size` tells what was cut away behind the part. */
 static void grad_slice(weft_grad *g)
 {
     int axis = weft_attr_axis(g, "axis");

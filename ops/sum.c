@@ -1,4 +1,8 @@
-/* sum.c - sum and mean over axes, and the sum to the sizes of a broadcast operand. */
+/* sum.c - sum and mean over axes, and the sum to the sizes of a broadcast operand.
+ *
+ * All three only say which axes go; the additions are in reduce.c. Gradients spread dy by
+ * broadcast_to, a view, so a mean over a large tensor costs nothing in the backward pass until
+ * somebody reads it. */
 #include "ops/reduce.h"
 
 /* ---- sum and mean over the axes named by an attribute ---- */
@@ -74,6 +78,7 @@ static void grad_mean(weft_grad *g)
     spread(g, weft_emit(g, "scale", &dy, 1, "alpha=%.17g", 1 / terms(g)));
 }
 
+/* Sums over other axes are computed position by position; one over time would need all of them. */
 static void incr_reduce(weft_incr *c, const char *op)
 {
     const weft_type *x = weft_incr_type(c, 0);
@@ -94,6 +99,7 @@ static void incr_reduce(weft_incr *c, const char *op)
 static void incr_sum(weft_incr *c) { incr_reduce(c, "sum"); }
 static void incr_mean(weft_incr *c) { incr_reduce(c, "mean"); }
 
+/* Partial sums need scratch, which is part of the memory plan and so asked for at compile time. */
 static void kernel_sum(weft_kernel *k)
 {
     const weft_tensor *x = weft_kernel_in(k, 0);

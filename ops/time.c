@@ -1,5 +1,9 @@
 /* time.c - parts of a tensor at a position known only at run time: windows and caches of
- * incremental decoding. */
+ * incremental decoding.
+ *
+ * The position is a value of the graph, so one compiled program serves all positions. Both are made
+ * by graph/incr.c, which knows no model: time_slice cuts tables by position to the window,
+ * cache_write keeps keys and values. */
 #include "ops/loops.h"
 
 /* The position, or -1 with the fault recorded if `size` positions from it do not fit the axis. */

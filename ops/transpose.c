@@ -1,4 +1,7 @@
-/* transpose.c - the axes of a tensor in another order. */
+/* transpose.c - the axes of a tensor in another order.
+ *
+ * It moves no data: the strides change places. Who needs a dense tensor gets a copy from the
+ * compiler. */
 #include <stdio.h>
 
 #include "ops/loops.h"
@@ -62,6 +65,7 @@ static bool view_transpose(const weft_call *c, const weft_tensor *x, weft_tensor
     return true;
 }
 
+/* Time moves with its axis. */
 static void incr_transpose(weft_incr *c)
 {
     int t = weft_incr_axis(c, 0), perm[WEFT_MAX_RANK], axis = -1, rank = weft_incr_type(c, 0)->rank;

@@ -1,4 +1,9 @@
-/* unary.c - element-wise functions of one tensor. */
+/* unary.c - element-wise functions of one tensor.
+ *
+ * Where it is possible a gradient is written in terms of the output: then the input need not be
+ * kept until the backward pass, and the op may work in place. All but relu need no gradient op of
+ * their own: theirs are products of other nodes, which gradients of gradients can differentiate
+ * again. */
 #include <math.h>
 
 #include "ops/loops.h"
