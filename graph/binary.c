@@ -24,6 +24,7 @@ typedef struct {
     weft_walk walk;
 } scan;
 
+/* Records "file@offset: path: ...", unless the scan is only a question. */
 WEFT_PRINTF(3, 4) static weft_status bad(scan *s, size_t at, const char *fmt, ...)
 {
     char what[1200], path[600];
@@ -54,6 +55,7 @@ static weft_status varint(scan *s, size_t end, uint64_t *out)
                end);
 }
 
+/* How values of the type are stored one by one; repeated numbers may also come as BYTES, packed. */
 static int wire_type(const weft_field *f)
 {
     switch (f->type) {
@@ -121,6 +123,7 @@ static weft_status number(scan *s, const weft_field *f, size_t end)
     return WEFT_OK;
 }
 
+/* Numbers back to back. Their sizes in memory are counted: eight bytes for one is the worst. */
 static weft_status packed(scan *s, const weft_field *f, size_t end)
 {
     while (s->at < end) {
@@ -130,6 +133,7 @@ static weft_status packed(scan *s, const weft_field *f, size_t end)
     return WEFT_OK;
 }
 
+/* The cursor is on the first of n bytes. */
 static weft_status string(scan *s, size_t n)
 {
     const uint8_t *p = s->data + s->at;
@@ -195,6 +199,7 @@ static weft_status count_field(scan *s, size_t at)
     return WEFT_OK;
 }
 
+/* One tag and its value. */
 static weft_status field(scan *s, weft_level *l)
 {
     size_t from = s->at;
@@ -221,6 +226,7 @@ static weft_status field(scan *s, weft_level *l)
     return wire == BYTES ? delimited(s, f, l->end) : number(s, f, l->end);
 }
 
+/* Proto2's `required`: protobuf-c checks it too, but only says NULL. */
 static weft_status end_message(scan *s, const weft_level *l)
 {
     for (unsigned i = 0; i < l->d->n_fields; i++)
@@ -231,6 +237,7 @@ static weft_status end_message(scan *s, const weft_level *l)
     return WEFT_OK;
 }
 
+/* The loop over tags; a message is left when the cursor reaches its end. */
 weft_status weft_binary_scan(weft_arena *a, const ProtobufCMessageDescriptor *d,
                              const uint8_t *data, size_t n, const char *file, bool quiet)
 {
@@ -262,6 +269,7 @@ typedef struct {
     size_t limit; /* of weft_arena_used */
 } budget;
 
+/* protobuf-c's allocator: the arena, up to the budget; nothing is freed one by one. */
 static void *unpack_alloc(void *data, size_t n)
 {
     budget *b = data;

@@ -6,6 +6,7 @@
 
 #include "graph/ir.h"
 
+/* "name(a)" or "name(a,b)" with n numbers; arguments have been evaluated, so they are plain. */
 static bool parse_call(const char *text, const char *name, int n, weft_init *r)
 {
     char inner[128], *end, *comma;

@@ -58,6 +58,7 @@ static bool is_binary(weft_arena *a, const ProtobufCMessageDescriptor *d, const 
     return control;
 }
 
+/* The reader that fits the content. */
 static weft_status parse_bytes(weft_arena *a, const ProtobufCMessageDescriptor *d, const char *data,
                                size_t n, const char *path, weft_lines *lines,
                                ProtobufCMessage **out)
@@ -122,6 +123,7 @@ typedef struct {
 } loader;
 
 static weft_status fail_at(loader *l, weft_pos p, const char *fmt, ...) WEFT_PRINTF(3, 4);
+/* "place: ..." */
 static weft_status fail_at(loader *l, weft_pos p, const char *fmt, ...)
 {
     char what[2000], where[600];
@@ -198,6 +200,7 @@ static int open_below(loader *l, const char *path, size_t folder)
     return io->open(io->user, path, O_RDONLY | O_NOFOLLOW, 0);
 }
 
+/* errno in words that say what is expected of an import. */
 static const char *open_fault(int why)
 {
     return why == ELOOP ? "is a symbolic link; imports are regular files below the importing file"
@@ -207,6 +210,7 @@ static const char *open_fault(int why)
                             : strerror(why);
 }
 
+/* The whole file; what was opened is what is read, so nothing can be swapped in between. */
 static weft_status read_import(loader *l, const char *path, size_t folder, weft_pos at, char **data,
                                size_t *n)
 {
@@ -234,6 +238,7 @@ static weft_status read_import(loader *l, const char *path, size_t folder, weft_
     return s;
 }
 
+/* Names are one space over all files: the second of two equal ones is refused, with both places. */
 static weft_status add_modules(loader *l, const model_file *f)
 {
     weft_model *m = l->m;
@@ -274,6 +279,7 @@ static weft_status push_file(loader *l, const char *path, ProtobufCMessage *root
     return add_modules(l, f);
 }
 
+/* The chain from the file that is met again to the one that imports it. */
 static weft_status cycle(loader *l, weft_pos at, int target)
 {
     char chain[1500];
@@ -286,6 +292,7 @@ static weft_status cycle(loader *l, weft_pos at, int target)
     return fail_at(l, at, "import cycle: %s%s", chain, l->file[target].path);
 }
 
+/* One import of an open file: checked, joined, read, pushed. */
 static weft_status follow(loader *l, model_file *f, const char *import)
 {
     weft_pos at = position(l, import, f->root);
@@ -316,6 +323,8 @@ static weft_status follow(loader *l, model_file *f, const char *import)
     return push_file(l, path, root);
 }
 
+/* Depth first, as written: the order of modules in a merged file is the order in which a reader
+ * meets them. */
 static weft_status load_files(loader *l, const char *path)
 {
     ProtobufCMessage *root;
@@ -338,6 +347,8 @@ static weft_status load_files(loader *l, const char *path)
 }
 
 /* ---- entry module and settings ---- */
+/* The entry module is named by the first file alone; `main` of an imported file is for its own use.
+ */
 static weft_status find_main(loader *l)
 {
     weft_model *m = l->m;
@@ -374,6 +385,7 @@ static char *name_of(weft_arena *a, const char *s)
     return weft_arena_strndup(a, s, n);
 }
 
+/* The nearest parameter, or all of them. */
 static weft_status unknown_parameter(loader *l, const char *name, const char *const *names, int n)
 {
     char shown[200], known[1000] = "";
@@ -418,6 +430,8 @@ static weft_status add_setting(loader *l, const char *text, const char *const *n
     return unknown_parameter(l, s.name, names, n);
 }
 
+/* Names are checked here, before any expression is evaluated; values are expressions, for expand.c.
+ */
 static weft_status add_settings(loader *l, const char *const *set, int n_set)
 {
     const Weft__Module *main_module = l->m->main;
@@ -433,6 +447,7 @@ static weft_status add_settings(loader *l, const char *const *set, int n_set)
 }
 
 /* ---- the model ---- */
+/* Everything lives in the model's arena, so a failure anywhere needs no cleaning up here. */
 static weft_status load_model(weft_model *m, const char *path, const char *const *set, int n_set)
 {
     loader *l = weft_arena_alloc(m->arena, sizeof *l);
@@ -510,6 +525,7 @@ static Weft__Model *merge(weft_model *m)
     return merged;
 }
 
+/* The root's doc and name of the entry module; imports are gone, their modules are in. */
 weft_status weft_model_save(weft_model *m, const char *path)
 {
     Weft__Model *merged = merge(m);

@@ -54,6 +54,7 @@ static weft_status bad(const weft_recipe *r, const void *place, const char *what
                      what, weft_printable(shown, sizeof shown, found), expected);
 }
 
+/* The range of one field, if it was set. */
 static weft_status check_number(const weft_recipe *r, const char *part, const ProtobufCMessage *m,
                                 const weft_field *f, double lo, double hi)
 {
@@ -86,6 +87,7 @@ static weft_status check_part(const weft_recipe *r, const char *part, const Prot
     return WEFT_OK;
 }
 
+/* Groups are a list: the path says which one. */
 static weft_status check_groups(const weft_recipe *r)
 {
     const Weft__Optimizer *o = r->msg->optimizer;
@@ -97,6 +99,7 @@ static weft_status check_groups(const weft_recipe *r)
     return WEFT_OK;
 }
 
+/* Fields that hold one of a few words. */
 static weft_status check_words(const weft_recipe *r)
 {
     const Weft__Schedule *s = r->msg->schedule;
@@ -111,6 +114,7 @@ static weft_status check_words(const weft_recipe *r)
                      r->path);
 }
 
+/* Parts first, then what ties two of them together. */
 weft_status weft_recipe_check(const weft_recipe *r, bool need_model)
 {
     const Weft__Recipe *m = r->msg;

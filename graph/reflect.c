@@ -63,6 +63,8 @@ static void *at(const ProtobufCMessage *m, unsigned offset)
     return (char *)(uintptr_t)m + offset;
 }
 
+/* Strings and messages have no has_ flag: absent is NULL, and protobuf-c sets an absent string to
+ * its default, which is known by its address. */
 static bool pointer_set(const ProtobufCMessage *m, const weft_field *f)
 {
     const void *p;
@@ -75,6 +77,8 @@ static bool is_pointer(const weft_field *f)
     return f->type == PROTOBUF_C_TYPE_STRING || f->type == PROTOBUF_C_TYPE_MESSAGE;
 }
 
+/* protobuf-c counts presence in four ways: a length, the case of a oneof, a pointer, a has_ flag.
+ */
 size_t weft_field_count(const ProtobufCMessage *m, const weft_field *f)
 {
     if (f->label == PROTOBUF_C_LABEL_REPEATED)
@@ -95,6 +99,7 @@ const void *weft_field_at(const ProtobufCMessage *m, const weft_field *f, size_t
     return *(char *const *)at(m, f->offset) + i * weft_field_size(f->type);
 }
 
+/* All members of a oneof share one case number, whose value is the id of the member that is set. */
 const weft_field *weft_field_rival(const ProtobufCMessage *m, const weft_field *f)
 {
     if (!(f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
@@ -146,6 +151,7 @@ ProtobufCMessage *weft_message_new(weft_arena *a, const ProtobufCMessageDescript
 /* ---- hints ---- */
 #define HINT_NAMES 64
 
+/* A near miss is most likely a slip of the finger; else the reader wants to see what there is. */
 static const char *hint(char *out, size_t n, const char *word, const char *const *names, int count)
 {
     const char *near = *word ? weft_nearest(word, names, count) : NULL;
@@ -205,6 +211,7 @@ static size_t utf8_char(const unsigned char *s, size_t n)
     return len;
 }
 
+/* Strict, because these strings become names in messages, files and other languages. */
 size_t weft_utf8_prefix(const void *text, size_t n)
 {
     const unsigned char *s = text;
@@ -246,6 +253,7 @@ static line_slot *lines_find(const weft_lines *l, const void *key)
     return &l->slot[i];
 }
 
+/* The old table stays in the arena: doubling wastes at most as much as the last one takes. */
 static bool lines_grow(weft_lines *l)
 {
     line_slot *old = l->slot;
@@ -261,6 +269,7 @@ static bool lines_grow(weft_lines *l)
     return true;
 }
 
+/* Without a table (l is NULL) positions are not wanted: fine. */
 bool weft_lines_add(weft_lines *l, const void *key, weft_pos pos)
 {
     if (!l)
@@ -291,6 +300,8 @@ const char *weft_pos_print(char *out, size_t n, weft_pos p)
 /* ---- the chain of open messages ---- */
 weft_level *weft_walk_top(weft_walk *w) { return &w->level[w->depth - 1]; }
 
+/* The counters of a depth are used again by its next message: a file of a million nodes needs 64
+ * tables, not a million. */
 weft_level *weft_walk_enter(weft_walk *w, const ProtobufCMessageDescriptor *d, ProtobufCMessage *m)
 {
     weft_level *l = &w->level[w->depth];
@@ -315,6 +326,7 @@ weft_seen *weft_walk_seen(weft_walk *w)
     return &l->seen[l->field - l->d->fields];
 }
 
+/* Indices count from 0, as in `--set optimizer.group[0].lr_scale=2`. */
 const char *weft_walk_path(const weft_walk *w, char *out, size_t n)
 {
     size_t k = 0;

@@ -15,6 +15,7 @@ static bool is_letter(int c)
 }
 static bool is_space(int c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
+/* Value of a digit of base 16, or -1. */
 static int hex_digit(int c)
 {
     if (is_digit(c))
@@ -51,6 +52,7 @@ static void bad(weft_lexer *x, size_t i, const char *what)
         x->error_col += (x->s[k] & 0xc0) != 0x80;
 }
 
+/* Some editors begin a file with a byte order mark; it is no part of the text. */
 void weft_lexer_init(weft_lexer *x, const char *text, size_t n)
 {
     *x = (weft_lexer){.s = text, .n = n, .line = 1, .col = 1};
@@ -74,6 +76,7 @@ static void skip(weft_lexer *x)
     advance(x, i);
 }
 
+/* After an error the token stays BAD: the first message is the one that matters. */
 static void end_token(weft_lexer *x, weft_token kind, size_t end)
 {
     if (x->kind == WEFT_TOKEN_BAD)
@@ -113,6 +116,8 @@ static size_t decimal(weft_lexer *x, size_t i, bool *is_float)
     return i;
 }
 
+/* "0x1F", "017", "12", ".5e-3f". What follows must not look like more of it: "10bar" is a slip, not
+ * two tokens. */
 static void number(weft_lexer *x)
 {
     size_t i = x->at;
@@ -138,6 +143,8 @@ static void number(weft_lexer *x)
     end_token(x, is_float ? WEFT_TOKEN_FLOAT : WEFT_TOKEN_INT, i);
 }
 
+/* To the closing quote; escapes are read later, by weft_lexer_unescape, which knows where the value
+ * goes. */
 static void string(weft_lexer *x)
 {
     int quote = peek(x, x->at);
@@ -159,6 +166,7 @@ static void string(weft_lexer *x)
     end_token(x, WEFT_TOKEN_STRING, i + 1);
 }
 
+/* A character that begins no token; typographic quotes of word processors end up here. */
 static void stray(weft_lexer *x, int c)
 {
     char what[96];
@@ -205,6 +213,7 @@ bool weft_lexer_is(const weft_lexer *x, char symbol)
     return x->kind == WEFT_TOKEN_SYMBOL && x->s[x->start] == symbol;
 }
 
+/* Not strtoull: it skips spaces, takes signs and needs an end mark. */
 bool weft_lexer_u64(const weft_lexer *x, uint64_t *out)
 {
     uint64_t v = 0;
@@ -227,6 +236,7 @@ static int escape_digits(const weft_lexer *x, size_t *i, int base, int max, uint
     return n;
 }
 
+/* RFC 3629: the lead byte says how many follow, each of which carries six bits. */
 static size_t put_utf8(char *out, uint32_t v)
 {
     static const uint8_t mark[5] = {0, 0, 0xc0, 0xe0, 0xf0};

@@ -28,6 +28,7 @@ typedef struct {
 } printer;
 
 /* ---- scalars ---- */
+/* Only what would break the line or the string is escaped; bytes that are no UTF-8 go as octal. */
 static void print_string(weft_string *out, const uint8_t *s, size_t n, bool utf8)
 {
     static const char from[] = "\n\r\t\"\\", to[] = "nrt\"\\";
@@ -68,6 +69,7 @@ static void print_float(weft_string *out, double d, bool single)
     weft_string_printf(out, "%s", s);
 }
 
+/* By name; a number that has none can only come from memory, and is shown rather than lost. */
 static void print_enum(weft_string *out, const ProtobufCEnumDescriptor *d, int value)
 {
     const ProtobufCEnumValue *e = protobuf_c_enum_descriptor_get_value(d, value);
@@ -129,12 +131,14 @@ static void begin(printer *p, int depth)
         weft_string_add(out, " ", 1);
 }
 
+/* End of a line, when lines are wanted. */
 static void end(printer *p)
 {
     if (!p->flat)
         weft_string_add(p->out, "\n", 1);
 }
 
+/* Gives up behind `limit`: the caller throws a list away that is too long for the line. */
 static void print_list(weft_string *out, const ProtobufCMessage *m, const weft_field *f, size_t n,
                        size_t limit)
 {
@@ -185,6 +189,7 @@ static bool print_flat(printer *p, const weft_field *f, const ProtobufCMessage *
     return false;
 }
 
+/* Opens a sub-message: on one line if it fits, else its fields follow on lines of their own. */
 static void push(printer *p, const weft_field *f, const ProtobufCMessage *m)
 {
     int depth = p->depth - 1;
@@ -196,6 +201,7 @@ static void push(printer *p, const weft_field *f, const ProtobufCMessage *m)
     p->open[p->depth++] = (open_message){.m = m};
 }
 
+/* Closes the innermost message; the file itself has no bracket. */
 static void pop(printer *p)
 {
     if (--p->depth == 0)

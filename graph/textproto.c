@@ -10,6 +10,7 @@
 #include "graph/text.h"
 
 /* ---- one message opens and closes ---- */
+/* Bounds memory by the size of the file, see weft_message_budget. */
 static weft_status over_budget(weft_text *t)
 {
     size_t used = weft_arena_used(t->arena) - t->used;
@@ -21,6 +22,8 @@ static weft_status over_budget(weft_text *t)
         t->budget);
 }
 
+/* The bracket is the current token. The message is hung into its parent at once, so that nothing is
+ * lost on the way. */
 static weft_status open_message(weft_text *t, const weft_field *f, int line, int col, bool in_list)
 {
     char close = weft_lexer_is(&t->lex, '{') ? '}' : weft_lexer_is(&t->lex, '<') ? '>' : 0;
@@ -98,6 +101,7 @@ static weft_status next_in_list(weft_text *t)
     return end_field(t);
 }
 
+/* The closing bracket is the current token. */
 static weft_status close_message(weft_text *t)
 {
     weft_level *l = weft_walk_top(&t->walk);
@@ -109,6 +113,8 @@ static weft_status close_message(weft_text *t)
 }
 
 /* ---- fields ---- */
+/* One value of the open field; the position of strings is kept too, for errors about names and
+ * expressions. */
 static weft_status scalar(weft_text *t, const weft_field *f)
 {
     weft_slot v;
@@ -122,6 +128,7 @@ static weft_status scalar(weft_text *t, const weft_field *f)
     return WEFT_OK;
 }
 
+/* "name: value" or "name: [value, ...]". */
 static weft_status scalar_field(weft_text *t, const weft_field *f)
 {
     char colon[160];
@@ -150,6 +157,7 @@ static weft_status scalar_field(weft_text *t, const weft_field *f)
     return end_field(t);
 }
 
+/* "name { ... }", "name: < ... >" or "name [{ ... }, ...]"; goes on inside the message. */
 static weft_status message_field(weft_text *t, const weft_field *f, int line, int col)
 {
     weft_walk_top(&t->walk)->field = f;
@@ -188,6 +196,7 @@ static weft_status no_field(weft_text *t, const weft_level *l)
     return weft_text_expected(t, what);
 }
 
+/* A field name and what follows. */
 static weft_status field(weft_text *t)
 {
     weft_level *l = weft_walk_top(&t->walk);
@@ -210,6 +219,7 @@ static weft_status field(weft_text *t)
     return f->type == PROTOBUF_C_TYPE_MESSAGE ? message_field(t, f, line, col) : scalar_field(t, f);
 }
 
+/* The loop over fields and closing brackets; the stack of open messages is all its state. */
 static weft_status parse(weft_text *t)
 {
     WEFT_TRY(weft_text_next(t));
@@ -284,6 +294,7 @@ static weft_status cut_part(setting *p, const char **s)
     return WEFT_OK;
 }
 
+/* The field that the part names. */
 static weft_status find_field(setting *p, const ProtobufCMessage *m, const weft_field **f)
 {
     char hint[1000];
@@ -317,6 +328,8 @@ static weft_status descend(setting *p, ProtobufCMessage **m, const weft_field *f
     return WEFT_OK;
 }
 
+/* The last part: a value. A string is taken as it stands, without quotes, as a shell hands it over.
+ */
 static weft_status set_value(setting *p, ProtobufCMessage *m, const weft_field *f,
                              const char *value)
 {

@@ -23,6 +23,7 @@ weft_status weft_text_fail(weft_text *t, int line, int col, const char *fmt, ...
     return weft_fail(t->ctx, WEFT_MALFORMED, "%s:%d:%d: %s: %s", t->file, line, col, path, what);
 }
 
+/* The token is shown as it stands, cut to 47 bytes and with control characters escaped. */
 weft_status weft_text_expected(weft_text *t, const char *what)
 {
     const weft_lexer *x = &t->lex;
@@ -52,11 +53,13 @@ weft_status weft_text_next(weft_text *t)
 }
 
 /* ---- words ---- */
+/* Words of the format are compared by length: the text is not terminated at the token. */
 static bool token_is(const weft_text *t, const char *word)
 {
     return strlen(word) == t->lex.len && !memcmp(t->lex.s + t->lex.start, word, t->lex.len);
 }
 
+/* A terminated copy, cut to `size`: a longer word is none that we know. */
 static void token_copy(const weft_text *t, char *out, size_t size)
 {
     size_t n = t->lex.len < size ? t->lex.len : size - 1;
@@ -98,6 +101,7 @@ static weft_status take_minus(weft_text *t)
     return WEFT_OK;
 }
 
+/* `max` is the largest positive value; two's complement reaches one further below zero. */
 static weft_status signed_value(weft_text *t, const weft_field *f, uint64_t max, int64_t *out)
 {
     uint64_t u = 0;
@@ -109,6 +113,7 @@ static weft_status signed_value(weft_text *t, const weft_field *f, uint64_t max,
     return weft_text_next(t);
 }
 
+/* Even -0 is refused, as protoc does: a sign here is a misunderstanding. */
 static weft_status unsigned_value(weft_text *t, const weft_field *f, uint64_t max, uint64_t *out)
 {
     WEFT_TRY(take_minus(t));
@@ -155,6 +160,8 @@ static double number_value(const char *s)
     return d;
 }
 
+/* Decimal or inf, infinity, nan in any case; octal and hexadecimal are refused rather than misread.
+ */
 static weft_status floating(weft_text *t, const weft_field *f, double *out)
 {
     char word[NUMBER_CHARS];
@@ -181,6 +188,8 @@ static weft_status floating(weft_text *t, const weft_field *f, double *out)
 }
 
 /* ---- strings ---- */
+/* What a C string can not hold is refused here, where the place is known: protobuf-c would cut or
+ * pass it on. */
 weft_status weft_text_string(weft_text *t, const weft_field *f, const char *s, size_t n,
                              weft_slot *v)
 {
@@ -202,6 +211,7 @@ weft_status weft_text_string(weft_text *t, const weft_field *f, const char *s, s
     return WEFT_OK;
 }
 
+/* One buffer for all strings of the text; it doubles, so copying stays linear. */
 static bool scratch_room(weft_text *t, size_t need)
 {
     if (need <= t->cap_scratch)
