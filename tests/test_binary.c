@@ -244,7 +244,7 @@ static void test_size_cap(void **state)
 static uint8_t *packed_sample(const descriptor *d, const char *path, size_t *n)
 {
     ProtobufCMessage *m;
-    uint8_t *data;
+    uint8_t *data = NULL;
     if (weft_message_load(arena, d, path, NULL, &m) || weft_binary_pack(arena, m, &data, n))
         fail_msg("%s", weft_error(ctx));
     return data;
@@ -259,7 +259,7 @@ static uint8_t *everything_sample(size_t *n)
                                "pack_u64: [1, 1000000] pack_real: [1, 2] pack_colour: [RED, INFRA] "
                                "one_wide: 1 many_raw: ['', 'x']";
     ProtobufCMessage *m;
-    uint8_t *data;
+    uint8_t *data = NULL;
     if (weft_text_parse(arena, E, text, sizeof text - 1, "t", NULL, &m) ||
         weft_binary_pack(arena, m, &data, n))
         fail_msg("%s", weft_error(ctx));
