@@ -2,6 +2,7 @@
 #include <omp.h>
 #include <protobuf-c/protobuf-c.h>
 
+#include "graph/dnnl.h"
 #include "graph/util.h"
 
 void weft_text_free(weft_ctx *c, char *text) { weft_free(c, text); }
@@ -25,6 +26,7 @@ weft_status weft_build_text(weft_ctx *c, char **out)
     weft_string_printf(&s, "compiler   gcc %s\n", __VERSION__);
 #endif
     weft_string_printf(&s, "openmp     %d, %d threads\n", _OPENMP, weft_threads(c));
+    weft_string_printf(&s, "onednn     %s\n", weft_dnnl_version());
     weft_string_printf(&s, "protobuf-c %s\n", protobuf_c_version());
     return weft_string_take(&s, out);
 }

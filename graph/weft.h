@@ -292,7 +292,7 @@ typedef struct {
 WEFT_API weft_status weft_graph_gradcheck(const weft_graph *g, const weft_gradcheck_options *o);
 
 /* ---- training ----------------------------------------------------------------------------------------------- */
-/* What a training run consists of; valid from the START event on. */
+/* What a training run consists of. Events and what they point to are valid during the callback only. */
 typedef struct {
     const char *name, *dir;
     int64_t parameters, trainable;

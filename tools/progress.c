@@ -98,4 +98,7 @@ void cli_progress_event(cli_progress *p, const weft_event *e)
     case WEFT_EVENT_END: cli_progress_end(p); break;
     }
     p->last = *e;
+    p->last.info = NULL;
+    p->last.path = NULL;
+    snprintf(p->dir, sizeof p->dir, "%s", e->info->dir);
 }

@@ -10,7 +10,8 @@ typedef struct {
     bool live;        /* one line, drawn again and again; else lines */
     bool quiet;
     double last_line; /* seconds at which the last line was written */
-    weft_event last;
+    weft_event last;  /* without pointers: it outlives the run */
+    char dir[4096];
 } cli_progress;
 
 void cli_progress_init(cli_progress *p, cli_progress_mode mode, bool quiet);

@@ -47,12 +47,10 @@ static int64_t count_bytes(void *user, const int32_t *ids, int64_t n)
     return cli_tokens_bytes(&((train_user *)user)->tokens, ids, n);
 }
 
-static void print_result(const weft_event *e, bool json)
+static void print_result(const weft_event *e, const char *dir, bool json)
 {
-    if (!e->info)
-        return;
     if (!json) {
-        printf("%s: step %lld, loss %.6g", e->info->dir, (long long)e->step, e->loss);
+        printf("%s: step %lld, loss %.6g", dir, (long long)e->step, e->loss);
         if (!isnan(e->val_loss))
             printf(", validation loss %.6g", e->val_loss);
         if (!isnan(e->val_bits))
@@ -61,7 +59,7 @@ static void print_result(const weft_event *e, bool json)
         return;
     }
     printf("{\"dir\":");
-    cli_json_text(stdout, e->info->dir);
+    cli_json_text(stdout, dir);
     printf(",\"step\":%lld,\"tokens\":%lld", (long long)e->step, (long long)e->tokens);
     cli_json_number(stdout, ",", "loss", e->loss);
     cli_json_number(stdout, ",", "val_loss", e->val_loss);
@@ -84,7 +82,7 @@ static int train(weft_ctx *c, weft_recipe *r, weft_train_options *o, train_user 
     }
     cli_progress_end(&u->progress);
     if (!s || s == WEFT_INTERRUPTED || s == WEFT_TERMINATED)
-        print_result(&u->progress.last, json);
+        print_result(&u->progress.last, u->progress.dir, json);
     else
         cli_fail(c);
     cli_tokens_close(&u->tokens);

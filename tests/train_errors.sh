@@ -1,0 +1,75 @@
+#!/bin/bash
+# train_errors.sh - what can be wrong with a training run: exit codes, and messages that say what to do.
+. tests/tokens.inc
+
+train() { "$weft" train "$recipe" --quiet "$@"; }
+
+# resuming something else
+expect 66 train --out a --resume
+expect 0 train --out a --steps 4
+says out 'a: step 4, loss'
+expect 73 train --out a --steps 4
+says err 'resume'
+expect 78 train --out a --steps 8 --resume --set train.seed=2
+says err 'seed'
+expect 78 train --out a --steps 8 --resume --set n_layer=1
+says err 'graph hash'
+tokens other.bin 12000
+expect 78 train --out a --steps 8 --resume --set data.train=other.bin
+says err 'training data'
+expect 0 train --out a --steps 8 --resume=auto
+expect 0 train --out b --steps 2 --resume=auto
+
+# two runs, one directory
+"$weft" train "$recipe" --quiet --steps 100000 --out c >/dev/null 2>&1 &
+pid=$!
+for _ in $(seq 100); do [ -s c/log.jsonl ] && break; sleep 0.1; done
+expect 75 train --out c --resume=auto
+says err "$pid"
+kill -TERM $pid
+wait $pid
+
+# numbers that blow up: stopped before the update, with the node and the last checkpoint
+expect 80 train --out d --set schedule.lr=1e6 --set schedule.warmup=0 --set optimizer.clip=0 --set checkpoint.every=1
+says err 'step [0-9]*: loss'
+says err 'first bad value'
+says err 'last good checkpoint: d/checkpoints/step-'
+last=$(ls d/checkpoints | tail -1)
+expect 0 "$weft" eval d/checkpoints/"$last" --data val.bin --json
+
+# data
+expect 66 train --out e --set data.train=nothing.bin
+says err 'nothing.bin'
+printf 'abc' >odd.bin
+expect 65 train --out e --set data.train=odd.bin
+head -c 20 train.bin >short.bin
+expect 65 train --out e --set data.train=short.bin
+says err 'too few'
+expect 65 train --out e --set data.val=short.bin
+perl -e 'print pack("v*", (5) x 500, 77, (5) x 5000)' >vocab.bin
+expect 65 train --out e --set data.train=vocab.bin --set data.sampling=sequential
+says err '77'
+
+# settings
+expect 2 train --out f --set train.stepz=4
+says err 'steps'
+expect 2 train --out f --set train.steps=x
+expect 65 train --out f --set schedule.shape=square
+says err 'cosine'
+expect 65 train --out f --set train.batch=0
+expect 2 train --out f --set B=4
+says err 'train.batch'
+expect 2 train --out f --set n_layers=4
+says err 'n_layer'
+expect 69 train --out f --set train.precision=bf16
+expect 2 train --out f --resume=perhaps
+expect 71 train --out f --set train.max_memory=1000
+says err 'limit'
+expect 65 train --out f --set train.loss=lost
+says err "did you mean 'loss'"
+
+# a place that cannot be written
+: >file
+expect 73 train --out file/run
+says err 'cannot create the folder'
+finish

@@ -1,0 +1,77 @@
+#!/bin/bash
+# train_resume.sh - runs that are stopped, killed or spread over other thread counts end with the same bits.
+. tests/tokens.inc
+
+train() { "$weft" train "$recipe" --quiet --set dropout=0.1 "$@" >out 2>err; }
+# equal A B STEP: same log, weights and optimizer state
+equal() {
+    same "$1/log.jsonl" "$2/log.jsonl"
+    for f in model optimizer; do
+        same "$1/checkpoints/$3/$f.safetensors" "$2/checkpoints/$3/$f.safetensors"
+    done
+}
+
+# the undisturbed run, and that it learns
+train --out a || fail "training: $(cat err)"
+first=$(sed -n '1s/.*"loss":\([0-9.]*\).*/\1/p' a/log.jsonl)
+last=$(sed -n 's/.*"val_loss":\([0-9.]*\).*/\1/p' a/log.jsonl | tail -1)
+perl -e 'exit !($ARGV[0] > 3.5 && $ARGV[1] < 2.9)' "$first" "$last" || fail "loss went from $first to $last only"
+
+# stopped at two random steps, resumed each time
+at=$((RANDOM % 28 + 1))
+at2=$((at + RANDOM % 30 + 1))
+echo "stopping at $at and $at2"
+train --out b --stop-at $at || fail "stop at $at: $(cat err)"
+train --out b --resume --stop-at $at2 || fail "resume: $(cat err)"
+train --out b --resume || fail "second resume: $(cat err)"
+equal a b step-000060
+
+# thread counts
+for t in 1 2 3 8; do
+    train --out t$t --threads $t || fail "$t threads: $(cat err)"
+    equal a t$t step-000060
+done
+
+# gradient accumulation, stopped and resumed
+train --out c --set train.accumulate=3 --steps 12
+train --out d --set train.accumulate=3 --steps 12 --stop-at 5
+train --out d --set train.accumulate=3 --steps 12 --resume --threads 3 || fail "accumulation: $(cat err)"
+equal c d step-000012
+
+# signals: the step is finished, saved, and the run goes on with the same bits
+wait_for_steps() {
+    for _ in $(seq 600); do
+        [ -s "$1/log.jsonl" ] && [ "$(wc -l <"$1/log.jsonl")" -ge "$2" ] && return
+        sleep 0.1
+    done
+    fail "no $2 steps in $1"
+}
+long="--steps 100000 --set checkpoint.every=0 --set eval.every=0"
+for signal in INT:130 TERM:143; do
+    rm -rf e f
+    "$weft" train "$recipe" --quiet --set dropout=0.1 $long --out e >out 2>err &
+    pid=$!
+    wait_for_steps e 3
+    kill -${signal%:*} $pid
+    wait $pid
+    code=$?
+    [ $code -eq ${signal#*:} ] || fail "$signal: exit $code: $(cat err)"
+    step=$(ls e/checkpoints | sed 's/step-0*//')
+    [ "$(tail -1 e/log.jsonl | sed 's/.*"step":\([0-9]*\).*/\1/')" = "$step" ] || fail "log does not end at step $step"
+    train --out e $long --resume --stop-at $((step + 4)) || fail "resume after $signal: $(cat err)"
+    train --out f $long --stop-at $((step + 4))
+    equal e f $(printf 'step-%06d' $((step + 4)))
+done
+
+# kill -9: the last checkpoint counts
+rm -rf e f
+"$weft" train "$recipe" --quiet --set dropout=0.1 --out e --steps 100000 --set checkpoint.every=5 >out 2>err &
+pid=$!
+wait_for_steps e 13
+kill -KILL $pid
+wait $pid 2>/dev/null
+step=$(ls e/checkpoints | grep -v tmp | tail -1 | sed 's/step-0*//')
+train --out e --steps 100000 --set checkpoint.every=5 --resume --stop-at $((step + 7)) || fail "after kill -9: $(cat err)"
+train --out f --steps 100000 --set checkpoint.every=5 --stop-at $((step + 7))
+equal e f $(printf 'step-%06d' $((step + 7)))
+finish
