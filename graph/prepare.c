@@ -1,13 +1,15 @@
 /* prepare.c - the forward part of a training graph, ready to be differentiated.
  *
- * Input: an expanded graph and the outputs that training reads.  Output: the graph without meta nodes, without what
- * those outputs do not need, and rewritten, so that fused ops are differentiated as such.  All states stay: a weight
- * without influence is still a weight of the model. */
+ * Input: an expanded graph and the outputs that training reads.  Output: the graph without meta
+ * nodes, without what those outputs do not need, and rewritten, so that fused ops are
+ * differentiated as such.  All states stay: a weight without influence is still a weight of the
+ * model. */
 #include <string.h>
 
 #include "graph/ir.h"
 
-static void find_kept(const weft_graph *g, const char *const *outputs, int n, weft_val *keep, int *n_keep)
+static void find_kept(const weft_graph *g, const char *const *outputs, int n, weft_val *keep,
+                      int *n_keep)
 {
     *n_keep = 0;
     for (int i = 0; i < n; i++) {
@@ -19,7 +21,8 @@ static void find_kept(const weft_graph *g, const char *const *outputs, int n, we
             keep[(*n_keep)++] = v;
 }
 
-static weft_status prune_to(const weft_graph *g, const char *const *outputs, int n, weft_graph **out)
+static weft_status prune_to(const weft_graph *g, const char *const *outputs, int n,
+                            weft_graph **out)
 {
     int n_keep = 0;
     weft_val *keep = weft_alloc(g->ctx, sizeof *keep * ((size_t)g->n_value + (size_t)n + 1));
@@ -43,8 +46,8 @@ static void keep_outputs(weft_graph *g, const char *const *outputs, int n)
     g->n_output = kept;
 }
 
-weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n, const weft_rewrite_options *o,
-                               weft_graph **out)
+weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n,
+                               const weft_rewrite_options *o, weft_graph **out)
 {
     weft_graph *lowered = NULL, *small = NULL;
     for (int i = 0; i < n; i++) /* who asks for it knows how to say so */

@@ -1,20 +1,25 @@
 /* rewrite.c - the rewrite engine: tries small named rules at every node until nothing changes.
  *
- * Input: a verified graph.  Output: an equal graph with the same inputs, states and outputs, in which no rule applies
- * any more, no two nodes compute the same thing and no node is dead.  A sweep builds a new graph by copying the nodes
- * in order; at each node the rules whose root is its op are tried in the order of ops/rules.def, on values of the new
- * graph.  The engine knows no op: only flags, and what the rules say.
+ * Input: a verified graph.  Output: an equal graph with the same inputs, states and outputs, in
+ * which no rule applies any more, no two nodes compute the same thing and no node is dead.  A sweep
+ * builds a new graph by copying the nodes in order; at each node the rules whose root is its op are
+ * tried in the order of ops/rules.def, on values of the new graph.  The engine knows no op: only
+ * flags, and what the rules say.
  *
- * Invariant behind weft_match_uses: the count of a new value is at least the number of nodes and outputs that will
- * read it, because readers are taken off only when their node is known to be gone. */
+ * Invariant behind weft_match_uses: the count of a new value is at least the number of nodes and
+ * outputs that will read it, because readers are taken off only when their node is known to be
+ * gone. */
 #include <string.h>
 
 #include "graph/ir.h"
 #include "graph/rule.h"
 
-enum { MAX_SWEEPS = 64 }; /* a bound for rules that undo each other; every sweep before it is sound */
+enum {
+    MAX_SWEEPS = 64
+}; /* a bound for rules that undo each other; every sweep before it is sound */
 
-/* Equal nodes -> one node: the one rule that is no pattern, so that it can be listed and switched off like others. */
+/* Equal nodes -> one node: the one rule that is no pattern, so that it can be listed and switched
+ * off like others. */
 const weft_rule weft_rule_share = {
     .name = "share",
     .root = "",
@@ -23,21 +28,22 @@ const weft_rule weft_rule_share = {
 
 struct weft_rewriter {
     weft_ctx *ctx;
-    weft_arena *work;         /* lives as long as one sweep */
+    weft_arena *work; /* lives as long as one sweep */
     const weft_rewrite_options *options;
     const weft_graph *from;
     weft_graph *to;
-    weft_val *map;            /* from -> to */
-    bool *live;               /* node of `from` is needed */
-    int *old_uses;            /* readers of values of `from` among live nodes and outputs */
-    int *uses;                /* readers of values of `to`, see above */
+    weft_val *map; /* from -> to */
+    bool *live;    /* node of `from` is needed */
+    int *old_uses; /* readers of values of `from` among live nodes and outputs */
+    int *uses;     /* readers of values of `to`, see above */
     int n_uses, cap_uses;
     int *slot, n_slot, n_filled; /* hash set of nodes of `to`: index + 1, 0 free; a power of two */
-    int *twin_head, *twin_next; /* live nodes of `from` by op and inputs: bucket -> node + 1 -> next node + 1 */
-    const weft_op **root;     /* per rule: its root op, NULL when the rule is off */
-    bool *overwritten;        /* value of `to` is a state that some node updates */
+    int *twin_head,
+        *twin_next; /* live nodes of `from` by op and inputs: bucket -> node + 1 -> next node + 1 */
+    const weft_op **root; /* per rule: its root op, NULL when the rule is off */
+    bool *overwritten;    /* value of `to` is a state that some node updates */
     bool share;
-    bool replaced;            /* the rule at work called weft_match_replace */
+    bool replaced; /* the rule at work called weft_match_replace */
     weft_val with[sizeof((weft_op *)0)->out / sizeof(weft_port)];
     int changes;
 };
@@ -80,7 +86,10 @@ weft_val weft_match_nth(weft_match *m, weft_val v, int i)
     return n && i < n->n_out ? n->out[i] : WEFT_NONE;
 }
 
-int weft_match_port(weft_match *m, weft_val v) { return made_by(m, v) ? m->graph->value[v].port : 0; }
+int weft_match_port(weft_match *m, weft_val v)
+{
+    return made_by(m, v) ? m->graph->value[v].port : 0;
+}
 
 const weft_attr *weft_match_attr(weft_match *m, weft_val v, const char *name)
 {
@@ -193,7 +202,8 @@ static void mark_live(rewriter *w)
 }
 
 /* ---- equal nodes ---- */
-static uint64_t hash_node(const weft_op *op, const weft_attr *attr, const weft_val *in, int n_in, bool again)
+static uint64_t hash_node(const weft_op *op, const weft_attr *attr, const weft_val *in, int n_in,
+                          bool again)
 {
     uint64_t h = weft_hash(&op, sizeof op, again);
     for (int i = 0; op->attr[i].name; i++) {
@@ -221,7 +231,8 @@ static int *find_slot(const rewriter *w, const weft_node *n, const weft_val *in)
         int *s = &w->slot[i & (uint64_t)(w->n_slot - 1)];
         const weft_node *x = *s ? &w->to->node[*s - 1] : NULL;
         if (!x || (x->op == n->op && x->again == n->again && x->n_in == n->n_in &&
-                   !memcmp(x->in, in, sizeof *in * (size_t)n->n_in) && same_attrs(n->op, x->attr, n->attr)))
+                   !memcmp(x->in, in, sizeof *in * (size_t)n->n_in) &&
+                   same_attrs(n->op, x->attr, n->attr)))
             return s;
     }
 }
@@ -253,8 +264,8 @@ static bool remember(rewriter *w, int node)
 }
 
 /* ---- one node ---- */
-/* Is v a state that a later node of the graph overwrites, or a view of one?  Then it must not stand in for a value
- * that was computed once: its readers might come after the update. */
+/* Is v a state that a later node of the graph overwrites, or a view of one?  Then it must not stand
+ * in for a value that was computed once: its readers might come after the update. */
 static bool will_change(const rewriter *w, weft_val v)
 {
     while (v >= 0 && w->to->value[v].kind == WEFT_VALUE_NODE) {
@@ -275,16 +286,18 @@ static bool any_will_change(const rewriter *w, const weft_val *v, int n)
 }
 
 /* Replaces the outputs of old node `n` by `with`; its inputs lose a reader. */
-static weft_status replace_node(rewriter *w, const weft_node *n, const weft_val *in, const weft_val *with)
+static weft_status replace_node(rewriter *w, const weft_node *n, const weft_val *in,
+                                const weft_val *with)
 {
     for (int i = 0; i < n->n_out; i++) {
         weft_val v = with[i];
         const char *name = w->from->value[n->out[i]].name;
         if (v < 0 && w->old_uses[n->out[i]])
-            return weft_fail(w->ctx, WEFT_INTERNAL, "a rewrite of '%s' gave no value for its output %d", n->op->name, i);
+            return weft_fail(w->ctx, WEFT_INTERNAL,
+                             "a rewrite of '%s' gave no value for its output %d", n->op->name, i);
         if (v >= 0 && !weft_type_equal(&w->to->value[v].type, &w->from->value[n->out[i]].type))
-            return weft_fail(w->ctx, WEFT_INTERNAL, "a rewrite of '%s' changed the type of its output %d", n->op->name,
-                             i);
+            return weft_fail(w->ctx, WEFT_INTERNAL,
+                             "a rewrite of '%s' changed the type of its output %d", n->op->name, i);
         set_value(w, n->out[i], v);
         if (v >= 0 && name && !w->to->value[v].name && weft_graph_find(w->to, name) < 0)
             weft_graph_name(w->to, v, name);
@@ -328,7 +341,8 @@ static weft_status apply_rule(rewriter *w, const weft_rule *rule, weft_match *m)
     rule->apply(m);
     if (m->failed || w->ctx->status) {
         weft_fail(w->ctx, WEFT_INTERNAL, "a rewrite rule failed");
-        return weft_note(w->ctx, "in rewrite rule '%s' at a node of scope '%s'", rule->name, m->node->scope);
+        return weft_note(w->ctx, "in rewrite rule '%s' at a node of scope '%s'", rule->name,
+                         m->node->scope);
     }
     return take_emitted(w, first, m->node) ? WEFT_OK : w->ctx->status;
 }
@@ -349,9 +363,17 @@ static weft_status try_rules(rewriter *w, const weft_node *n, const weft_val *in
                 type[i] = in[i] < 0 ? (weft_type){0} : w->to->value[in[i]].type;
             for (int i = 0; i < n->n_out; i++)
                 type[n->n_in + i] = w->from->value[n->out[i]].type;
-            m = (weft_match){.ctx = w->ctx, .graph = w->to, .op = n->op, .attr = n->attr, .n_in = n->n_in,
-                             .n_out = n->n_out, .in_type = type, .out_type = type + n->n_in, .in = in,
-                             .node = n, .rewriter = w};
+            m = (weft_match){.ctx = w->ctx,
+                             .graph = w->to,
+                             .op = n->op,
+                             .attr = n->attr,
+                             .n_in = n->n_in,
+                             .n_out = n->n_out,
+                             .in_type = type,
+                             .out_type = type + n->n_in,
+                             .in = in,
+                             .node = n,
+                             .rewriter = w};
         }
         WEFT_TRY(apply_rule(w, weft_rule_at(r), &m));
         w->replaced = w->replaced && !any_will_change(w, w->with, n->n_out);
@@ -381,7 +403,8 @@ static weft_status rewrite_node(rewriter *w, int k)
         return w->ctx->status;
     for (int i = 0; i < n->n_in; i++)
         in[i] = n->in[i] < 0 ? WEFT_NONE : w->map[n->in[i]];
-    if ((n->op->flags & WEFT_TRAIN_ONLY) && !w->options->train) { /* correctness, not speed: always */
+    if ((n->op->flags & WEFT_TRAIN_ONLY) &&
+        !w->options->train) { /* correctness, not speed: always */
         for (int i = 0; i < n->n_out; i++)
             drop[i] = i ? WEFT_NONE : in[0];
         return replace_node(w, n, in, drop);
@@ -426,7 +449,8 @@ static bool start_sweep(rewriter *w)
     return mark_overwritten(w);
 }
 
-/* One sweep over `from` into a new graph; `map` (of its values) is combined into `total` (n_total old values). */
+/* One sweep over `from` into a new graph; `map` (of its values) is combined into `total` (n_total
+ * old values). */
 static weft_status sweep(rewriter *w, weft_val *total, int n_total)
 {
     WEFT_TRY(start_sweep(w) ? WEFT_OK : w->ctx->status);
@@ -434,7 +458,8 @@ static weft_status sweep(rewriter *w, weft_val *total, int n_total)
         if (w->live[k])
             WEFT_TRY(rewrite_node(w, k));
     for (int i = 0; i < w->from->n_output; i++)
-        WEFT_TRY(weft_graph_output(w->to, w->from->output[i].name, w->map[w->from->output[i].value]));
+        WEFT_TRY(
+            weft_graph_output(w->to, w->from->output[i].name, w->map[w->from->output[i].value]));
     for (int v = 0; v < n_total; v++)
         total[v] = total[v] < 0 ? WEFT_NONE : w->map[total[v]];
     return WEFT_OK;
@@ -457,7 +482,8 @@ static weft_status unknown_rule(weft_ctx *c, const char *name)
     for (; n < weft_rule_count() && n < 256; n++)
         names[n] = weft_rule_at(n)->name;
     const char *near = weft_nearest(name, names, n);
-    return weft_fail(c, WEFT_USAGE, "there is no rewrite rule '%s'%s%s%s (weft ops --rules lists them)", name,
+    return weft_fail(c, WEFT_USAGE,
+                     "there is no rewrite rule '%s'%s%s%s (weft ops --rules lists them)", name,
                      near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
@@ -467,7 +493,8 @@ static weft_status check_disabled(weft_ctx *c, const char *list)
         char name[64];
         size_t n = strcspn(p, ",");
         if (n >= sizeof name)
-            return weft_fail(c, WEFT_USAGE, "the name of a rewrite rule is too long: '%.60s...'", p);
+            return weft_fail(c, WEFT_USAGE, "the name of a rewrite rule is too long: '%.60s...'",
+                             p);
         memcpy(name, p, n);
         name[n] = 0;
         int r = 0;
@@ -498,10 +525,11 @@ static bool choose_rules(rewriter *w)
     return w->root != NULL;
 }
 
-static weft_status one_sweep(const weft_graph *from, const weft_rewrite_options *o, weft_graph **to, int *changes,
-                             weft_val *total, int n_total)
+static weft_status one_sweep(const weft_graph *from, const weft_rewrite_options *o, weft_graph **to,
+                             int *changes, weft_val *total, int n_total)
 {
-    rewriter w = {.ctx = from->ctx, .options = o, .from = from, .work = weft_arena_new(from->ctx, 0)};
+    rewriter w = {
+        .ctx = from->ctx, .options = o, .from = from, .work = weft_arena_new(from->ctx, 0)};
     weft_status s = w.work && choose_rules(&w) ? sweep(&w, total, n_total) : from->ctx->status;
     weft_arena_free(w.work);
     *changes = w.changes;
@@ -513,7 +541,8 @@ static weft_status one_sweep(const weft_graph *from, const weft_rewrite_options 
     return s;
 }
 
-weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out, weft_val *map)
+weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out,
+                               weft_val *map)
 {
     WEFT_TRY(check_disabled(g->ctx, o->disable));
     weft_graph *now = NULL;

@@ -367,6 +367,14 @@ const weft_rule weft_rule_linear_cross_entropy = {
     .apply = rule_linear_cross_entropy,
 };
 
+/* Where the new node computes a gradient that the root did not, the root's output was a zero. */
+static void replace_gradient(weft_match *m, int i, weft_val y, bool same)
+{
+    if (weft_match_used(m, i))
+        weft_match_replace(
+            m, i, same ? weft_emit_nth(m, y, i) : weft_emit_fill(m, 0, weft_call_out(m, i)));
+}
+
 /* One node gives what this one and its twins give. */
 static void rule_linear_cross_entropy_once(weft_match *m)
 {
@@ -382,10 +390,8 @@ static void rule_linear_cross_entropy_once(weft_match *m)
     weft_val y = weft_emit(m, "linear_cross_entropy", in, 3, "ignore=%lld dx=%d dw=%d",
                            (long long)weft_attr_int(m, "ignore"), all_dx, all_dw);
     replace_all(m, y, 3);
-    if (dx)
-        weft_match_replace(m, DX, weft_emit_nth(m, y, DX));
-    if (dw)
-        weft_match_replace(m, DW, weft_emit_nth(m, y, DW));
+    replace_gradient(m, DX, y, dx == all_dx);
+    replace_gradient(m, DW, y, dw == all_dw);
 }
 
 const weft_rule weft_rule_linear_cross_entropy_once = {

@@ -1,0 +1,600 @@
+/* test_random_rewrite.c - random graphs made from the op registry: rewriting changes no value and
+ * is a fixed point.
+ *
+ * A graph is valid by construction: a node stays if inference accepts it.  A new op takes part
+ * without any code here. Patterns that rules look for are strewn in; each rule must matter in some
+ * graph.  A failing graph is cut down to the shortest prefix that fails, and printed. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "graph/plan.h"
+#include "graph/rule.h"
+
+enum { GRAPHS = 240, MOST_NODES = 24, TRIES = 60, MAX_FETCH = 64 };
+
+static weft_ctx *ctx;
+
+/* ---- random choices ---- */
+typedef struct {
+    uint64_t state;
+    weft_graph *g;
+    int made; /* for names */
+} maker;
+
+static uint64_t next(maker *m)
+{
+    uint64_t z = (m->state += 0x9e3779b97f4a7c15u); /* splitmix64 (Steele et al., 2014) */
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static int pick(maker *m, int n) { return (int)(next(m) % (uint64_t)n); }
+static bool often(maker *m, int percent) { return pick(m, 100) < percent; }
+
+static int64_t a_size(maker *m)
+{
+    static const int64_t sizes[] = {1, 2, 2, 3, 4, 6};
+    return sizes[pick(m, 6)];
+}
+
+static weft_val source(maker *m, weft_dtype t, int rank, const int64_t *dim)
+{
+    char name[32];
+    weft_type type = weft_type_make(t, rank, dim);
+    snprintf(name, sizeof name, "%s%d", t == WEFT_F32 ? "x" : "i", m->made++);
+    if (t == WEFT_F32 && often(m, 30))
+        return weft_graph_state(m->g, name, &type, "normal(0.7)", true);
+    return weft_graph_input(m->g, name, &type);
+}
+
+static weft_val random_source(maker *m, weft_dtype t)
+{
+    int64_t dim[] = {a_size(m), a_size(m), a_size(m), a_size(m)};
+    return source(m, t, pick(m, 5), dim);
+}
+
+/* ---- random nodes ---- */
+static bool takes(const weft_port *p, weft_dtype t)
+{
+    switch (p->kind & WEFT_KIND) {
+    case WEFT_FLOAT:
+        return t == WEFT_F32;
+    case WEFT_INT:
+        return t == WEFT_I32 || t == WEFT_I64;
+    case WEFT_BYTE:
+        return t == WEFT_BOOL;
+    default:
+        return true;
+    }
+}
+
+static bool is_source(const maker *m, weft_val v) { return m->g->value[v].kind != WEFT_VALUE_NODE; }
+
+/* A value for port p; often one like `like`. Steps in a value of rounded floats would turn
+ * roundings into jumps, so integer-valued functions look at sources only. */
+static weft_val operand(maker *m, const weft_op *op, const weft_port *p, weft_val like)
+{
+    for (int i = 0; i < 40; i++) {
+        weft_val v = pick(m, m->g->n_value);
+        const weft_type *t = &m->g->value[v].type;
+        if (v == m->g->rng || !takes(p, t->dtype) ||
+            ((op->flags & WEFT_NO_GRADIENT) && !is_source(m, v)))
+            continue;
+        if (like < 0 || i > 30 || often(m, 20) || weft_type_equal(t, &m->g->value[like].type))
+            return v;
+    }
+    return WEFT_NONE;
+}
+
+static void ints_text(maker *m, char *out, size_t n)
+{
+    const weft_type *t = &m->g->value[pick(m, m->g->n_value)].type;
+    int64_t v[WEFT_MAX_RANK];
+    bool perm = often(m, 50);
+    for (int i = 0; i < t->rank; i++)
+        v[i] = perm ? i : t->dim[i];
+    for (int i = t->rank - 1; i > 0; i--) {
+        int k = pick(m, i + 1);
+        int64_t keep = v[i];
+        v[i] = v[k];
+        v[k] = keep;
+    }
+    size_t k = 0;
+    out[0] = 0;
+    for (int i = 0; i < t->rank; i++)
+        k += (size_t)snprintf(out + k, n - k, "%s%lld", i ? "," : "", (long long)v[i]);
+}
+
+static void choice_text(maker *m, const char *choices, char *out, size_t n)
+{
+    int count = 1, at;
+    for (const char *p = choices; *p; p++)
+        count += *p == '|';
+    at = pick(m, count);
+    while (at--)
+        choices = strchr(choices, '|') + 1;
+    snprintf(out, n, "%.*s", (int)strcspn(choices, "|"), choices);
+}
+
+static void attr_text(maker *m, const weft_attr_def *a, char *out, size_t n)
+{
+    static const double floats[] = {0.5, 1, 0, 0.25, 2};
+    switch (a->kind) {
+    case WEFT_ATTR_INT:
+        snprintf(out, n, "%d", pick(m, 9) - 2);
+        break;
+    case WEFT_ATTR_BOOL:
+        snprintf(out, n, "%d", pick(m, 2));
+        break;
+    case WEFT_ATTR_FLOAT:
+        snprintf(out, n, "%g", floats[pick(m, 5)]);
+        break;
+    case WEFT_ATTR_ENUM:
+        choice_text(m, a->choices, out, n);
+        break;
+    default:
+        ints_text(m, out, n);
+    }
+}
+
+static weft_val try_op(maker *m, const weft_op *op)
+{
+    weft_val in[8], like = WEFT_NONE;
+    char attrs[512] = "", value[128];
+    int n = 0, rest = weft_op_n_in(op);
+    if (rest > 8)
+        return WEFT_NONE;
+    for (int i = 0; i < rest; i++) {
+        const weft_port *p = &op->in[i];
+        if (p->kind & WEFT_INPUT_RNG || ((p->kind & WEFT_OPTIONAL) && often(m, 50)))
+            break;
+        in[n] = operand(m, op, p, like);
+        if (in[n] < 0)
+            return WEFT_NONE;
+        like = like < 0 ? in[n] : like;
+        n++;
+    }
+    for (int i = 0; op->attr[i].name; i++)
+        if (op->attr[i].required || often(m, 60)) {
+            attr_text(m, &op->attr[i], value, sizeof value);
+            size_t k = strlen(attrs);
+            snprintf(attrs + k, sizeof attrs - k, " %s=%s", op->attr[i].name, value);
+        }
+    weft_val v = weft_graph_emit(m->g, op->name, in, n, "%s", attrs);
+    weft_error_clear(ctx);
+    return v;
+}
+
+static void random_node(maker *m)
+{
+    for (int i = 0; i < TRIES; i++) {
+        const weft_op *op = weft_op_at(pick(m, weft_op_count()));
+        if (!op->lower && !(op->flags & WEFT_EFFECT) && try_op(m, op) >= 0)
+            return;
+    }
+}
+
+/* ---- patterns ---- */
+static weft_val emit(maker *m, const char *op, const char *attrs, weft_val a, weft_val b,
+                     weft_val c)
+{
+    weft_val in[] = {a, b, c};
+    weft_val v = weft_graph_emit(m->g, op, in, a < 0 ? 0 : b < 0 ? 1 : c < 0 ? 2 : 3, "%s", attrs);
+    if (v < 0)
+        fail_msg("a pattern is wrong: %s", weft_error(ctx));
+    return v;
+}
+
+#define NO WEFT_NONE
+
+static weft_val nth(const maker *m, weft_val v, int i)
+{
+    return m->g->node[m->g->value[v].node].out[i];
+}
+
+static weft_val a_float(maker *m)
+{
+    for (;;) {
+        weft_val v = pick(m, m->g->n_value);
+        if (m->g->value[v].type.dtype == WEFT_F32)
+            return v;
+    }
+}
+
+static const char *dims_of(const maker *m, weft_val v, char *out)
+{
+    const weft_type *t = &m->g->value[v].type;
+    int k = sprintf(out, "dims=");
+    for (int i = 0; i < t->rank; i++)
+        k += sprintf(out + k, "%s%lld", i ? "," : "", (long long)t->dim[i]);
+    return out;
+}
+
+/* Nodes that compute their own input, or nearly do. */
+static void identity(maker *m)
+{
+    static const char *const one[][2] = {{"scale", ""}, {"cast", "to=f32"}, {"dropout", "p=0"}};
+    static const char *const two[] = {"add", "sub", "mul", "div"};
+    static const char *const sized[] = {"sum_to", "broadcast_to", "reshape"};
+    static const char *const axis[][2] = {{"concat", "axis=0"},
+                                          {"slice", "axis=0 to=%lld"},
+                                          {"slice_grad", "axis=0 to=%lld size=%lld"}};
+    char text[160];
+    weft_val x = a_float(m), c = emit(m, "fill", often(m, 60) ? "value=1" : "value=0", NO, NO, NO);
+    long long first = (long long)m->g->value[x].type.dim[0];
+    int k = pick(m, 3), which = pick(m, m->g->value[x].type.rank ? 4 : 3);
+    if (which == 0) {
+        emit(m, one[k][0], one[k][1], x, NO, NO);
+    } else if (which == 1) {
+        k = pick(m, 4);
+        bool swap = k % 2 == 0 && often(m, 50);
+        emit(m, two[k], "", swap ? c : x, swap ? x : c, NO);
+    } else if (which == 2) {
+        emit(m, sized[k], dims_of(m, x, text), x, NO, NO);
+    } else {
+        snprintf(text, sizeof text, axis[k][1], first, first);
+        emit(m, axis[k][0], text, x, NO, NO);
+    }
+}
+
+/* Two permutations that do not commute on rank 3: the axes turned round, and the last two
+ * exchanged. */
+static void turned(maker *m)
+{
+    weft_val x = source(m, WEFT_F32, 3, (int64_t[]){a_size(m), a_size(m), a_size(m)});
+    weft_val y = emit(m, "transpose", "perm=1,2,0", x, NO, NO);
+    emit(m, "transpose", often(m, 50) ? "perm=0,-1,1" : "perm=-1,0,1", y, NO, NO);
+}
+
+static void views(maker *m)
+{
+    char dims[128];
+    weft_val x = a_float(m);
+    if (often(m, 50))
+        emit(m, "reshape", dims_of(m, x, dims),
+             often(m, 70) ? emit(m, "reshape", "dims=-1", x, NO, NO) : x, NO, NO);
+    else
+        emit(m, "transpose", "", often(m, 70) ? emit(m, "transpose", "", x, NO, NO) : x, NO, NO);
+    if (m->g->value[x].type.rank == 1)
+        emit(m, "transpose", "perm=0", x, NO, NO);
+}
+
+static void attention(maker *m)
+{
+    char text[64];
+    int64_t heads = 1 + pick(m, 3),
+            dim[] = {a_size(m), a_size(m) + pick(m, 9), 3 * heads * (1 + pick(m, 9))};
+    weft_val x = source(m, WEFT_F32, 3, dim);
+    snprintf(text, sizeof text, "n_head=%d", (int)heads);
+    weft_val q = emit(m, "split_heads", text, x, NO, NO);
+    weft_val s = emit(m, "matmul", "tb=1 alpha=0.4", q, nth(m, q, 1), NO);
+    weft_val p = emit(m, "causal_softmax", "", s, NO, NO);
+    if (often(m, 50))
+        p = emit(m, "dropout", often(m, 50) ? "p=0" : "p=0.3", p, NO, NO);
+    emit(m, "merge_heads", "", emit(m, "matmul", "", p, nth(m, q, 2), NO), NO, NO);
+}
+
+static void head(maker *m)
+{
+    char text[64];
+    int64_t rows = 1 + pick(m, 7), width = 1 + pick(m, 9), classes = 2 + pick(m, 9);
+    weft_val x = source(m, WEFT_F32, 2, (int64_t[]){rows, width});
+    weft_val w = source(m, WEFT_F32, 2, (int64_t[]){classes, width});
+    weft_val t = source(m, WEFT_I32, 1, &rows);
+    emit(m, "cross_entropy", often(m, 50) ? "ignore=1" : "", emit(m, "matmul", "tb=1", x, w, NO), t,
+         NO);
+    for (int i = pick(m, 3); i > 0; i--) {
+        snprintf(text, sizeof text, "dx=%d dw=%d", pick(m, 2), pick(m, 2));
+        emit(m, "linear_cross_entropy", text, x, w, t);
+    }
+}
+
+static void tied_table(maker *m)
+{
+    int64_t n = 1 + pick(m, 5), dim[] = {n, a_size(m)}, table[] = {2 + pick(m, 4), dim[1]};
+    char text[32];
+    weft_val dy = source(m, WEFT_F32, 2, dim), ids = source(m, WEFT_I32, 1, &n);
+    weft_val z = emit(m, "tanh", "", source(m, WEFT_F32, 2, table), NO, NO);
+    snprintf(text, sizeof text, "rows=%d", (int)table[0]);
+    emit(m, "add", "", emit(m, "embedding_grad", text, dy, ids, NO), z, NO);
+}
+
+/* A node that is there already, once more. */
+static void twin(maker *m)
+{
+    if (!m->g->n_node)
+        return;
+    weft_node n = m->g->node[pick(m, m->g->n_node)];
+    weft_graph_append(m->g, n.op, n.in, n.n_in, n.attr, NULL);
+}
+
+static void step(maker *m)
+{
+    static void (*const patterns[])(maker *) = {identity,  identity, views,      turned,
+                                                attention, head,     tied_table, twin};
+    if (often(m, 45))
+        patterns[pick(m, 8)](m);
+    else
+        random_node(m);
+}
+
+/* Values that nobody reads are outputs, and some of the others. */
+static void choose_outputs(maker *m)
+{
+    weft_graph *g = m->g;
+    char name[32];
+    bool *used = calloc((size_t)g->n_value, sizeof *used);
+    assert_non_null(used);
+    for (int k = 0; k < g->n_node; k++)
+        for (int i = 0; i < g->node[k].n_in; i++)
+            if (g->node[k].in[i] >= 0)
+                used[g->node[k].in[i]] = true;
+    for (weft_val v = 0; v < g->n_value && g->n_output < MAX_FETCH; v++)
+        if (!is_source(m, v) && (!used[v] || v % 7 == 3)) {
+            snprintf(name, sizeof name, "out%d", (int)v);
+            assert_int_equal(weft_graph_output(g, name, v), WEFT_OK);
+        }
+    free(used);
+}
+
+/* The first `nodes` steps of graph `seed`. */
+static weft_graph *make(uint64_t seed, int nodes)
+{
+    maker m = {.state = seed, .g = weft_graph_new(ctx)};
+    for (int i = 0; i < 4; i++)
+        random_source(&m, WEFT_F32);
+    random_source(&m, WEFT_I32);
+    for (int i = 0; i < nodes; i++)
+        step(&m);
+    choose_outputs(&m);
+    return m.g;
+}
+
+/* ---- running ---- */
+static void feed(weft_program *p, const weft_graph *g)
+{
+    for (weft_val v = 0; v < g->n_value; v++) {
+        weft_type t;
+        void *data = g->value[v].kind == WEFT_VALUE_INPUT
+                         ? weft_program_input(p, g->value[v].name, &t)
+                         : NULL;
+        for (int64_t i = 0; data && i < weft_type_count(&t); i++) {
+            uint32_t r[4];
+            weft_random4(r, 1, 2, (uint32_t)v, (uint64_t)i);
+            double u = (double)r[0] / 2147483648.0 - 1;
+            if (t.dtype == WEFT_F32)
+                ((float *)data)[i] = (float)u;
+            else if (t.dtype == WEFT_F64)
+                ((double *)data)[i] = (float)u;
+            else if (t.dtype == WEFT_I32)
+                ((int32_t *)data)[i] = r[0] & 1; /* any table has row 0, nearly all have row 1 */
+            else
+                ((int64_t *)data)[i] = 3; /* seed and step */
+        }
+    }
+}
+
+/* Results of one graph in one of the four ways: all outputs after each other. */
+typedef struct {
+    double *v;
+    int64_t n;
+    bool ran;
+} results;
+
+static results run(const weft_graph *g, bool reference, bool plain, bool train)
+{
+    const char *fetch[MAX_FETCH];
+    results y = {0};
+    weft_session *s = NULL;
+    weft_program *p = NULL;
+    for (int i = 0; i < g->n_output; i++)
+        fetch[i] = g->output[i].name;
+    if (weft_session_new(ctx, reference, &s) ||
+        weft_program_compile(s, g, fetch, g->n_output,
+                             &(weft_compile_options){.train = train, .no_rewrite = plain}, &p) ||
+        weft_session_init(s, 11))
+        fail_msg("%s", weft_error(ctx));
+    feed(p, g);
+    y.ran = !weft_program_run(p);
+    weft_error_clear(ctx);
+    for (int i = 0; y.ran && i < g->n_output; i++) {
+        weft_type t;
+        const void *data = weft_program_output(p, fetch[i], &t);
+        int64_t n = weft_type_count(&t);
+        y.v = realloc(y.v, sizeof *y.v * (size_t)(y.n + n));
+        weft_tensor flat = {(void *)(uintptr_t)data, t.dtype, 1, n, {n}, {1}};
+        for (int64_t k = 0; k < n; k++)
+            y.v[y.n++] = weft_get(&flat, k);
+    }
+    weft_session_free(s);
+    return y;
+}
+
+/* One output: its largest value, and how far the others are from it. */
+static const char *judge(const results y[4], int64_t from, int64_t n, int *checked)
+{
+    const double *f32 = y[0].v + from, *plain = y[1].v + from, *f64 = y[2].v + from,
+                 *exact = y[3].v + from;
+    double top = 0, plain_error = 0, error = 0, error64 = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (!(fabs(exact[i]) < 1e6) || !isfinite(plain[i]))
+            return NULL; /* nothing to learn from an overflow */
+        top = fmax(top, fabs(exact[i]));
+        plain_error = fmax(plain_error, fabs(plain[i] - exact[i]));
+    }
+    if (plain_error > 0.01 * top)
+        return NULL; /* f32 has lost the value before any rewriting */
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(f32[i]) || !isfinite(f64[i]))
+            return "a value is not finite any more";
+        error = fmax(error, fabs(f32[i] - exact[i]));
+        error64 = fmax(error64, fabs(f64[i] - exact[i]));
+    }
+    *checked += 1;
+    /* Roundings in another order: as large as those that were there, with room for their chance. */
+    if (error > 10 * plain_error + 5e-6 * top)
+        return "f32 values differ";
+    if (error64 >
+        1e-7 * plain_error + 1e-12 * (top + plain_error * 1e7)) /* 2^-29 of the errors of f32 */
+        return "reference values differ";
+    return NULL;
+}
+
+/* NULL, or what is wrong. */
+static const char *compare_values(const weft_graph *g, bool train, int *checked)
+{
+    results y[4]; /* f32 rewritten, f32 plain, f64 rewritten, f64 plain */
+    const char *wrong = NULL;
+    bool all = true;
+    for (int i = 0; i < 4; i++) {
+        y[i] = run(g, i / 2, i % 2, train);
+        all = all && y[i].ran;
+        if (y[i].ran != y[0].ran)
+            wrong = "one way runs and another does not";
+    }
+    int64_t from = 0;
+    for (int i = 0; all && !wrong && i < g->n_output; i++) {
+        int64_t n = weft_type_count(&g->value[g->output[i].value].type);
+        wrong = judge(y, from, n, checked);
+        from += n;
+    }
+    for (int i = 0; i < 4; i++)
+        free(y[i].v);
+    return wrong;
+}
+
+static char *text_of(const weft_graph *g)
+{
+    weft_string s;
+    weft_string_init(&s, ctx);
+    assert_int_equal(weft_graph_print(g, &s), WEFT_OK);
+    return s.s;
+}
+
+/* Which rules change this graph: without one of them the result is another. */
+static void note_rules(const weft_graph *g, bool train, const char *with_all, int *fired)
+{
+    for (int r = 0; r < weft_rule_count(); r++) {
+        weft_graph *h;
+        const weft_rewrite_options o = {.train = train, .disable = weft_rule_at(r)->name};
+        assert_int_equal(weft_graph_rewrite(g, &o, &h, NULL), WEFT_OK);
+        char *text = text_of(h);
+        fired[r] += strcmp(text, with_all) != 0;
+        weft_free(ctx, text);
+        weft_graph_free(h);
+    }
+}
+
+/* Verifier, fixed point, values. NULL, or what is wrong. */
+static const char *check(uint64_t seed, int nodes, int *fired, int *checked)
+{
+    weft_graph *g = make(seed, nodes), *h = NULL, *again = NULL;
+    bool train = seed % 2;
+    const weft_rewrite_options o = {.train = train};
+    const char *wrong = NULL;
+    if (weft_graph_verify(g) || weft_graph_rewrite(g, &o, &h, NULL) || weft_graph_verify(h) ||
+        weft_graph_rewrite(h, &o, &again, NULL))
+        fail_msg("seed %d: %s", (int)seed, weft_error(ctx));
+    char *once = text_of(h), *twice = text_of(again);
+    if (strcmp(once, twice))
+        wrong = "rewriting the result changes it";
+    if (h->n_node > g->n_node)
+        wrong = "rewriting made the graph larger";
+    if (fired)
+        note_rules(g, train, once, fired);
+    weft_free(ctx, once);
+    weft_free(ctx, twice);
+    if (!wrong)
+        wrong = compare_values(g, train, checked);
+    weft_graph_free(g);
+    weft_graph_free(h);
+    weft_graph_free(again);
+    return wrong;
+}
+
+static void report(uint64_t seed, int nodes, const char *wrong)
+{
+    int shortest = nodes, ignored = 0;
+    for (int n = 1; n < nodes; n++)
+        if (check(seed, n, NULL, &ignored)) {
+            shortest = n;
+            break;
+        }
+    weft_graph *g = make(seed, shortest), *h;
+    assert_int_equal(weft_graph_rewrite(g, &(weft_rewrite_options){.train = seed % 2}, &h, NULL),
+                     WEFT_OK);
+    fail_msg("seed %d, %d steps (%s): %s\n%s-- rewritten:\n%s", (int)seed, shortest,
+             seed % 2 ? "train" : "eval", wrong, text_of(g), text_of(h));
+}
+
+static void test_random_graphs(void **state)
+{
+    (void)state;
+    int fired[256] = {0}, checked = 0;
+    assert_true(weft_rule_count() <= 256);
+    for (uint64_t seed = 1; seed <= GRAPHS; seed++) {
+        int nodes = 4 + (int)(seed % (MOST_NODES - 3));
+        const char *wrong = check(seed, nodes, fired, &checked);
+        if (wrong)
+            report(seed, nodes, wrong);
+    }
+    assert_true(checked > 4 * GRAPHS); /* outputs whose values said something */
+    for (int r = 0; r < weft_rule_count(); r++)
+        if (!fired[r])
+            fail_msg("rule '%s' matters in none of %d graphs", weft_rule_at(r)->name, GRAPHS);
+}
+
+/* Nine ops in ten of the registry take part. */
+static void test_ops_take_part(void **state)
+{
+    (void)state;
+    bool seen[512] = {false};
+    int n = 0, could = 0;
+    for (uint64_t seed = 1; seed <= GRAPHS; seed++) {
+        weft_graph *g = make(seed, 4 + (int)(seed % (MOST_NODES - 3)));
+        for (int k = 0; k < g->n_node; k++)
+            for (int i = 0; i < weft_op_count() && i < 512; i++)
+                seen[i] = seen[i] || weft_op_at(i) == g->node[k].op;
+        weft_graph_free(g);
+    }
+    for (int i = 0; i < weft_op_count(); i++) {
+        bool can = !weft_op_at(i)->lower && !(weft_op_at(i)->flags & WEFT_EFFECT);
+        could += can;
+        n += seen[i];
+        if (can && !seen[i])
+            print_message("not in any graph: %s\n", weft_op_at(i)->name);
+    }
+    assert_true(10 * n >= 9 * could);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    ctx = weft_open(&(weft_options){.threads = 1});
+    return !ctx;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    weft_close(ctx);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_graphs),
+        cmocka_unit_test(test_ops_take_part),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
