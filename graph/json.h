@@ -1,7 +1,7 @@
 /* json.h - JSON (RFC 8259) read strictly into arena memory, without recursion (weft_string_json of util.h writes).
  *
- * jansson serves where a file is small and trusted. Headers of weights and manifests of checkpoints come through here:
- * all memory is the arena's, so running out of it is never mistaken for damage, and is bounded by the input. */
+ * A library of its own would do, but for three things: all memory is the arena's, so that running out of it is never
+ * mistaken for damage and every site can be made to fail; it is bounded by the input; errors know their byte. */
 #ifndef WEFT_JSON_H
 #define WEFT_JSON_H
 
