@@ -57,7 +57,8 @@ weft_status weft_checkpoint_load(weft_ctx *c, const char *path, weft_session *s,
  * prefixes "adam", "acc", "cache", followed by '.' or ':', or any name with a ':' in it. */
 bool weft_state_is_weight(const weft_state *st);
 
-/* Weights alone, from a safetensors file, a sharded model.safetensors.index.json, or a folder with one of them; all
+/* Weights alone, from whatever weft_weights_find understands: a safetensors file, a sharded
+ * model.safetensors.index.json, a folder with one of them, a checkpoint (checked against its manifest), a run; all
  * weights whose name begins with `scope` ("" or NULL: all) and that are not ready yet must be there, and nothing else.
  * A name N of the file means state scope+N; Hugging Face's prefix "transformer." may be there or not; its mask buffers
  * (*.attn.bias, *.attn.masked_bias) are skipped, and a lm_head.weight that equals wte.weight is the tied head.

@@ -6,6 +6,7 @@
 
 #include "graph/checkpoint.h"
 #include "graph/json.h"
+#include "graph/manifest.h"
 
 /* Conventions of Hugging Face's GPT-2 files; data, not code: extend the tables. */
 static const char *const skipped[] = {"*.attn.bias",
@@ -354,12 +355,28 @@ static weft_status open_path(file_set *fs, const char *path)
     return add_file(fs, one, one);
 }
 
+/* A checkpoint named by its own folder is as little trusted as one that was looked for. */
+static weft_status check_checkpoint(weft_arena *a, const char *folder)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    weft_manifest m;
+    char *manifest = weft_arena_printf(a, "%s/manifest.json", folder);
+    if (!manifest || weft_exists(c, manifest) != 1)
+        return c->status;
+    WEFT_TRY(weft_manifest_read(a, folder, &m));
+    return weft_manifest_check(c, folder, &m, true);
+}
+
 weft_status weft_weights_load(weft_session *s, const char *path, const char *scope)
 {
     file_set fs = {.arena = weft_arena_new(s->ctx, 0)};
     if (!fs.arena)
         return s->ctx->status;
-    weft_status st = open_path(&fs, path);
+    weft_status st = weft_weights_find(fs.arena, path, &path);
+    if (!st)
+        st = check_checkpoint(fs.arena, path);
+    if (!st)
+        st = open_path(&fs, path);
     if (!st)
         st = weft_states_load(s, fs.file, fs.n, path, scope, true, true);
     for (int i = 0; i < fs.n; i++)

@@ -460,6 +460,9 @@ static void test_find(void **state)
         assert_string_equal(found, join(dir, same[i]));
         assert_int_equal(weft_weights_load(s, found, ""), WEFT_OK);
     }
+    assert_int_equal(weft_weights_load(s, join(dir, "run"), ""), WEFT_OK);
+    assert_int_equal(weft_weights_load(s, join(dir, "run/checkpoints/step-000012"), ""), WEFT_CORRUPT);
+    weft_error_clear(c);
     assert_int_equal(weft_weights_find(a, join(dir, "none"), &found), WEFT_MISSING);
     weft_error_clear(c);
     assert_int_equal(weft_weights_find(a, dir, &found), WEFT_MISSING);
