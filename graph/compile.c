@@ -66,6 +66,9 @@ static weft_status map_fetches(weft_program *p, const weft_val *map)
 static weft_status name_outputs(weft_program *p)
 {
     p->graph->n_output = 0;
+    p->graph->output_index = weft_map_new(p->graph->arena);
+    if (!p->graph->output_index)
+        return p->session->ctx->status;
     for (int i = 0; i < p->n_fetch; i++)
         if (weft_graph_find_output(p->graph, p->fetch_name[i]) < 0)
             WEFT_TRY(weft_graph_output(p->graph, p->fetch_name[i], p->fetch[i]));

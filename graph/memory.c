@@ -2,6 +2,8 @@
  *
  * Input: sizes and the first and last step of each buffer.  Output: offsets and the peak.
  * Invariant: two buffers alive at the same step never share a byte (weft_memory_check, written independently). */
+#include <string.h>
+
 #include "graph/plan.h"
 
 static size_t round_up(size_t n, size_t align) { return (n + align - 1) / align * align; }
@@ -82,24 +84,70 @@ size_t weft_memory_plan(const weft_life *life, int n, size_t align, size_t *offs
     return peak;
 }
 
-/* ---- the checker: shares nothing with the planner but the types; every pair, no order assumed ---- */
-static bool clash(const weft_life *a, size_t a_at, const weft_life *b, size_t b_at)
+/* ---- the checker: shares nothing with the planner but the types ---- */
+static bool starts_before(const weft_life *life, int a, int b)
 {
-    bool together = a->first <= b->last && b->first <= a->last;
-    return together && a->bytes && b->bytes && a_at < b_at + b->bytes && b_at < a_at + a->bytes;
+    return life[a].first != life[b].first ? life[a].first < life[b].first : a < b;
 }
 
-bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_t peak, int *a, int *b)
+/* Shell sort by first step: short, and not the planner's. */
+static void sort_by_start(const weft_life *life, int *order, int n)
 {
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
+        order[i] = i;
+    for (int gap = n / 2; gap > 0; gap = gap > 2 ? gap * 5 / 11 : gap / 2)
+        for (int i = gap; i < n; i++) {
+            int x = order[i], j = i;
+            for (; j >= gap && starts_before(life, x, order[j - gap]); j -= gap)
+                order[j] = order[j - gap];
+            order[j] = x;
+        }
+}
+
+/* Position of the first of `n` buffers, sorted by offset, that lies at or above `at`. */
+static int lower_bound(const size_t *offset, const int *list, int n, size_t at)
+{
+    int low = 0, high = n;
+    while (low < high) {
+        int mid = (low + high) / 2;
+        if (offset[list[mid]] < at)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static int remove_at(int *list, int n, int at)
+{
+    memmove(list + at, list + at + 1, sizeof *list * (size_t)(n - at - 1));
+    return n - 1;
+}
+
+/* Steps are swept in order; the buffers alive lie apart, sorted by offset, so a new one can only touch its neighbours.
+ * Buffers that have ended are dropped when they turn up as neighbours. */
+bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_t peak, int *work, int *a, int *b)
+{
+    int *order = work, *alive = work + n, n_alive = 0;
+    sort_by_start(life, order, n);
+    for (int k = 0; k < n; k++) {
+        int i = order[k];
         *a = *b = i;
         if (offset[i] > peak || life[i].bytes > peak - offset[i])
             return false; /* reaches beyond the block */
-        for (int j = 0; j < i; j++) {
-            *b = j;
-            if (clash(&life[i], offset[i], &life[j], offset[j]))
-                return false;
-        }
+        if (!life[i].bytes)
+            continue;
+        int at = lower_bound(offset, alive, n_alive, offset[i]);
+        while (at < n_alive && life[alive[at]].last < life[i].first)
+            n_alive = remove_at(alive, n_alive, at);
+        while (at > 0 && life[alive[at - 1]].last < life[i].first)
+            n_alive = remove_at(alive, n_alive, --at);
+        if (at < n_alive && offset[*b = alive[at]] < offset[i] + life[i].bytes)
+            return false;
+        if (at > 0 && offset[*b = alive[at - 1]] + life[alive[at - 1]].bytes > offset[i])
+            return false;
+        memmove(alive + at + 1, alive + at, sizeof *alive * (size_t)(n_alive++ - at));
+        alive[at] = i;
     }
     return true;
 }

@@ -167,10 +167,10 @@ static weft_status check_limit(weft_program *p)
     return p->session->ctx->status;
 }
 
-static weft_status check_overlap(weft_program *p)
+static weft_status check_overlap(weft_program *p, int *work)
 {
     int a, b;
-    if (weft_memory_check(p->life, p->n_buffer, p->offset, p->plan_bytes, &a, &b))
+    if (weft_memory_check(p->life, p->n_buffer, p->offset, p->plan_bytes, work, &a, &b))
         return WEFT_OK;
     return weft_fail(p->session->ctx, WEFT_INTERNAL, "internal: buffers %d and %d overlap in the memory plan", a, b);
 }
@@ -183,13 +183,13 @@ weft_status weft_program_plan(weft_program *p)
     measure_lives(&l);
     merge_in_place(&l);
     list_buffers(&l);
-    int *work = weft_arena_array(p->arena, (size_t)p->n_buffer + 1, sizeof *work);
+    int *work = weft_arena_array(p->arena, 2 * (size_t)p->n_buffer + 1, sizeof *work);
     if (!work)
         return p->session->ctx->status;
     p->plan_bytes = weft_memory_plan(p->life, p->n_buffer, ALIGN, p->offset, work);
     for (int i = 0; i < p->n_buffer; i++)
         p->naive_bytes += (p->life[i].bytes + ALIGN - 1) / ALIGN * ALIGN;
-    WEFT_TRY(check_overlap(p));
+    WEFT_TRY(check_overlap(p, work));
     return check_limit(p);
 }
 

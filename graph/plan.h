@@ -13,8 +13,9 @@ typedef struct {
 /* Offsets (multiples of `align`) for buffers so that those alive together do not overlap; returns the peak.
  * Greedy by size (Pisarchyk and Lee, 2020). `work`: n ints of scratch. */
 size_t weft_memory_plan(const weft_life *life, int n, size_t align, size_t *offset, int *work);
-/* Independent check of every pair: true, or false and the overlapping pair in *a, *b (equal: beyond the peak). */
-bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_t peak, int *a, int *b);
+/* Independent check by sweeping over the steps: true, or false and an overlapping pair in *a, *b (equal: beyond the
+ * peak). `work`: 2 n ints of scratch. */
+bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_t peak, int *work, int *a, int *b);
 
 /* What a kernel reports while it runs (weft_run_fail); one per program. */
 typedef struct weft_fault {

@@ -47,12 +47,12 @@ static void test_random_sets(void **state)
     (void)state;
     weft_life life[MAX];
     size_t offset[MAX];
-    int work[MAX], a, b;
+    int work[2 * MAX], a, b;
     double ratio = 0;
     for (uint64_t set = 0; set < 1500; set++) {
         int n = random_lives(set, life);
         size_t peak = weft_memory_plan(life, n, 64, offset, work), bound = lower_bound(life, n, 64);
-        assert_true(weft_memory_check(life, n, offset, peak, &a, &b));
+        assert_true(weft_memory_check(life, n, offset, peak, work, &a, &b));
         for (int i = 0; i < n; i++)
             assert_int_equal(offset[i] % 64, 0);
         assert_true(peak >= bound);
@@ -68,7 +68,7 @@ static void test_checker_sees(void **state)
     (void)state;
     weft_life life[MAX];
     size_t offset[MAX];
-    int work[MAX], a, b, planted = 0;
+    int work[2 * MAX], a, b, planted = 0;
     for (uint64_t set = 0; set < 200; set++) {
         int n = random_lives(set, life);
         size_t peak = weft_memory_plan(life, n, 64, offset, work);
@@ -79,11 +79,11 @@ static void test_checker_sees(void **state)
             continue;
         planted++;
         offset[i] = offset[j] + life[j].bytes - 1; /* one byte in common */
-        assert_false(weft_memory_check(life, n, offset, (size_t)1 << 40, &a, &b));
+        assert_false(weft_memory_check(life, n, offset, (size_t)1 << 40, work, &a, &b));
         offset[i] = old;
-        assert_true(weft_memory_check(life, n, offset, peak, &a, &b));
+        assert_true(weft_memory_check(life, n, offset, peak, work, &a, &b));
         offset[i] = peak - life[i].bytes + 1;
-        assert_false(weft_memory_check(life, n, offset, peak, &a, &b));
+        assert_false(weft_memory_check(life, n, offset, peak, work, &a, &b));
     }
     assert_true(planted > 20);
 }
@@ -94,11 +94,11 @@ static void test_known_plan(void **state)
     /* A chain: each buffer lives until the next is made, so two places serve all. */
     weft_life chain[6];
     size_t offset[6];
-    int work[6], a, b;
+    int work[12], a, b;
     for (int i = 0; i < 6; i++)
         chain[i] = (weft_life){100, i, i + 1};
     assert_int_equal(weft_memory_plan(chain, 6, 64, offset, work), 256);
-    assert_true(weft_memory_check(chain, 6, offset, 256, &a, &b));
+    assert_true(weft_memory_check(chain, 6, offset, 256, work, &a, &b));
     assert_int_equal(weft_memory_plan(chain, 0, 64, offset, work), 0);
 }
 
