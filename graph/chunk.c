@@ -12,8 +12,12 @@ typedef struct {
     const weft_prim *whole, *rest;
 } chunks;
 
-struct weft_eltwise { chunks c; };
-struct weft_softmax { chunks c; };
+struct weft_eltwise {
+    chunks c;
+};
+struct weft_softmax {
+    chunks c;
+};
 
 static bool get_chunks(weft_kernel *k, chunks *c, weft_prim_key key)
 {
@@ -29,8 +33,9 @@ static bool get_chunks(weft_kernel *k, chunks *c, weft_prim_key key)
         k->failed = true;
         return false;
     }
-    size_t bytes = weft_prim_scratch(c->whole) > weft_prim_scratch(c->rest) ? weft_prim_scratch(c->whole)
-                                                                            : weft_prim_scratch(c->rest);
+    size_t bytes = weft_prim_scratch(c->whole) > weft_prim_scratch(c->rest)
+                       ? weft_prim_scratch(c->whole)
+                       : weft_prim_scratch(c->rest);
     bytes = (bytes + 63) / 64 * 64;
     s->run.lib_stride = bytes > s->run.lib_stride ? bytes : s->run.lib_stride;
     weft_kernel_impl(k, weft_prim_impl(c->whole));
@@ -51,7 +56,8 @@ static void run_chunks(const chunks *c, const weft_run *r, const void *const *ar
         for (int64_t i = 0; i < c->n; i++) {
             void *at[3];
             for (int j = 0; j < n_arg; j++)
-                at[j] = (char *)(uintptr_t)arg[j] + sizeof(float) * (size_t)(i * c->step * c->width);
+                at[j] =
+                    (char *)(uintptr_t)arg[j] + sizeof(float) * (size_t)(i * c->step * c->width);
             if (!weft_prim_run(i == c->n - 1 ? c->rest : c->whole, me, scratch, at)) {
 #pragma omp atomic write
                 failed = true;
@@ -63,16 +69,21 @@ static void run_chunks(const chunks *c, const weft_run *r, const void *const *ar
         weft_run_fail(r, "internal: oneDNN failed to run a chunk");
 }
 
-const weft_eltwise *weft_kernel_eltwise(weft_kernel *k, weft_eltwise_alg alg, bool backward, int64_t count)
+const weft_eltwise *weft_kernel_eltwise(weft_kernel *k, weft_eltwise_alg alg, bool backward,
+                                        int64_t count)
 {
     weft_eltwise *e = weft_arena_alloc(((weft_build *)k->pass)->arena, sizeof *e);
     if (!e)
         return NULL;
     e->c = (chunks){.rows = count, .width = 1, .step = CHUNK};
-    return get_chunks(k, &e->c, (weft_prim_key){.kind = WEFT_PRIM_ELTWISE, .alg = alg, .backward = backward}) ? e : NULL;
+    return get_chunks(k, &e->c,
+                      (weft_prim_key){.kind = WEFT_PRIM_ELTWISE, .alg = alg, .backward = backward})
+               ? e
+               : NULL;
 }
 
-void weft_eltwise_run(const weft_eltwise *e, const weft_run *r, const float *x, const float *dy, float *y)
+void weft_eltwise_run(const weft_eltwise *e, const weft_run *r, const float *x, const float *dy,
+                      float *y)
 {
     if (dy)
         run_chunks(&e->c, r, (const void *[]){x, dy, y}, 3);
@@ -86,7 +97,9 @@ const weft_softmax *weft_kernel_softmax(weft_kernel *k, int64_t rows, int64_t co
     if (!s)
         return NULL;
     s->c = (chunks){.rows = rows, .width = cols, .step = cols < CHUNK ? CHUNK / cols : 1};
-    return get_chunks(k, &s->c, (weft_prim_key){.kind = WEFT_PRIM_SOFTMAX, .n = cols, .log = log}) ? s : NULL;
+    return get_chunks(k, &s->c, (weft_prim_key){.kind = WEFT_PRIM_SOFTMAX, .n = cols, .log = log})
+               ? s
+               : NULL;
 }
 
 void weft_softmax_run(const weft_softmax *s, const weft_run *r, const float *x, float *y)

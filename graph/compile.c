@@ -1,16 +1,18 @@
 /* compile.c - from a graph and the values wanted of it to a program that runs without allocating.
  *
- * Stages: lower meta nodes, prune, rewrite, lay out (views, copies), verify, make the steps, plan memory, bind. */
+ * Stages: lower meta nodes, prune, rewrite, lay out (views, copies), verify, make the steps, plan
+ * memory, bind. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/io.h"
 #include "graph/plan.h"
 
-/* ---- fetches -------------------------------------------------------------------------------------------------------- */
+/* ---- fetches -------------------------------------------------------------------------------- */
 static weft_status unknown_fetch(const weft_graph *g, const char *name)
 {
-    const char **all = weft_alloc(g->ctx, sizeof *all * ((size_t)g->n_output + (size_t)g->n_value + 1));
+    const char **all =
+        weft_alloc(g->ctx, sizeof *all * ((size_t)g->n_output + (size_t)g->n_value + 1));
     int n = 0;
     if (!all)
         return g->ctx->status;
@@ -20,13 +22,14 @@ static weft_status unknown_fetch(const weft_graph *g, const char *name)
         if (g->value[i].name)
             all[n++] = g->value[i].name;
     const char *near = weft_nearest(name, all, n);
-    weft_fail(g->ctx, WEFT_USAGE, "the graph has no output or value '%s'%s%s%s", name, near ? "; did you mean '" : "",
-              near ? near : "", near ? "'?" : "");
+    weft_fail(g->ctx, WEFT_USAGE, "the graph has no output or value '%s'%s%s%s", name,
+              near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     weft_free(g->ctx, all);
     return g->ctx->status;
 }
 
-static weft_status find_fetches(weft_program *p, const weft_graph *g, const char *const *name, int n)
+static weft_status find_fetches(weft_program *p, const weft_graph *g, const char *const *name,
+                                int n)
 {
     p->n_fetch = n;
     p->fetch = weft_arena_array(p->arena, (size_t)n + 1, sizeof *p->fetch);
@@ -44,7 +47,7 @@ static weft_status find_fetches(weft_program *p, const weft_graph *g, const char
     return p->fetch_name[0] || !n ? WEFT_OK : g->ctx->status;
 }
 
-/* ---- passes --------------------------------------------------------------------------------------------------------- */
+/* ---- passes --------------------------------------------------------------------------------- */
 /* Replaces p->graph, the result of the pass before (the caller's graph is not ours to free). */
 static void replace(weft_program *p, weft_graph *g)
 {
@@ -57,7 +60,8 @@ static weft_status map_fetches(weft_program *p, const weft_val *map)
     for (int i = 0; i < p->n_fetch; i++) {
         p->fetch[i] = map[p->fetch[i]];
         if (p->fetch[i] < 0)
-            return weft_fail(p->session->ctx, WEFT_INTERNAL, "internal: a pass has lost '%s'", p->fetch_name[i]);
+            return weft_fail(p->session->ctx, WEFT_INTERNAL, "internal: a pass has lost '%s'",
+                             p->fetch_name[i]);
     }
     return WEFT_OK;
 }
@@ -89,7 +93,8 @@ static weft_status prune(weft_program *p, const weft_graph *g)
 
 static weft_status rewrite(weft_program *p)
 {
-    const weft_rewrite_options o = {.train = p->options.train, .no_rewrite = p->options.no_rewrite,
+    const weft_rewrite_options o = {.train = p->options.train,
+                                    .no_rewrite = p->options.no_rewrite,
                                     .disable = p->options.disable_rules};
     weft_graph *h;
     weft_val *map = weft_arena_array(p->arena, (size_t)p->graph->n_value + 1, sizeof *map);
@@ -113,7 +118,7 @@ static weft_status lay_out(weft_program *p)
     return weft_graph_verify(p->graph);
 }
 
-/* ---- steps ---------------------------------------------------------------------------------------------------------- */
+/* ---- steps ---------------------------------------------------------------------------------- */
 static void run_nothing(const weft_run *r) { (void)r; }
 
 weft_status weft_program_note(weft_program *p, const weft_step *s)
@@ -121,9 +126,9 @@ weft_status weft_program_note(weft_program *p, const weft_step *s)
     const weft_node *n = s->node;
     const weft_value *y = &p->graph->value[n->out[0]];
     char type[256];
-    weft_note(p->session->ctx, "in step %d, %s of '%s' (%s%s%s)%s", (int)(s - p->step), n->op->name, n->scope,
-              y->name ? y->name : "", y->name ? ": " : "", weft_type_print(type, sizeof type, &y->type),
-              n->backward ? ", backward" : "");
+    weft_note(p->session->ctx, "in step %d, %s of '%s' (%s%s%s)%s", (int)(s - p->step), n->op->name,
+              n->scope, y->name ? y->name : "", y->name ? ": " : "",
+              weft_type_print(type, sizeof type, &y->type), n->backward ? ", backward" : "");
     if (n->file)
         weft_note(p->session->ctx, "written at %s:%d", n->file, n->line);
     return p->session->ctx->status;
@@ -146,7 +151,8 @@ static weft_status choose_kernel(weft_program *p, weft_step *s, weft_call *c)
     if (s->node->op->kernel)
         s->node->op->kernel(c);
     if (c->failed || p->session->ctx->status) {
-        weft_fail(p->session->ctx, WEFT_NOMEM, "out of memory for the kernel of %s", s->node->op->name);
+        weft_fail(p->session->ctx, WEFT_NOMEM, "out of memory for the kernel of %s",
+                  s->node->op->name);
         return weft_program_note(p, s);
     }
     return WEFT_OK;
@@ -159,9 +165,15 @@ static weft_status make_step(weft_program *p, int i)
     const weft_op *op = n->op;
     weft_call c;
     *s = (weft_step){.node = n, .impl = "weft", .scratch = -1};
-    s->run = (weft_run){.op = op, .attr = n->attr, .n_in = n->n_in, .n_out = n->n_out, .stream = n->stream,
-                        .threads = p->session->threads, .fault = &p->fault};
-    s->run.in = weft_arena_array(p->arena, (size_t)n->n_in + (size_t)n->n_out + 1, sizeof *s->run.in);
+    s->run = (weft_run){.op = op,
+                        .attr = n->attr,
+                        .n_in = n->n_in,
+                        .n_out = n->n_out,
+                        .stream = n->stream,
+                        .threads = p->session->threads,
+                        .fault = &p->fault};
+    s->run.in =
+        weft_arena_array(p->arena, (size_t)n->n_in + (size_t)n->n_out + 1, sizeof *s->run.in);
     if (!s->run.in || !weft_call_node(&c, p->graph, n))
         return p->session->ctx->status;
     s->run.out = s->run.in + n->n_in;
@@ -195,7 +207,7 @@ static weft_status make_steps(weft_program *p)
     return WEFT_OK;
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 /* The block only grows. The old one goes first, or both would count to the peak. */
 static weft_status grow_block(weft_session *s, size_t bytes)
 {
@@ -214,7 +226,8 @@ static weft_status grow_block(weft_session *s, size_t bytes)
     return status;
 }
 
-static weft_status compile(weft_program *p, const weft_graph *g, const char *const *fetch, int n_fetch)
+static weft_status compile(weft_program *p, const weft_graph *g, const char *const *fetch,
+                           int n_fetch)
 {
     weft_session *s = p->session;
     weft_graph *lowered = NULL;
@@ -240,8 +253,8 @@ static weft_status compile(weft_program *p, const weft_graph *g, const char *con
     return WEFT_OK;
 }
 
-weft_status weft_program_compile(weft_session *s, const weft_graph *g, const char *const *fetch, int n_fetch,
-                                 const weft_compile_options *o, weft_program **out)
+weft_status weft_program_compile(weft_session *s, const weft_graph *g, const char *const *fetch,
+                                 int n_fetch, const weft_compile_options *o, weft_program **out)
 {
     static const weft_compile_options none;
     *out = NULL;

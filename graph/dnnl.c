@@ -1,7 +1,8 @@
 /* dnnl.c - one-thread primitives of oneDNN; the only file that knows whether it is 2.6 or 3.x.
  *
- * In 2.x an operation descriptor makes a primitive descriptor and memory descriptors are structs; in 3.x there are no
- * operation descriptors and memory descriptors are owned pointers.  The differences stay in the first section. */
+ * In 2.x an operation descriptor makes a primitive descriptor and memory descriptors are structs;
+ * in 3.x there are no operation descriptors and memory descriptors are owned pointers.  The
+ * differences stay in the first section. */
 #include <stdio.h>
 #include <string.h>
 
@@ -30,8 +31,8 @@ struct weft_prim {
     dnnl_primitive_t primitive;
     const char *impl;
     size_t scratch;
-    int arg[MAX_ARG], n;    /* the last one is the scratchpad */
-    dnnl_memory_t *memory;  /* [threads][n] */
+    int arg[MAX_ARG], n;   /* the last one is the scratchpad */
+    dnnl_memory_t *memory; /* [threads][n] */
     struct weft_dnnl *d;
 };
 
@@ -45,14 +46,15 @@ struct weft_dnnl {
     int n_prim, cap_prim;
 };
 
-/* ---- version section ---------------------------------------------------------------------------------------------- */
+/* ---- version section ------------------------------------------------------------------------ */
 #if V3
 #define MD(m) (m)
 #else
 #define MD(m) (&(m))
 #endif
 
-static void md_make(maker *k, int arg, int rank, const int64_t *dim, const int64_t *stride, dnnl_data_type_t t)
+static void md_make(maker *k, int arg, int rank, const int64_t *dim, const int64_t *stride,
+                    dnnl_data_type_t t)
 {
     dnnl_dims_t dims, strides;
     for (int i = 0; i < rank; i++) {
@@ -115,11 +117,12 @@ static void set_alpha(dnnl_primitive_attr_t attr, dnnl_post_ops_t ops, float alp
 static void pd_matmul(maker *k, bool bias, dnnl_primitive_attr_t attr)
 {
 #if V3
-    k->status = dnnl_matmul_primitive_desc_create(&k->pd, k->d->engine, k->md[0], k->md[1], bias ? k->md[3] : NULL,
-                                                  k->md[2], attr);
+    k->status = dnnl_matmul_primitive_desc_create(&k->pd, k->d->engine, k->md[0], k->md[1],
+                                                  bias ? k->md[3] : NULL, k->md[2], attr);
 #else
     dnnl_matmul_desc_t op;
-    k->status = dnnl_matmul_desc_init(&op, &k->md[0], &k->md[1], bias ? &k->md[3] : NULL, &k->md[2]);
+    k->status =
+        dnnl_matmul_desc_init(&op, &k->md[0], &k->md[1], bias ? &k->md[3] : NULL, &k->md[2]);
     if (!k->status)
         k->status = dnnl_primitive_desc_create(&k->pd, &op, attr, k->d->engine, NULL);
 #endif
@@ -129,7 +132,8 @@ static dnnl_status_t pd_eltwise_forward(maker *k, dnnl_primitive_desc_t *pd, dnn
                                         dnnl_alg_kind_t alg, dnnl_primitive_attr_t attr)
 {
 #if V3
-    return dnnl_eltwise_forward_primitive_desc_create(pd, k->d->engine, prop, alg, k->md[0], k->md[0], 0, 0, attr);
+    return dnnl_eltwise_forward_primitive_desc_create(pd, k->d->engine, prop, alg, k->md[0],
+                                                      k->md[0], 0, 0, attr);
 #else
     dnnl_eltwise_desc_t op;
     dnnl_status_t s = dnnl_eltwise_forward_desc_init(&op, prop, alg, &k->md[0], 0, 0);
@@ -141,8 +145,8 @@ static dnnl_status_t pd_eltwise_backward(maker *k, dnnl_alg_kind_t alg, dnnl_pri
                                          const_dnnl_primitive_desc_t hint)
 {
 #if V3
-    return dnnl_eltwise_backward_primitive_desc_create(&k->pd, k->d->engine, alg, k->md[0], k->md[0], k->md[0], 0, 0,
-                                                       hint, attr);
+    return dnnl_eltwise_backward_primitive_desc_create(&k->pd, k->d->engine, alg, k->md[0],
+                                                       k->md[0], k->md[0], 0, 0, hint, attr);
 #else
     dnnl_eltwise_desc_t op;
     dnnl_status_t s = dnnl_eltwise_backward_desc_init(&op, alg, &k->md[0], &k->md[0], 0, 0);
@@ -154,8 +158,8 @@ static void pd_softmax(maker *k, bool log, dnnl_primitive_attr_t attr)
 {
 #if V3
     k->status = dnnl_softmax_forward_primitive_desc_create(
-        &k->pd, k->d->engine, dnnl_forward_inference, log ? dnnl_softmax_log : dnnl_softmax_accurate, k->md[0],
-        k->md[0], 1, attr);
+        &k->pd, k->d->engine, dnnl_forward_inference,
+        log ? dnnl_softmax_log : dnnl_softmax_accurate, k->md[0], k->md[0], 1, attr);
 #else
     dnnl_softmax_desc_t op;
     k->status = (log ? dnnl_logsoftmax_forward_desc_init
@@ -170,31 +174,41 @@ static size_t scratch_bytes(const_dnnl_primitive_desc_t pd)
     return dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0));
 }
 
-static dnnl_status_t scratch_memory(dnnl_memory_t *m, const_dnnl_primitive_desc_t pd, dnnl_engine_t engine)
+static dnnl_status_t scratch_memory(dnnl_memory_t *m, const_dnnl_primitive_desc_t pd,
+                                    dnnl_engine_t engine)
 {
-    return dnnl_memory_create(m, dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0), engine,
-                              DNNL_MEMORY_NONE);
+    return dnnl_memory_create(m, dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0),
+                              engine, DNNL_MEMORY_NONE);
 }
 
 static const char *isa_name(void)
 {
     switch (dnnl_get_effective_cpu_isa()) {
-    case dnnl_cpu_isa_sse41: return "sse41";
-    case dnnl_cpu_isa_avx: return "avx";
-    case dnnl_cpu_isa_avx2: return "avx2";
-    case dnnl_cpu_isa_avx512_core: return "avx512_core";
-    case dnnl_cpu_isa_avx512_core_vnni: return "avx512_core_vnni";
-    case dnnl_cpu_isa_avx512_core_bf16: return "avx512_core_bf16";
-    default: return "newer than avx512_core_bf16, or other";
+    case dnnl_cpu_isa_sse41:
+        return "sse41";
+    case dnnl_cpu_isa_avx:
+        return "avx";
+    case dnnl_cpu_isa_avx2:
+        return "avx2";
+    case dnnl_cpu_isa_avx512_core:
+        return "avx512_core";
+    case dnnl_cpu_isa_avx512_core_vnni:
+        return "avx512_core_vnni";
+    case dnnl_cpu_isa_avx512_core_bf16:
+        return "avx512_core_bf16";
+    default:
+        return "newer than avx512_core_bf16, or other";
     }
 }
 
-/* ---- kinds of primitives ------------------------------------------------------------------------------------------ */
+/* ---- kinds of primitives -------------------------------------------------------------------- */
 static void make_matmul(maker *k, const weft_prim_key *key, dnnl_primitive_attr_t attr)
 {
     dnnl_data_type_t t = key->dtype == WEFT_BF16 ? dnnl_bf16 : dnnl_f32;
-    md_make(k, DNNL_ARG_SRC, 2, (int64_t[]){key->m, key->k}, (int64_t[]){key->a_row, key->a_col}, t);
-    md_make(k, DNNL_ARG_WEIGHTS, 2, (int64_t[]){key->k, key->n}, (int64_t[]){key->b_row, key->b_col}, t);
+    md_make(k, DNNL_ARG_SRC, 2, (int64_t[]){key->m, key->k}, (int64_t[]){key->a_row, key->a_col},
+            t);
+    md_make(k, DNNL_ARG_WEIGHTS, 2, (int64_t[]){key->k, key->n},
+            (int64_t[]){key->b_row, key->b_col}, t);
     md_make(k, DNNL_ARG_DST, 2, (int64_t[]){key->m, key->n}, (int64_t[]){key->c_row, 1}, dnnl_f32);
     if (key->bias)
         md_make(k, DNNL_ARG_BIAS, 2, (int64_t[]){1, key->n}, (int64_t[]){key->n, 1}, dnnl_f32);
@@ -215,10 +229,11 @@ static void make_matmul(maker *k, const weft_prim_key *key, dnnl_primitive_attr_
 
 static void make_eltwise(maker *k, const weft_prim_key *key, dnnl_primitive_attr_t attr)
 {
-    static const dnnl_alg_kind_t algs[] = {
-        [WEFT_ELTWISE_GELU_TANH] = dnnl_eltwise_gelu_tanh, [WEFT_ELTWISE_GELU_ERF] = dnnl_eltwise_gelu_erf,
-        [WEFT_ELTWISE_EXP] = dnnl_eltwise_exp, [WEFT_ELTWISE_TANH] = dnnl_eltwise_tanh,
-        [WEFT_ELTWISE_LOG] = dnnl_eltwise_log};
+    static const dnnl_alg_kind_t algs[] = {[WEFT_ELTWISE_GELU_TANH] = dnnl_eltwise_gelu_tanh,
+                                           [WEFT_ELTWISE_GELU_ERF] = dnnl_eltwise_gelu_erf,
+                                           [WEFT_ELTWISE_EXP] = dnnl_eltwise_exp,
+                                           [WEFT_ELTWISE_TANH] = dnnl_eltwise_tanh,
+                                           [WEFT_ELTWISE_LOG] = dnnl_eltwise_log};
     const int64_t one = 1;
     dnnl_primitive_desc_t hint;
     md_make(k, DNNL_ARG_SRC, 1, &key->n, &one, dnnl_f32);
@@ -247,12 +262,13 @@ static void make_softmax(maker *k, const weft_prim_key *key, dnnl_primitive_attr
         pd_softmax(k, key->log, attr);
 }
 
-/* ---- making and sharing ------------------------------------------------------------------------------------------- */
+/* ---- making and sharing --------------------------------------------------------------------- */
 static void make_memories(maker *k, weft_prim *p)
 {
     struct weft_dnnl *d = k->d;
     p->n = k->n + 1;
-    p->memory = weft_arena_array(d->arena, (size_t)d->threads * (size_t)p->n, sizeof(dnnl_memory_t));
+    p->memory =
+        weft_arena_array(d->arena, (size_t)d->threads * (size_t)p->n, sizeof(dnnl_memory_t));
     if (!p->memory)
         k->status = dnnl_out_of_memory;
     memcpy(p->arg, k->arg, sizeof p->arg);
@@ -292,18 +308,22 @@ static weft_status refused(struct weft_dnnl *d, const weft_prim_key *key, dnnl_s
 {
     static const char *const kinds[] = {"", "matmul", "eltwise", "softmax"};
     return weft_fail(d->ctx, s == dnnl_out_of_memory ? WEFT_NOMEM : WEFT_UNSUPPORTED,
-                     "%s refuses %s of sizes m=%lld n=%lld k=%lld (A strides %lld,%lld B strides %lld,%lld, %s): %s",
-                     weft_dnnl_version(), kinds[key->kind], (long long)key->m, (long long)key->n, (long long)key->k,
-                     (long long)key->a_row, (long long)key->a_col, (long long)key->b_row, (long long)key->b_col,
+                     "%s refuses %s of sizes m=%lld n=%lld k=%lld (A strides %lld,%lld B strides "
+                     "%lld,%lld, %s): %s",
+                     weft_dnnl_version(), kinds[key->kind], (long long)key->m, (long long)key->n,
+                     (long long)key->k, (long long)key->a_row, (long long)key->a_col,
+                     (long long)key->b_row, (long long)key->b_col,
                      key->dtype == WEFT_BF16 ? "bf16" : "f32", dnnl_status2str(s));
 }
 
-/* Threads of the machine are hidden while a primitive is made: oneDNN bakes their number in (reference: one thread
- * gives results that do not depend on it). */
+/* Threads of the machine are hidden while a primitive is made: oneDNN bakes their number in
+ * (reference: one thread gives results that do not depend on it). */
 static bool build(struct weft_dnnl *d, weft_prim *p)
 {
-    static void (*const make[])(maker *, const weft_prim_key *, dnnl_primitive_attr_t) = {
-        [WEFT_PRIM_MATMUL] = make_matmul, [WEFT_PRIM_ELTWISE] = make_eltwise, [WEFT_PRIM_SOFTMAX] = make_softmax};
+    static void (*const make[])(maker *, const weft_prim_key *,
+                                dnnl_primitive_attr_t) = {[WEFT_PRIM_MATMUL] = make_matmul,
+                                                          [WEFT_PRIM_ELTWISE] = make_eltwise,
+                                                          [WEFT_PRIM_SOFTMAX] = make_softmax};
     maker k = {.d = d};
     int saved = weft_prim_enter();
     dnnl_primitive_attr_t attr = NULL;
@@ -345,7 +365,7 @@ const weft_prim *weft_prim_get(struct weft_dnnl *d, const weft_prim_key *key)
 size_t weft_prim_scratch(const weft_prim *p) { return p->scratch; }
 const char *weft_prim_impl(const weft_prim *p) { return p->impl; }
 
-/* ---- running ------------------------------------------------------------------------------------------------------ */
+/* ---- running -------------------------------------------------------------------------------- */
 bool weft_prim_run(const weft_prim *p, int thread, void *scratch, void *const *arg)
 {
     dnnl_memory_t *m = p->memory + thread * p->n;
@@ -371,7 +391,7 @@ void weft_prim_leave(int saved)
         omp_set_num_threads(saved);
 }
 
-/* ---- the session's part ------------------------------------------------------------------------------------------- */
+/* ---- the session's part --------------------------------------------------------------------- */
 struct weft_dnnl *weft_dnnl_new(weft_ctx *c)
 {
     weft_arena *a = weft_arena_new(c, 0);
@@ -387,8 +407,8 @@ struct weft_dnnl *weft_dnnl_new(weft_ctx *c)
         s = dnnl_stream_create(&d->stream[t], d->engine, dnnl_stream_default_flags);
     int major = dnnl_version()->major;
     if (s || major != DNNL_VERSION_MAJOR) {
-        weft_fail(c, WEFT_UNSUPPORTED, "oneDNN %d cannot be used: %s (built for %d.%d)", major, dnnl_status2str(s),
-                  DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR);
+        weft_fail(c, WEFT_UNSUPPORTED, "oneDNN %d cannot be used: %s (built for %d.%d)", major,
+                  dnnl_status2str(s), DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR);
         weft_dnnl_free(d);
         return NULL;
     }
@@ -413,6 +433,7 @@ const char *weft_dnnl_version(void)
 {
     static char text[96]; /* same text whoever writes it */
     const dnnl_version_t *v = dnnl_version();
-    snprintf(text, sizeof text, "oneDNN %d.%d.%d, cpu isa %s", v->major, v->minor, v->patch, isa_name());
+    snprintf(text, sizeof text, "oneDNN %d.%d.%d, cpu isa %s", v->major, v->minor, v->patch,
+             isa_name());
     return text;
 }

@@ -1,38 +1,43 @@
-/* dnnl.h - what the ops need of oneDNN, in one version-free interface.  Only dnnl.c knows which oneDNN it is built with.
+/* dnnl.h - what the ops need of oneDNN, in one version-free interface.
  *
- * Results must not depend on the thread count, and oneDNN does not promise that (it may split K over threads).  So
- * every primitive here is made for ONE thread and works on a tile; the tiles of a product are a function of its
- * sizes alone and are spread over our own OpenMP loop. */
+ * Only dnnl.c knows which oneDNN it is built with.
+ * Results must not depend on the thread count, and oneDNN does not promise that (it may split K
+ * over threads).  So every primitive here is made for ONE thread and works on a tile; the tiles of
+ * a product are a function of its sizes alone and are spread over our own OpenMP loop. */
 #ifndef WEFT_DNNL_H
 #define WEFT_DNNL_H
 
 #include "graph/op.h"
 
-/* C[b][m,n] = alpha * sum_k A[b][m,k] B[b][k,n] (+ bias[n]) (+ C if accumulate), then GELU (tanh form) if asked.
- * Strides in elements; for each operand one of the two inner strides is 1.  The batch has two levels, outer x batch,
- * because heads inside [B,T,3C] are not evenly spaced; outer 0 means 1.  Batch stride 0: shared by the batch. */
+/* C[b][m,n] = alpha * sum_k A[b][m,k] B[b][k,n] (+ bias[n]) (+ C if accumulate), then GELU (tanh
+ * form) if asked. Strides in elements; for each operand one of the two inner strides is 1.  The
+ * batch has two levels, outer x batch, because heads inside [B,T,3C] are not evenly spaced; outer 0
+ * means 1.  Batch stride 0: shared by the batch. */
 typedef struct {
     int64_t batch, m, n, k;
     int64_t a_batch, a_row, a_col;
     int64_t b_batch, b_row, b_col;
     int64_t c_batch, c_row; /* c_col is 1 */
     int64_t outer, a_outer, b_outer, c_outer;
-    weft_dtype dtype;       /* of A and B; C is f32 */
+    weft_dtype dtype; /* of A and B; C is f32 */
     float alpha;
     bool bias, accumulate, gelu;
 } weft_gemm_desc;
 
 typedef struct weft_gemm weft_gemm;
 
-/* At compile time: a product with its tiles and primitives, equal ones shared through the session. NULL and the
- * kernel's error set if oneDNN refuses. Adds its scratch to the kernel's and tells its impl name to the kernel. */
+/* At compile time: a product with its tiles and primitives, equal ones shared through the session.
+ * NULL and the kernel's error set if oneDNN refuses. Adds its scratch to the kernel's and tells its
+ * impl name to the kernel. */
 const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *d);
 /* At run time, from outside parallel regions: all tiles over the run's threads. */
-void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const void *b, const float *bias, float *c);
-/* From inside a parallel region: the whole product on the calling thread; `thread` = omp_get_thread_num(). For
- * products that do not get shared memory (m or n below 256, or a batch): larger ones belong to weft_gemm_run. */
-void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const void *a, const void *b,
-                        const float *bias, float *c);
+void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const void *b,
+                   const float *bias, float *c);
+/* From inside a parallel region: the whole product on the calling thread; `thread` =
+ * omp_get_thread_num(). For products that do not get shared memory (m or n below 256, or a batch):
+ * larger ones belong to weft_gemm_run. */
+void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const void *a,
+                        const void *b, const float *bias, float *c);
 
 int64_t weft_gemm_tiles(const weft_gemm *g); /* number of independent tasks of weft_gemm_run */
 
@@ -45,9 +50,11 @@ typedef enum {
     WEFT_ELTWISE_LOG
 } weft_eltwise_alg;
 typedef struct weft_eltwise weft_eltwise;
-const weft_eltwise *weft_kernel_eltwise(weft_kernel *k, weft_eltwise_alg alg, bool backward, int64_t count);
+const weft_eltwise *weft_kernel_eltwise(weft_kernel *k, weft_eltwise_alg alg, bool backward,
+                                        int64_t count);
 /* forward: y = f(x); backward: y = dy * f'(x) */
-void weft_eltwise_run(const weft_eltwise *e, const weft_run *r, const float *x, const float *dy, float *y);
+void weft_eltwise_run(const weft_eltwise *e, const weft_run *r, const float *x, const float *dy,
+                      float *y);
 
 /* Softmax (or its logarithm) along the last of two dense axes. */
 typedef struct weft_softmax weft_softmax;

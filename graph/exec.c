@@ -14,7 +14,8 @@ static weft_status check_states(weft_program *p)
     for (int i = 0; i < p->graph->n_value; i++) {
         const weft_value *v = &p->graph->value[i];
         if (v->kind == WEFT_VALUE_STATE && !weft_session_state(p->session, v->name)->ready)
-            return weft_fail(p->session->ctx, WEFT_USAGE, "state '%s' was neither initialised nor loaded", v->name);
+            return weft_fail(p->session->ctx, WEFT_USAGE,
+                             "state '%s' was neither initialised nor loaded", v->name);
     }
     p->states_ready = true;
     return WEFT_OK;

@@ -1,7 +1,8 @@
-/* gemm.c - matrix products cut into tiles that depend on sizes alone, so that bits do not depend on the threads.
+/* gemm.c - matrix products in tiles that depend on sizes alone, so bits do not depend on threads.
  *
- * A tile spans the whole depth K and is one call of a one-thread primitive; a product with few rows (decoding) goes
- * to our own loops, which read the large operand once, as fast as memory delivers it. */
+ * A tile spans the whole depth K and is one call of a one-thread primitive; a product with few rows
+ * (decoding) goes to our own loops, which read the large operand once, as fast as memory delivers
+ * it. */
 #include <string.h>
 
 #include <omp.h>
@@ -16,26 +17,28 @@
 #define CLONES
 #endif
 
-enum {
-    FEW_ROWS = 6,     /* at most this many rows: own loops (oneDNN needs more rows to be worth its packing) */
-    FEW_COLUMNS = 256 /* columns of one task of the own loops */
-};
+/* FEW_ROWS: at most this many rows go to the own loops (oneDNN needs more to be worth its packing).
+ * FEW_COLUMNS: columns of one task of the own loops. */
+enum { FEW_ROWS = 6, FEW_COLUMNS = 256 };
 
 struct weft_gemm {
     weft_gemm_desc d;                 /* as the tiles see it: after packing */
     int64_t tile_m, tile_n, n_m, n_n; /* tile sizes and counts */
-    const weft_prim *prim[2][2];      /* [last row of tiles][last column of tiles]; all NULL: own loops */
-    bool bias_first;                  /* oneDNN would scale the bias too: it is put into C before */
-    weft_pack pack_a, pack_b;         /* an operand that is turned round first; rows 0: it is not */
-    size_t at_b;                      /* where B goes in the shared scratch, after A */
+    const weft_prim
+        *prim[2][2];          /* [last row of tiles][last column of tiles]; all NULL: own loops */
+    bool bias_first;          /* oneDNN would scale the bias too: it is put into C before */
+    weft_pack pack_a, pack_b; /* an operand that is turned round first; rows 0: it is not */
+    size_t at_b;              /* where B goes in the shared scratch, after A */
 };
 
-/* ---- choosing ----------------------------------------------------------------------------------------------------- */
-/* The numbers below are for oneDNN's AVX2 path (gemm:jit), found by trial and in its source: with a one-thread primitive
- * it copies A and B into its own layout if 1/m + 1/n < 0.0038, and reads them where they lie otherwise.  Where they lie
- * is as good, except for a transposed A, and for a B whose rows are a multiple of 4096 bytes apart and compete for the same
- * cache lines: half the speed or less.  So a transposed A gets large tiles if the product is large enough for several,
- * and else is turned round first, for all tiles at once; such a B is copied.  AVX-512 paths (brgemm) do not mind. */
+/* ---- choosing ------------------------------------------------------------------------------- */
+/* The numbers below are for oneDNN's AVX2 path (gemm:jit), found by trial and in its source: with a
+ * one-thread primitive it copies A and B into its own layout if 1/m + 1/n < 0.0038, and reads them
+ * where they lie otherwise.  Where they lie is as good, except for a transposed A, and for a B
+ * whose rows are a multiple of 4096 bytes apart and compete for the same cache lines: half the
+ * speed or less.  So a transposed A gets large tiles if the product is large enough for several,
+ * and else is turned round first, for all tiles at once; such a B is copied.  AVX-512 paths
+ * (brgemm) do not mind. */
 enum { MANY_TILES = 8, ENOUGH_TILES = 6 };
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -60,7 +63,8 @@ static int64_t set_tiles(weft_gemm *g, int64_t parts_m, int64_t parts_n)
 static void small_tiles(weft_gemm *g)
 {
     int64_t m = 256, n = 768;
-    while (set_tiles(g, ceil_div(g->d.m, m), ceil_div(g->d.n, n)) < MANY_TILES && (m > 128 || n > 192)) {
+    while (set_tiles(g, ceil_div(g->d.m, m), ceil_div(g->d.n, n)) < MANY_TILES &&
+           (m > 128 || n > 192)) {
         if (m > 128 && (g->tile_m * 2 > g->tile_n || n <= 192))
             m /= 2;
         else
@@ -88,10 +92,12 @@ static int64_t large_tiles(weft_gemm *g)
 
 static bool same_cache_lines(int64_t stride) { return stride && stride % 1024 == 0; }
 
-/* Packing costs about half a nanosecond an element: worth it for products that read each element often. */
+/* Packing costs about half a nanosecond an element: worth it for products that read each element
+ * often. */
 static bool worth_packing(const weft_gemm_desc *d, int64_t uses, int64_t elements)
 {
-    return d->dtype == WEFT_F32 && d->outer * d->batch == 1 && uses >= 256 && elements <= (int64_t)1 << 24;
+    return d->dtype == WEFT_F32 && d->outer * d->batch == 1 && uses >= 256 &&
+           elements <= (int64_t)1 << 24;
 }
 
 /* Replaces A [m,k], which has its columns together, by a copy that has its rows together. */
@@ -103,7 +109,8 @@ static void pack_a(weft_gemm *g)
     d->a_col = 1;
 }
 
-/* The same for B [k,n], which may also have its rows together, but at a distance that makes them compete. */
+/* The same for B [k,n], which may also have its rows together, but at a distance that makes them
+ * compete. */
 static void pack_b(weft_gemm *g)
 {
     weft_gemm_desc *d = &g->d;
@@ -120,7 +127,8 @@ static void choose_tiles(weft_gemm *g)
         return;
     if (ta && worth_packing(d, d->n, d->m * d->k))
         pack_a(g);
-    if (same_cache_lines(d->b_col == 1 ? d->b_row : d->b_col) && worth_packing(d, d->m, d->n * d->k))
+    if (same_cache_lines(d->b_col == 1 ? d->b_row : d->b_col) &&
+        worth_packing(d, d->m, d->n * d->k))
         pack_b(g);
     small_tiles(g);
 }
@@ -128,9 +136,18 @@ static void choose_tiles(weft_gemm *g)
 static weft_prim_key tile_key(const weft_gemm *g, int64_t m, int64_t n)
 {
     const weft_gemm_desc *d = &g->d;
-    weft_prim_key key = {.kind = WEFT_PRIM_MATMUL, .m = m, .n = n, .k = d->k, .a_row = d->a_row, .a_col = d->a_col,
-                         .b_row = d->b_row, .b_col = d->b_col, .c_row = d->c_row, .dtype = d->dtype,
-                         .bias = d->bias && !g->bias_first, .accumulate = d->accumulate || g->bias_first,
+    weft_prim_key key = {.kind = WEFT_PRIM_MATMUL,
+                         .m = m,
+                         .n = n,
+                         .k = d->k,
+                         .a_row = d->a_row,
+                         .a_col = d->a_col,
+                         .b_row = d->b_row,
+                         .b_col = d->b_col,
+                         .c_row = d->c_row,
+                         .dtype = d->dtype,
+                         .bias = d->bias && !g->bias_first,
+                         .accumulate = d->accumulate || g->bias_first,
                          .gelu = d->gelu};
     memcpy(&key.alpha, &d->alpha, sizeof d->alpha);
     return key;
@@ -187,8 +204,9 @@ const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *desc)
     tidy(&g->d);
     bool own = g->d.dtype == WEFT_F32 && !g->d.gelu && (g->d.m <= FEW_ROWS || g->d.k == 0);
     if (!valid(&g->d, own)) {
-        weft_call_fail(k, "internal: a product of sizes %lld x %lld x %lld with strides that it cannot take",
-                       (long long)desc->m, (long long)desc->n, (long long)desc->k);
+        weft_call_fail(
+            k, "internal: a product of sizes %lld x %lld x %lld with strides that it cannot take",
+            (long long)desc->m, (long long)desc->n, (long long)desc->k);
         return NULL;
     }
     if (own) {
@@ -208,15 +226,15 @@ const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *desc)
     return k->failed ? NULL : g;
 }
 
-/* ---- own loops for few rows --------------------------------------------------------------------------------------- */
+/* ---- own loops for few rows ----------------------------------------------------------------- */
 typedef struct {
     const float *a, *b, *bias;
     float *c;
     int64_t m, n; /* of this task */
 } task;
 
-/* B has rows of N: sums for FEW_COLUMNS columns stay in the first-level cache while the rows of B stream by. Four rows
- * of B at a time, added in a fixed order. */
+/* B has rows of N: sums for FEW_COLUMNS columns stay in the first-level cache while the rows of B
+ * stream by. Four rows of B at a time, added in a fixed order. */
 CLONES static void few_rows_plain(const weft_gemm_desc *d, const task *t, float *restrict sum)
 {
     for (int64_t i = 0; i < t->m; i++, sum += FEW_COLUMNS) {
@@ -225,7 +243,8 @@ CLONES static void few_rows_plain(const weft_gemm_desc *d, const task *t, float 
             sum[j] = 0;
         int64_t p = 0;
         for (; p + 4 <= d->k; p += 4) {
-            const float *b0 = t->b + p * d->b_row, *b1 = b0 + d->b_row, *b2 = b1 + d->b_row, *b3 = b2 + d->b_row;
+            const float *b0 = t->b + p * d->b_row, *b1 = b0 + d->b_row, *b2 = b1 + d->b_row,
+                        *b3 = b2 + d->b_row;
             float a0 = a[p * d->a_col], a1 = a[(p + 1) * d->a_col];
             float a2 = a[(p + 2) * d->a_col], a3 = a[(p + 3) * d->a_col];
 #pragma omp simd
@@ -296,7 +315,7 @@ static void few_rows(const weft_gemm_desc *d, const task *t)
         }
 }
 
-/* ---- running ------------------------------------------------------------------------------------------------------ */
+/* ---- running -------------------------------------------------------------------------------- */
 static void put_bias(const weft_gemm_desc *d, const task *t)
 {
     for (int64_t i = 0; i < t->m; i++)
@@ -311,12 +330,13 @@ static const void *at(const void *p, int64_t offset, weft_dtype t)
 }
 
 /* Task `index` of outer x batch x tiles, rows of tiles innermost: neighbours share a panel of B. */
-static bool run_task(const weft_gemm *g, const weft_run *r, int thread, int64_t index, const void *a, const void *b,
-                     const float *bias, float *c)
+static bool run_task(const weft_gemm *g, const weft_run *r, int thread, int64_t index,
+                     const void *a, const void *b, const float *bias, float *c)
 {
     const weft_gemm_desc *d = &g->d;
     int64_t tm = index % g->n_m, tn = index / g->n_m % g->n_n;
-    int64_t batch = index / (g->n_m * g->n_n) % d->batch, outer = index / (g->n_m * g->n_n * d->batch);
+    int64_t batch = index / (g->n_m * g->n_n) % d->batch,
+            outer = index / (g->n_m * g->n_n * d->batch);
     int64_t m0 = tm * g->tile_m, n0 = tn * g->tile_n;
     bool last_m = tm == g->n_m - 1, last_n = tn == g->n_n - 1;
     task t = {.a = at(a, outer * d->a_outer + batch * d->a_batch + m0 * d->a_row, d->dtype),
@@ -348,7 +368,8 @@ static const void *packed(const weft_pack *p, const weft_run *r, size_t at_byte,
     return y;
 }
 
-void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const void *b, const float *bias, float *c)
+void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const void *b,
+                   const float *bias, float *c)
 {
     int64_t n = task_count(g);
     int threads = n < r->threads ? (int)n : r->threads;
@@ -374,8 +395,8 @@ void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const v
         weft_run_fail(r, "internal: oneDNN failed to run a tile of a matrix product");
 }
 
-void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const void *a, const void *b,
-                        const float *bias, float *c)
+void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const void *a,
+                        const void *b, const float *bias, float *c)
 {
     int64_t n = task_count(g);
     if (g->pack_a.rows || g->pack_b.rows) { /* threads would share the one copy */

@@ -31,5 +31,8 @@ void weft_kernel_scratch(weft_kernel *k, size_t bytes)
     s->scratch_bytes += (bytes + 63) / 64 * 64;
 }
 
-void weft_kernel_run(weft_kernel *k, void (*run)(const weft_run *r)) { build_of(k)->step->fn = run; }
+void weft_kernel_run(weft_kernel *k, void (*run)(const weft_run *r))
+{
+    build_of(k)->step->fn = run;
+}
 void weft_kernel_impl(weft_kernel *k, const char *name) { build_of(k)->step->impl = name; }

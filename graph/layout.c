@@ -1,9 +1,9 @@
-/* layout.c - chooses how every value lies in memory: views where possible, copies where a kernel needs dense input.
+/* layout.c - chooses how every value lies in memory: as a view, dense, or copied to be dense.
  *
- * Input: a verified graph and the values to fetch.  Output: the same graph with "copy" nodes added, and strides and
- * storage of every value.
- * Invariants: a view lies within its root; an input of an op without WEFT_STRIDED is dense; fetches are dense; nobody
- * reads a state after it was overwritten. */
+ * Input: a verified graph and the values to fetch.  Output: the same graph with "copy" nodes added,
+ * and strides and storage of every value.
+ * Invariants: a view lies within its root; an input of an op without WEFT_STRIDED is dense; fetches
+ * are dense; nobody reads a state after it was overwritten. */
 #include <stdint.h>
 #include <string.h>
 
@@ -14,16 +14,16 @@ typedef struct {
     weft_arena *arena;
     const weft_graph *from;
     weft_graph *to;
-    weft_val *map;        /* [from] -> value of `to` */
-    weft_val *dense;      /* [from] -> its dense copy, WEFT_NONE if none was made */
-    weft_tensor *tensor;  /* [to] */
-    weft_place *place;    /* [to] */
-    int *version;         /* [to] how many times the root had been overwritten when this value came to be */
-    int *current;         /* [to] of roots: how many times by now */
+    weft_val *map;       /* [from] -> value of `to` */
+    weft_val *dense;     /* [from] -> its dense copy, WEFT_NONE if none was made */
+    weft_tensor *tensor; /* [to] */
+    weft_place *place;   /* [to] */
+    int *version; /* [to] how many times the root had been overwritten when this value came to be */
+    int *current; /* [to] of roots: how many times by now */
     int cap;
 } layout;
 
-/* ---- tensors -------------------------------------------------------------------------------------------------------- */
+/* ---- tensors -------------------------------------------------------------------------------- */
 static weft_tensor dense_tensor(const weft_type *t, weft_dtype stored)
 {
     weft_tensor x = {.dtype = stored, .rank = t->rank, .count = weft_type_count(t)};
@@ -83,7 +83,7 @@ static void own_storage(layout *l, weft_val v)
     l->place[v] = (weft_place){v, 0};
 }
 
-/* ---- copies --------------------------------------------------------------------------------------------------------- */
+/* ---- copies --------------------------------------------------------------------------------- */
 static void stand_at(layout *l, const weft_node *n)
 {
     l->to->at_scope = n->scope;
@@ -105,20 +105,21 @@ static weft_val dense_of(layout *l, weft_val v)
     return l->dense[v];
 }
 
-/* ---- order of reads and writes of states ---------------------------------------------------------------------------- */
+/* ---- order of reads and writes of states ---------------------------------------------------- */
 static weft_status check_version(const layout *l, weft_val v, const char *reader, const char *scope)
 {
     weft_val root = l->place[v].root;
     if (l->version[v] == l->current[root])
         return WEFT_OK;
     const weft_value *x = &l->to->value[root];
-    return weft_fail(l->to->ctx, WEFT_INTERNAL,
-                     "internal: %s in '%s' reads the old value of state '%s' after it was updated; updates must "
-                     "come after all other readers in the graph",
-                     reader, scope, x->name ? x->name : "?");
+    return weft_fail(
+        l->to->ctx, WEFT_INTERNAL,
+        "internal: %s in '%s' reads the old value of state '%s' after it was updated; updates must "
+        "come after all other readers in the graph",
+        reader, scope, x->name ? x->name : "?");
 }
 
-/* ---- one node ------------------------------------------------------------------------------------------------------- */
+/* ---- one node ------------------------------------------------------------------------------- */
 /* Outputs as views of x; false if the op declines. */
 static bool try_view(const layout *l, const weft_node *n, const weft_tensor *x, weft_tensor *y)
 {
@@ -136,7 +137,8 @@ static weft_status place_view(layout *l, const weft_node *n, weft_val x, weft_te
         weft_val v = l->map[n->out[i]];
         int64_t at = (intptr_t)y[i].data;
         if (at < 0 || at + reach(&y[i]) > reach(&l->tensor[x]))
-            return weft_fail(l->to->ctx, WEFT_INTERNAL, "internal: view '%s' reaches beyond its input", n->op->name);
+            return weft_fail(l->to->ctx, WEFT_INTERNAL,
+                             "internal: view '%s' reaches beyond its input", n->op->name);
         y[i].data = NULL;
         l->tensor[v] = y[i];
         l->place[v] = (weft_place){l->place[x].root, l->place[x].offset + at};
@@ -149,8 +151,10 @@ static weft_status place_alias(layout *l, const weft_node *n, int port, weft_val
 {
     weft_val x = l->map[n->in[n->op->out[port].alias - 1]];
     weft_val root = l->place[x].root;
-    if (l->to->value[root].kind != WEFT_VALUE_STATE || !is_dense(&l->tensor[x]) || l->place[x].offset)
-        return weft_fail(l->to->ctx, WEFT_INTERNAL, "internal: output '%s' of %s overwrites a value that is no state",
+    if (l->to->value[root].kind != WEFT_VALUE_STATE || !is_dense(&l->tensor[x]) ||
+        l->place[x].offset)
+        return weft_fail(l->to->ctx, WEFT_INTERNAL,
+                         "internal: output '%s' of %s overwrites a value that is no state",
                          n->op->out[port].name, n->op->name);
     l->tensor[v] = l->tensor[x];
     l->place[v] = l->place[x];
@@ -178,7 +182,8 @@ static weft_status append(layout *l, int k, bool all_dense, bool first_dense)
     if (n->n_in > 24 && !(kept = weft_arena_array(l->arena, (size_t)n->n_in, sizeof *kept)))
         return l->to->ctx->status;
     stand_at(l, n);
-    for (int i = 0; i < n->n_in; i++) /* a value may be read twice: keep all before the first is replaced */
+    for (int i = 0; i < n->n_in;
+         i++) /* a value may be read twice: keep all before the first is replaced */
         kept[i] = n->in[i] < 0 ? WEFT_NONE : l->map[n->in[i]];
     for (int i = 0; i < n->n_in; i++) {
         if (n->in[i] < 0)
@@ -206,7 +211,8 @@ static weft_status lay_view(layout *l, int k)
     if (!fits) {
         x = l->dense[n->in[0]];
         if (x < 0 || !try_view(l, n, &l->tensor[x], y))
-            return weft_fail(l->to->ctx, WEFT_INTERNAL, "internal: %s is no view of a dense tensor", n->op->name);
+            return weft_fail(l->to->ctx, WEFT_INTERNAL, "internal: %s is no view of a dense tensor",
+                             n->op->name);
     }
     return place_view(l, n, x, y);
 }
@@ -242,8 +248,8 @@ static weft_status lay_all(layout *l, const weft_val *fetch, int n_fetch, weft_v
     return lay_fetches(l, fetch, n_fetch, out);
 }
 
-weft_status weft_layout_make(const weft_session *s, weft_arena *arena, const weft_graph *g, const weft_val *fetch,
-                             int n_fetch, weft_layout *out)
+weft_status weft_layout_make(const weft_session *s, weft_arena *arena, const weft_graph *g,
+                             const weft_val *fetch, int n_fetch, weft_layout *out)
 {
     layout l = {.session = s, .arena = arena, .from = g};
     *out = (weft_layout){.fetch = weft_arena_array(arena, (size_t)n_fetch + 1, sizeof *out->fetch)};

@@ -1,14 +1,16 @@
-/* memory.c - the static memory plan: offsets for buffers with known lifetimes, as a pure function, and its checker.
+/* memory.c - the static memory plan: offsets for buffers with known lifetimes; and its checker.
  *
  * Input: sizes and the first and last step of each buffer.  Output: offsets and the peak.
- * Invariant: two buffers alive at the same step never share a byte (weft_memory_check, written independently). */
+ * Invariant: two buffers alive at the same step never share a byte (weft_memory_check, written
+ * independently).  Both are pure functions. */
 #include <string.h>
 
 #include "graph/plan.h"
 
 static size_t round_up(size_t n, size_t align) { return (n + align - 1) / align * align; }
 
-/* Larger first, then earlier, then by index, so that the plan does not depend on the sort algorithm. */
+/* Larger first, then earlier, then by index, so that the plan does not depend on the sort
+ * algorithm. */
 static bool goes_before(const weft_life *life, int a, int b)
 {
     if (life[a].bytes != life[b].bytes)
@@ -47,7 +49,8 @@ static void sort_by_size(const weft_life *life, int *order, int n)
 }
 
 /* The smallest gap that holds buffer b between the `n` placed ones, which are sorted by offset. */
-static size_t best_gap(const weft_life *life, int b, size_t align, const size_t *offset, const int *placed, int n)
+static size_t best_gap(const weft_life *life, int b, size_t align, const size_t *offset,
+                       const int *placed, int n)
 {
     size_t need = round_up(life[b].bytes, align), end = 0, best = 0, best_gap_size = (size_t)-1;
     for (int i = 0; i < n; i++) {
@@ -65,8 +68,8 @@ static size_t best_gap(const weft_life *life, int b, size_t align, const size_t 
     return best_gap_size == (size_t)-1 ? end : best;
 }
 
-/* `work` holds the placed buffers, by offset, in its front and those still to be placed, by size, in its tail: the
- * front grows by one for each one that leaves the tail. */
+/* `work` holds the placed buffers, by offset, in its front and those still to be placed, by size,
+ * in its tail: the front grows by one for each one that leaves the tail. */
 size_t weft_memory_plan(const weft_life *life, int n, size_t align, size_t *offset, int *work)
 {
     sort_by_size(life, work, n);
@@ -124,9 +127,10 @@ static int remove_at(int *list, int n, int at)
     return n - 1;
 }
 
-/* Steps are swept in order; the buffers alive lie apart, sorted by offset, so a new one can only touch its neighbours.
- * Buffers that have ended are dropped when they turn up as neighbours. */
-bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_t peak, int *work, int *a, int *b)
+/* Steps are swept in order; the buffers alive lie apart, sorted by offset, so a new one can only
+ * touch its neighbours. Buffers that have ended are dropped when they turn up as neighbours. */
+bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_t peak, int *work,
+                       int *a, int *b)
 {
     int *order = work, *alive = work + n, n_alive = 0;
     sort_by_start(life, order, n);
@@ -142,9 +146,9 @@ bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_
             n_alive = remove_at(alive, n_alive, at);
         while (at > 0 && life[alive[at - 1]].last < life[i].first)
             n_alive = remove_at(alive, n_alive, --at);
-        if (at < n_alive && offset[*b = alive[at]] < offset[i] + life[i].bytes)
+        if (at < n_alive && offset[ *b = alive[at]] < offset[i] + life[i].bytes)
             return false;
-        if (at > 0 && offset[*b = alive[at - 1]] + life[alive[at - 1]].bytes > offset[i])
+        if (at > 0 && offset[ *b = alive[at - 1]] + life[alive[at - 1]].bytes > offset[i])
             return false;
         memmove(alive + at + 1, alive + at, sizeof *alive * (size_t)(n_alive++ - at));
         alive[at] = i;

@@ -11,13 +11,17 @@
 
 enum { BLOCK = 8, STRIP = 32 }; /* STRIP: rows of y that one task makes, whole cache lines of x */
 
-/* Rows of y are an odd number of cache lines apart, so that they do not compete for the same ones. */
+/* Rows of y are an odd number of cache lines apart, so that they do not compete for the same ones.
+ */
 weft_pack weft_pack_make(int64_t rows, int64_t cols, int64_t in_stride, bool turned)
 {
     return (weft_pack){rows, cols, in_stride, (cols + 31) / 32 * 32 + 16, turned};
 }
 
-size_t weft_pack_bytes(const weft_pack *p) { return sizeof(float) * (size_t)(p->rows * p->out_stride); }
+size_t weft_pack_bytes(const weft_pack *p)
+{
+    return sizeof(float) * (size_t)(p->rows * p->out_stride);
+}
 
 typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t index8 __attribute__((vector_size(32)));
@@ -29,7 +33,8 @@ typedef int32_t index8 __attribute__((vector_size(32)));
 #endif
 
 /* Three rounds of interleaving: pairs, pairs of pairs, halves. */
-static inline __attribute__((always_inline)) void turn_block(float *y, int64_t ys, const float *x, int64_t xs)
+static inline __attribute__((always_inline)) void turn_block(float *y, int64_t ys, const float *x,
+                                                             int64_t xs)
 {
     lanes a[BLOCK], b[BLOCK];
     for (int i = 0; i < BLOCK; i++)
@@ -56,7 +61,8 @@ CLONES static void turn_strip(const weft_pack *p, int64_t r0, int64_t r1, float 
     for (; c + BLOCK <= p->cols; c += BLOCK) {
         int64_t r = r0;
         for (; r + BLOCK <= r1; r += BLOCK)
-            turn_block(y + r * p->out_stride + c, p->out_stride, x + c * p->in_stride + r, p->in_stride);
+            turn_block(y + r * p->out_stride + c, p->out_stride, x + c * p->in_stride + r,
+                       p->in_stride);
         for (; r < r1; r++)
             for (int i = 0; i < BLOCK; i++)
                 y[r * p->out_stride + c + i] = x[(c + i) * p->in_stride + r];

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* y[r, c] = x[c, r] if turned, else x[r, c]: y has `rows` rows of `cols`; rows of x are in_stride, rows of y out_stride
- * elements apart. */
+/* y[r, c] = x[c, r] if turned, else x[r, c]: y has `rows` rows of `cols`; rows of x are in_stride,
+ * rows of y out_stride elements apart. */
 typedef struct {
     int64_t rows, cols, in_stride, out_stride;
     bool turned;

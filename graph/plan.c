@@ -1,19 +1,24 @@
-/* plan.c - buffers of a program: lifetimes over its steps, reuse in place, offsets in the session's block.
+/* plan.c - buffers of a program: lifetimes, reuse in place, offsets in the session's block.
  *
- * Input: a program with its layout and steps made.  Output: buffers with offsets, data pointers once bound.
- * Invariants: buffers alive at one step do not overlap (checked by weft_memory_check on every plan); a step overwrites
- * its input only if nobody reads that storage later. */
+ * Input: a program with its layout and steps made.  Output: buffers with offsets, data pointers
+ * once bound.
+ * Invariants: buffers alive at one step do not overlap (checked by weft_memory_check on every
+ * plan); a step overwrites its input only if nobody reads that storage later. */
 #include <string.h>
 
 #include "graph/plan.h"
 
-enum { ALIGN = 64, GUARD = 64 }; /* GUARD: bytes after each buffer that the NaN check watches for overruns */
+enum {
+    ALIGN = 64,
+    GUARD = 64
+}; /* GUARD: bytes after each buffer that the NaN check watches for overruns */
 
-/* ---- lifetimes ------------------------------------------------------------------------------------------------------ */
+/* ---- lifetimes ------------------------------------------------------------------------------ */
 typedef struct {
     weft_program *p;
-    weft_val *merged; /* [n_value] of roots: the root whose storage this one took over; itself otherwise */
-    int *first, *last;/* [n_value] of roots */
+    weft_val *merged;  /* [n_value] of roots: the root whose storage this one took over; itself
+                          otherwise */
+    int *first, *last; /* [n_value] of roots */
 } lives;
 
 static weft_val storage(const lives *l, weft_val v)
@@ -31,7 +36,8 @@ static void touch(lives *l, weft_val v, int step)
     l->last[r] = step > l->last[r] ? step : l->last[r];
 }
 
-/* Feeds are written before step 0; fetches are read after the last. A feed that nobody reads gets no life. */
+/* Feeds are written before step 0; fetches are read after the last. A feed that nobody reads gets
+ * no life. */
 static void measure_lives(lives *l)
 {
     const weft_graph *g = l->p->graph;
@@ -50,15 +56,16 @@ static void measure_lives(lives *l)
             l->first[v] = 0;
 }
 
-/* ---- in place ------------------------------------------------------------------------------------------------------- */
+/* ---- in place ------------------------------------------------------------------------------- */
 static bool same_tensor(const weft_tensor *a, const weft_tensor *b)
 {
-    return a->dtype == b->dtype && a->rank == b->rank && !memcmp(a->dim, b->dim, sizeof *a->dim * (size_t)a->rank) &&
+    return a->dtype == b->dtype && a->rank == b->rank &&
+           !memcmp(a->dim, b->dim, sizeof *a->dim * (size_t)a->rank) &&
            !memcmp(a->stride, b->stride, sizeof *a->stride * (size_t)a->rank);
 }
 
-/* Another input on the same storage may be read after its elements were overwritten, unless the op looks at the same
- * position only and the two are one and the same tensor. */
+/* Another input on the same storage may be read after its elements were overwritten, unless the op
+ * looks at the same position only and the two are one and the same tensor. */
 static bool others_allow(const lives *l, const weft_node *n, weft_val root)
 {
     const weft_program *p = l->p;
@@ -66,7 +73,8 @@ static bool others_allow(const lives *l, const weft_node *n, weft_val root)
         weft_val v = n->in[j];
         if (v < 0 || storage(l, v) != root)
             continue;
-        bool same = p->place[v].offset == p->place[n->in[0]].offset && same_tensor(&p->value[v], &p->value[n->in[0]]);
+        bool same = p->place[v].offset == p->place[n->in[0]].offset &&
+                    same_tensor(&p->value[v], &p->value[n->in[0]]);
         if (!same || !(n->op->flags & WEFT_ELEMENTWISE))
             return false;
     }
@@ -77,12 +85,13 @@ static bool may_overwrite(const lives *l, int step)
 {
     const weft_program *p = l->p;
     const weft_node *n = &p->graph->node[step];
-    if (!(n->op->flags & WEFT_INPLACE) || p->session->reference || n->op->out[0].alias || n->n_in < 1 || n->in[0] < 0)
+    if (!(n->op->flags & WEFT_INPLACE) || p->session->reference || n->op->out[0].alias ||
+        n->n_in < 1 || n->in[0] < 0)
         return false;
     weft_val x = n->in[0], root = storage(l, x);
-    return p->graph->value[root].kind != WEFT_VALUE_STATE && l->last[root] == step && !p->place[x].offset &&
-           same_tensor(&p->value[x], &p->value[n->out[0]]) && p->value[x].count == p->value[root].count &&
-           others_allow(l, n, root);
+    return p->graph->value[root].kind != WEFT_VALUE_STATE && l->last[root] == step &&
+           !p->place[x].offset && same_tensor(&p->value[x], &p->value[n->out[0]]) &&
+           p->value[x].count == p->value[root].count && others_allow(l, n, root);
 }
 
 static void merge_in_place(lives *l)
@@ -97,8 +106,11 @@ static void merge_in_place(lives *l)
     }
 }
 
-/* ---- buffers -------------------------------------------------------------------------------------------------------- */
-static size_t tensor_bytes(const weft_tensor *t) { return (size_t)t->count * weft_dtype_size(t->dtype); }
+/* ---- buffers -------------------------------------------------------------------------------- */
+static size_t tensor_bytes(const weft_tensor *t)
+{
+    return (size_t)t->count * weft_dtype_size(t->dtype);
+}
 
 static void add_buffer(weft_program *p, size_t bytes, int first, int last, weft_val v, int step)
 {
@@ -112,19 +124,22 @@ static void list_buffers(lives *l)
 {
     weft_program *p = l->p;
     for (weft_val v = 0; v < p->graph->n_value; v++) {
-        bool owns = p->place[v].root == v && l->merged[v] == v && p->graph->value[v].kind != WEFT_VALUE_STATE;
+        bool owns = p->place[v].root == v && l->merged[v] == v &&
+                    p->graph->value[v].kind != WEFT_VALUE_STATE;
         p->buffer[v] = owns && l->last[v] >= 0 ? p->n_buffer : -1;
         if (p->buffer[v] >= 0)
             add_buffer(p, tensor_bytes(&p->value[v]), l->first[v], l->last[v], v, -1);
     }
     for (int i = 0; i < p->n_step; i++) {
         weft_step *s = &p->step[i];
-        size_t bytes = s->scratch_bytes + s->lib_shared + (size_t)s->run.threads * s->run.lib_stride;
+        size_t bytes =
+            s->scratch_bytes + s->lib_shared + (size_t)s->run.threads * s->run.lib_stride;
         s->scratch = bytes ? p->n_buffer : -1;
         if (bytes)
             add_buffer(p, bytes, i, i, WEFT_NONE, i);
     }
-    /* Those that took over storage, and their views, are found through the final root from now on. */
+    /* Those that took over storage, and their views, are found through the final root from now on.
+     */
     for (weft_val v = 0; v < p->graph->n_value; v++)
         p->place[v].root = storage(l, v);
 }
@@ -140,8 +155,8 @@ static bool allocate(weft_program *p, lives *l)
     p->offset = weft_arena_array(p->arena, most, sizeof *p->offset);
     p->buffer_value = weft_arena_array(p->arena, most, sizeof *p->buffer_value);
     p->buffer_step = weft_arena_array(p->arena, most, sizeof *p->buffer_step);
-    if (!l->merged || !l->first || !l->last || !p->buffer || !p->life || !p->offset || !p->buffer_value ||
-        !p->buffer_step)
+    if (!l->merged || !l->first || !l->last || !p->buffer || !p->life || !p->offset ||
+        !p->buffer_value || !p->buffer_step)
         return false;
     for (size_t v = 0; v < n; v++) {
         l->merged[v] = (weft_val)v;
@@ -150,7 +165,7 @@ static bool allocate(weft_program *p, lives *l)
     return true;
 }
 
-/* ---- limits --------------------------------------------------------------------------------------------------------- */
+/* ---- limits --------------------------------------------------------------------------------- */
 static weft_status check_limit(weft_program *p)
 {
     size_t most = p->options.max_memory, need = p->plan_bytes + p->session->state_bytes;
@@ -160,7 +175,8 @@ static weft_status check_limit(weft_program *p)
     weft_string_init(&s, p->session->ctx);
     weft_program_largest(p, 10, &s);
     weft_fail(p->session->ctx, WEFT_NOMEM,
-              "the run needs %zu bytes (%zu of state, %zu of activations), over the limit of %zu; largest values at "
+              "the run needs %zu bytes (%zu of state, %zu of activations), over the limit of %zu; "
+              "largest values at "
               "the peak:%s",
               need, p->session->state_bytes, p->plan_bytes, most, s.s ? s.s : "");
     weft_string_free(&s);
@@ -172,7 +188,8 @@ static weft_status check_overlap(weft_program *p, int *work)
     int a, b;
     if (weft_memory_check(p->life, p->n_buffer, p->offset, p->plan_bytes, work, &a, &b))
         return WEFT_OK;
-    return weft_fail(p->session->ctx, WEFT_INTERNAL, "internal: buffers %d and %d overlap in the memory plan", a, b);
+    return weft_fail(p->session->ctx, WEFT_INTERNAL,
+                     "internal: buffers %d and %d overlap in the memory plan", a, b);
 }
 
 weft_status weft_program_plan(weft_program *p)
@@ -193,7 +210,7 @@ weft_status weft_program_plan(weft_program *p)
     return check_limit(p);
 }
 
-/* ---- binding -------------------------------------------------------------------------------------------------------- */
+/* ---- binding -------------------------------------------------------------------------------- */
 static char *root_data(const weft_program *p, weft_val root)
 {
     const weft_value *v = &p->graph->value[root];
@@ -219,7 +236,8 @@ void weft_program_bind(weft_program *p)
 {
     for (weft_val v = 0; v < p->graph->n_value; v++) {
         char *data = root_data(p, p->place[v].root);
-        p->value[v].data = data ? data + p->place[v].offset * (int64_t)weft_dtype_size(p->value[v].dtype) : NULL;
+        p->value[v].data =
+            data ? data + p->place[v].offset * (int64_t)weft_dtype_size(p->value[v].dtype) : NULL;
     }
     for (int i = 0; i < p->n_step; i++)
         bind_step(p, &p->step[i]);

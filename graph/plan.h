@@ -4,18 +4,19 @@
 
 #include "graph/ir.h"
 
-/* ---- memory.c: a pure function --------------------------------------------------------------------------------------- */
+/* ---- memory.c: a pure function -------------------------------------------------------------- */
 typedef struct {
     size_t bytes;
     int first, last; /* steps, inclusive, at which the buffer holds something */
 } weft_life;
 
-/* Offsets (multiples of `align`) for buffers so that those alive together do not overlap; returns the peak.
- * Greedy by size (Pisarchyk and Lee, 2020). `work`: n ints of scratch. */
+/* Offsets (multiples of `align`) for buffers so that those alive together do not overlap; returns
+ * the peak. Greedy by size (Pisarchyk and Lee, 2020). `work`: n ints of scratch. */
 size_t weft_memory_plan(const weft_life *life, int n, size_t align, size_t *offset, int *work);
-/* Independent check by sweeping over the steps: true, or false and an overlapping pair in *a, *b (equal: beyond the
- * peak). `work`: 2 n ints of scratch. */
-bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_t peak, int *work, int *a, int *b);
+/* Independent check by sweeping over the steps: true, or false and an overlapping pair in *a, *b
+ * (equal: beyond the peak). `work`: 2 n ints of scratch. */
+bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_t peak, int *work,
+                       int *a, int *b);
 
 /* What a kernel reports while it runs (weft_run_fail); one per program. */
 typedef struct weft_fault {
@@ -23,39 +24,41 @@ typedef struct weft_fault {
     char message[512];
 } weft_fault;
 
-/* ---- layout.c: where values live ---------------------------------------------------------------------------------- */
-/* A value is a window on the storage of its root: itself, the input of a chain of views, or a state. */
+/* ---- layout.c: where values live ------------------------------------------------------------ */
+/* A value is a window on the storage of its root: itself, the input of a chain of views, or a
+ * state. */
 typedef struct {
     weft_val root;
     int64_t offset; /* elements from the root's start */
 } weft_place;
 
 typedef struct {
-    weft_graph *graph;     /* the input graph with copies added where a dense tensor is needed */
-    weft_tensor *tensor;   /* [n_value of graph] types and strides, no data */
-    weft_place *place;     /* [n_value] */
-    weft_val *fetch;       /* values of the fetches in the new graph, dense */
+    weft_graph *graph;   /* the input graph with copies added where a dense tensor is needed */
+    weft_tensor *tensor; /* [n_value of graph] types and strides, no data */
+    weft_place *place;   /* [n_value] */
+    weft_val *fetch;     /* values of the fetches in the new graph, dense */
 } weft_layout;
 
-/* Chooses views and copies; checks that nobody reads a state after an effect has overwritten it. The arrays live in
- * `arena`, the graph is the caller's to free. */
-weft_status weft_layout_make(const weft_session *s, weft_arena *arena, const weft_graph *g, const weft_val *fetch,
-                             int n_fetch, weft_layout *out);
+/* Chooses views and copies; checks that nobody reads a state after an effect has overwritten it.
+ * The arrays live in `arena`, the graph is the caller's to free. */
+weft_status weft_layout_make(const weft_session *s, weft_arena *arena, const weft_graph *g,
+                             const weft_val *fetch, int n_fetch, weft_layout *out);
 
-/* ---- compile.c, exec.c ------------------------------------------------------------------------------------------------ */
+/* ---- compile.c, exec.c ---------------------------------------------------------------------- */
 typedef struct {
     const weft_node *node; /* in program->graph; step i computes node i */
     weft_run run;
     void (*fn)(const weft_run *r);
-    const char *impl;      /* "gemm:jit", "weft", "view" ... */
-    size_t scratch_bytes;  /* of the op itself; the library's comes on top: */
-    size_t lib_shared;     /* bytes for all threads together, then run.lib_stride for each */
-    int scratch;           /* buffer, -1: none */
+    const char *impl;     /* "gemm:jit", "weft", "view" ... */
+    size_t scratch_bytes; /* of the op itself; the library's comes on top: */
+    size_t lib_shared;    /* bytes for all threads together, then run.lib_stride for each */
+    int scratch;          /* buffer, -1: none */
     double flops;
-    int64_t ns, calls;     /* profile */
+    int64_t ns, calls; /* profile */
 } weft_step;
 
-/* Behind a kernel callback (weft_call.pass): the step that is being made, and where its data lives. */
+/* Behind a kernel callback (weft_call.pass): the step that is being made, and where its data lives.
+ */
 typedef struct {
     weft_session *session;
     weft_arena *arena; /* of the program */
@@ -64,18 +67,18 @@ typedef struct {
 
 struct weft_program {
     weft_session *session;
-    weft_graph *graph;     /* rewritten, pruned, with copies */
+    weft_graph *graph; /* rewritten, pruned, with copies */
     weft_arena *arena;
     weft_step *step;
     int n_step;
-    weft_tensor *value;    /* one per graph value; data bound after the plan */
+    weft_tensor *value; /* one per graph value; data bound after the plan */
     weft_place *place;
-    int *buffer;           /* [n_value] of a root: its buffer, -1: a state or never used */
-    weft_life *life;       /* buffers: values first, then scratch */
+    int *buffer;     /* [n_value] of a root: its buffer, -1: a state or never used */
+    weft_life *life; /* buffers: values first, then scratch */
     size_t *offset;
     int n_buffer;
-    weft_val *buffer_value;/* [n_buffer] which value a buffer holds, WEFT_NONE: scratch */
-    int *buffer_step;      /* [n_buffer] scratch: of which step */
+    weft_val *buffer_value; /* [n_buffer] which value a buffer holds, WEFT_NONE: scratch */
+    int *buffer_step;       /* [n_buffer] scratch: of which step */
     const char **fetch_name;
     weft_val *fetch;
     int n_fetch;
@@ -97,24 +100,24 @@ void weft_block_free(weft_ctx *c, weft_block *b);
 /* State values in memory, shared by the programs of one session. */
 typedef struct {
     const char *name;
-    weft_type type;   /* as in the graph; f64 when the session is a reference session */
+    weft_type type; /* as in the graph; f64 when the session is a reference session */
     const char *init;
     bool trainable;
-    bool ready;       /* initialised or loaded */
+    bool ready; /* initialised or loaded */
     void *data;
 } weft_state;
 
 struct weft_session {
     weft_ctx *ctx;
     weft_arena *arena;
-    int threads;            /* of every program and primitive */
+    int threads; /* of every program and primitive */
     weft_state *state;
     int n_state, cap_state;
     weft_map *names;
     bool reference;
-    bool bare;              /* plan_only: states and block have no memory */
-    weft_block block;       /* activation memory, as large as the largest program needs */
-    weft_block *state_block;/* one for the states of each graph */
+    bool bare;               /* plan_only: states and block have no memory */
+    weft_block block;        /* activation memory, as large as the largest program needs */
+    weft_block *state_block; /* one for the states of each graph */
     int n_state_block, cap_state_block;
     size_t state_bytes;
     struct weft_dnnl *dnnl;
@@ -122,11 +125,12 @@ struct weft_session {
     int n_program, cap_program;
 };
 
-weft_state *weft_session_state(weft_session *s, const char *name); /* NULL if unknown */
+weft_state *weft_session_state(weft_session *s, const char *name);  /* NULL if unknown */
 weft_dtype weft_session_dtype(const weft_session *s, weft_dtype t); /* how the session stores t */
 
 void weft_program_free(weft_program *p);
-/* Buffers with lifetimes from the layout, in-place reuse, offsets, limits. Fails over options.max_memory. */
+/* Buffers with lifetimes from the layout, in-place reuse, offsets, limits. Fails over
+ * options.max_memory. */
 weft_status weft_program_plan(weft_program *p);
 /* Sets all data pointers after the plan, or after the session's block has moved. */
 void weft_program_bind(weft_program *p);
@@ -135,7 +139,8 @@ weft_status weft_program_largest(const weft_program *p, int most, weft_string *o
 /* "h.3.attn.p f32[...]" and where it was written: a node for messages. */
 weft_status weft_program_note(weft_program *p, const weft_step *s);
 
-/* ---- watch.c: profile, NaN and overrun checks around one step; before/after return false with the error recorded ---- */
+/* ---- watch.c: profile, NaN and overrun checks around one step; before/after return false with the
+ * error recorded ---- */
 void weft_watch_before(weft_program *p, weft_step *s);
 bool weft_watch_after(weft_program *p, weft_step *s);
 

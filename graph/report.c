@@ -1,12 +1,15 @@
-/* report.c - what a compiled program looks like: sizes, one line a step, the largest values at the peak. */
+/* report.c - what a compiled program looks like: sizes, one line a step, the largest values at the
+ * peak. */
 #include <string.h>
 
 #include "graph/plan.h"
 
 void weft_program_measure(const weft_program *p, weft_program_size *out)
 {
-    *out = (weft_program_size){.n_step = p->n_step, .state_bytes = p->session->state_bytes,
-                               .plan_bytes = p->plan_bytes, .naive_bytes = p->naive_bytes,
+    *out = (weft_program_size){.n_step = p->n_step,
+                               .state_bytes = p->session->state_bytes,
+                               .plan_bytes = p->plan_bytes,
+                               .naive_bytes = p->naive_bytes,
                                .compile_ns = p->compile_ns};
     for (int i = 0; i < p->n_step; i++)
         out->flops += p->step[i].flops;
@@ -19,22 +22,31 @@ bool weft_program_step_at(const weft_program *p, int i, weft_step_info *out)
         return false;
     const weft_step *s = &p->step[i];
     const weft_value *y = &p->graph->value[s->node->out[0]];
-    *out = (weft_step_info){.op = s->node->op->name, .name = y->name ? y->name : "", .scope = s->node->scope,
-                            .impl = s->impl, .file = s->node->file, .line = s->node->line,
-                            .backward = s->node->backward, .type = y->type, .flops = s->flops,
+    *out = (weft_step_info){.op = s->node->op->name,
+                            .name = y->name ? y->name : "",
+                            .scope = s->node->scope,
+                            .impl = s->impl,
+                            .file = s->node->file,
+                            .line = s->node->line,
+                            .backward = s->node->backward,
+                            .type = y->type,
+                            .flops = s->flops,
                             .scratch_bytes = s->scratch < 0 ? 0 : p->life[s->scratch].bytes,
-                            .ns = s->ns, .calls = s->calls};
+                            .ns = s->ns,
+                            .calls = s->calls};
     return true;
 }
 
-/* ---- the peak ------------------------------------------------------------------------------------------------------- */
+/* ---- the peak ------------------------------------------------------------------------------- */
 static bool alive(const weft_life *l, int step) { return l->first <= step && step <= l->last; }
 
-/* The step at which the sum of living buffers is largest, by adding and removing at the ends of lives. */
+/* The step at which the sum of living buffers is largest, by adding and removing at the ends of
+ * lives. */
 static int peak_step(const weft_program *p)
 {
     int n = p->n_step + 2, best = 0;
-    int64_t *change = weft_alloc(p->session->ctx, sizeof *change * (size_t)(n + 1)), sum = 0, most = -1;
+    int64_t *change = weft_alloc(p->session->ctx, sizeof *change * (size_t)(n + 1)), sum = 0,
+            most = -1;
     if (!change)
         return 0;
     for (int i = 0; i < p->n_buffer; i++) {
@@ -58,9 +70,9 @@ static void describe(const weft_program *p, int buffer, weft_string *out)
     char type[256];
     weft_val v = p->buffer_value[buffer];
     const weft_value *x = v < 0 ? NULL : &p->graph->value[v];
-    const weft_node *n = v < 0                           ? &p->graph->node[p->buffer_step[buffer]]
+    const weft_node *n = v < 0                        ? &p->graph->node[p->buffer_step[buffer]]
                          : x->kind == WEFT_VALUE_NODE ? &p->graph->node[x->node]
-                                                          : NULL;
+                                                      : NULL;
     weft_string_printf(out, "\n  %12zu bytes  ", p->life[buffer].bytes);
     if (!x)
         weft_string_printf(out, "scratch of %s in '%s'", n->op->name, n->scope);
@@ -69,7 +81,8 @@ static void describe(const weft_program *p, int buffer, weft_string *out)
     else
         weft_string_printf(out, "%%%d %s", v, weft_type_print(type, sizeof type, &x->type));
     if (x && n)
-        weft_string_printf(out, " = %s in '%s'%s", n->op->name, n->scope, n->backward ? " (backward)" : "");
+        weft_string_printf(out, " = %s in '%s'%s", n->op->name, n->scope,
+                           n->backward ? " (backward)" : "");
     if (n && n->file)
         weft_string_printf(out, "  %s:%d", n->file, n->line);
 }
@@ -83,7 +96,8 @@ weft_status weft_program_largest(const weft_program *p, int most, weft_string *o
     for (int k = 0; k < most; k++) {
         int best = -1;
         for (int i = 0; i < p->n_buffer; i++)
-            if (!listed[i] && alive(&p->life[i], step) && (best < 0 || p->life[i].bytes > p->life[best].bytes))
+            if (!listed[i] && alive(&p->life[i], step) &&
+                (best < 0 || p->life[i].bytes > p->life[best].bytes))
                 best = i;
         if (best < 0)
             break;
@@ -94,7 +108,7 @@ weft_status weft_program_largest(const weft_program *p, int most, weft_string *o
     return out->failed ? p->session->ctx->status : WEFT_OK;
 }
 
-/* ---- the plan as text ----------------------------------------------------------------------------------------------- */
+/* ---- the plan as text ----------------------------------------------------------------------- */
 static void print_value(const weft_program *p, weft_val v, weft_string *out)
 {
     const weft_value *x = &p->graph->value[v];
@@ -105,8 +119,9 @@ static void print_value(const weft_program *p, weft_val v, weft_string *out)
     if (p->graph->value[root].kind == WEFT_VALUE_STATE)
         weft_string_printf(out, " @%s", p->graph->value[root].name);
     else if (p->buffer[root] >= 0)
-        weft_string_printf(out, " @0x%08zx", p->offset[p->buffer[root]] +
-                                                 (size_t)p->place[v].offset * weft_dtype_size(p->value[v].dtype));
+        weft_string_printf(out, " @0x%08zx",
+                           p->offset[p->buffer[root]] +
+                               (size_t)p->place[v].offset * weft_dtype_size(p->value[v].dtype));
 }
 
 static bool overwrites_input(const weft_program *p, const weft_node *n)
@@ -141,8 +156,9 @@ weft_status weft_program_text(const weft_program *p, char **out)
 {
     weft_string s;
     weft_string_init(&s, p->session->ctx);
-    weft_string_printf(&s, "# %d steps, %zu bytes of state, %zu bytes of activations (%zu without reuse)\n", p->n_step,
-                       p->session->state_bytes, p->plan_bytes, p->naive_bytes);
+    weft_string_printf(
+        &s, "# %d steps, %zu bytes of state, %zu bytes of activations (%zu without reuse)\n",
+        p->n_step, p->session->state_bytes, p->plan_bytes, p->naive_bytes);
     for (int i = 0; i < p->n_step; i++)
         print_step(p, i, &s);
     weft_string_printf(&s, "# largest at the peak:");

@@ -12,8 +12,8 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Ten rounds of Philox with 4 x 32-bit words (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011;
- * constants and test vectors from the Random123 distribution). */
+/* Ten rounds of Philox with 4 x 32-bit words (Salmon et al., "Parallel random numbers: as easy as
+ * 1, 2, 3", SC 2011; constants and test vectors from the Random123 distribution). */
 static void philox(uint32_t x[4], uint32_t k0, uint32_t k1)
 {
     for (int round = 0; round < 10; round++) {
@@ -28,8 +28,9 @@ static void philox(uint32_t x[4], uint32_t k0, uint32_t k1)
     }
 }
 
-/* The counter has 128 bits for step, stream and index; 48 bits of step and of index are enough for both and leave
- * the stream its own word, so that no two (step, stream, index) below 2^48 share a counter. */
+/* The counter has 128 bits for step, stream and index; 48 bits of step and of index are enough for
+ * both and leave the stream its own word, so that no two (step, stream, index) below 2^48 share a
+ * counter. */
 void weft_random4(uint32_t out[4], uint64_t seed, uint64_t step, uint32_t stream, uint64_t index)
 {
     out[0] = (uint32_t)index;
@@ -39,14 +40,16 @@ void weft_random4(uint32_t out[4], uint64_t seed, uint64_t step, uint32_t stream
     philox(out, (uint32_t)seed, (uint32_t)(seed >> 32));
 }
 
-/* log of a normal number in (0, 1), to 1e-15 relative: x = 2^e m with m in [sqrt(1/2), sqrt 2), then
- * log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.1716. Only + - * /, which IEEE 754 rounds the same on every
- * machine; the C library's log differs between CPUs in the last bit. No branches, so that loops of it vectorise. */
+/* log of a normal number in (0, 1), to 1e-15 relative: x = 2^e m with m in [sqrt(1/2), sqrt 2),
+ * then log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.1716. Only + - * /, which IEEE 754 rounds
+ * the same on every machine; the C library's log differs between CPUs in the last bit. No branches,
+ * so that loops of it vectorise. */
 INLINE double log_unit(double x)
 {
     int64_t bits, shift;
     memcpy(&bits, &x, sizeof bits);
-    /* Adding the distance of sqrt(1/2) from 1 makes numbers from there on carry into the exponent. */
+    /* Adding the distance of sqrt(1/2) from 1 makes numbers from there on carry into the exponent.
+     */
     shift = bits + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd);
     int64_t e = (shift >> 52) - 1023;
     bits -= (int64_t)((uint64_t)e << 52);
@@ -65,20 +68,22 @@ INLINE double log_unit(double x)
     return (double)(int32_t)e * 0.69314718055994531 + 2 * s * sum;
 }
 
-/* cos and sin of 2 pi w / 2^32: the quarter turn is exact in integers, the rest is a Taylor series on |t| <= pi/4,
- * nested: 1 - z/(1*2) (1 - z/(3*4) (...)). */
+/* cos and sin of 2 pi w / 2^32: the quarter turn is exact in integers, the rest is a Taylor series
+ * on |t| <= pi/4, nested: 1 - z/(1*2) (1 - z/(3*4) (...)). */
 INLINE void sincos_turn(uint32_t w, double *c, double *s)
 {
     uint32_t shifted = w + 0x20000000u; /* nearest quarter turn in the two top bits */
     uint32_t quarter = shifted >> 30;
-    double t = (double)((int32_t)(shifted & 0x3fffffffu) - 0x20000000) * (6.283185307179586 / 4294967296.0);
+    double t = (double)((int32_t)(shifted & 0x3fffffffu) - 0x20000000) *
+               (6.283185307179586 / 4294967296.0);
     double z = t * t, cs = 1, sn = 1;
 #define TERM(n)                                                                                    \
-    cs = 1 - z * (1.0 / ((n) * ((n) - 1))) * cs;                                                   \
+    cs = 1 - z * (1.0 / ((n) * ((n)-1))) * cs;                                                     \
     sn = 1 - z * (1.0 / ((n) * ((n) + 1))) * sn;
-    TERM(16) TERM(14) TERM(12) TERM(10) TERM(8) TERM(6) TERM(4) TERM(2)
+    TERM(16)
+    TERM(14) TERM(12) TERM(10) TERM(8) TERM(6) TERM(4) TERM(2)
 #undef TERM
-    sn *= t;
+        sn *= t;
     double x = quarter & 1 ? sn : cs, y = quarter & 1 ? cs : sn;
     *c = (quarter + 1) & 2 ? -x : x;
     *s = quarter & 2 ? -y : y;
@@ -103,7 +108,8 @@ void weft_random_normal4(double out[4], const uint32_t word[4])
     box_muller(out + 2, out + 3, word + 2);
 }
 
-CLONES static void normals(float *restrict out, const uint32_t *restrict word, int n, double deviation)
+CLONES static void normals(float *restrict out, const uint32_t *restrict word, int n,
+                           double deviation)
 {
 #pragma omp simd
     for (int i = 0; i < n; i += 2) {
@@ -116,14 +122,15 @@ CLONES static void normals(float *restrict out, const uint32_t *restrict word, i
 
 enum { BATCH = 256 };
 
-static void words(uint32_t *word, int n, uint64_t seed, uint64_t step, uint32_t stream, uint64_t index)
+static void words(uint32_t *word, int n, uint64_t seed, uint64_t step, uint32_t stream,
+                  uint64_t index)
 {
     for (int i = 0; i < n; i += 4)
         weft_random4(word + i, seed, step, stream, index + (uint64_t)i / 4);
 }
 
-void weft_random_normals(float *out, int n, double deviation, uint64_t seed, uint64_t step, uint32_t stream,
-                         uint64_t index)
+void weft_random_normals(float *out, int n, double deviation, uint64_t seed, uint64_t step,
+                         uint32_t stream, uint64_t index)
 {
     for (int i = 0; i < n; i += BATCH) {
         uint32_t word[BATCH];
@@ -133,8 +140,8 @@ void weft_random_normals(float *out, int n, double deviation, uint64_t seed, uin
     }
 }
 
-void weft_random_uniforms(float *out, int n, double a, double b, uint64_t seed, uint64_t step, uint32_t stream,
-                          uint64_t index)
+void weft_random_uniforms(float *out, int n, double a, double b, uint64_t seed, uint64_t step,
+                          uint32_t stream, uint64_t index)
 {
     uint32_t word[4];
     for (int i = 0; i < n; i++) {

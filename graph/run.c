@@ -71,13 +71,20 @@ double weft_get(const weft_tensor *t, int64_t linear)
 {
     int64_t i = weft_at(t, linear);
     switch (t->dtype) {
-    case WEFT_F32: return ((const float *)t->data)[i];
-    case WEFT_F64: return ((const double *)t->data)[i];
-    case WEFT_BF16: return from_bf16(((const uint16_t *)t->data)[i]);
-    case WEFT_I32: return ((const int32_t *)t->data)[i];
-    case WEFT_I64: return (double)((const int64_t *)t->data)[i];
-    case WEFT_U16: return ((const uint16_t *)t->data)[i];
-    case WEFT_BOOL: return ((const uint8_t *)t->data)[i];
+    case WEFT_F32:
+        return ((const float *)t->data)[i];
+    case WEFT_F64:
+        return ((const double *)t->data)[i];
+    case WEFT_BF16:
+        return from_bf16(((const uint16_t *)t->data)[i]);
+    case WEFT_I32:
+        return ((const int32_t *)t->data)[i];
+    case WEFT_I64:
+        return (double)((const int64_t *)t->data)[i];
+    case WEFT_U16:
+        return ((const uint16_t *)t->data)[i];
+    case WEFT_BOOL:
+        return ((const uint8_t *)t->data)[i];
     }
     return 0;
 }
@@ -86,13 +93,27 @@ void weft_put(const weft_tensor *t, int64_t linear, double v)
 {
     int64_t i = weft_at(t, linear);
     switch (t->dtype) {
-    case WEFT_F32: ((float *)t->data)[i] = (float)v; break;
-    case WEFT_F64: ((double *)t->data)[i] = v; break;
-    case WEFT_BF16: ((uint16_t *)t->data)[i] = to_bf16(v); break;
-    case WEFT_I32: ((int32_t *)t->data)[i] = (int32_t)v; break;
-    case WEFT_I64: ((int64_t *)t->data)[i] = (int64_t)v; break;
-    case WEFT_U16: ((uint16_t *)t->data)[i] = (uint16_t)v; break;
-    case WEFT_BOOL: ((uint8_t *)t->data)[i] = v != 0; break;
+    case WEFT_F32:
+        ((float *)t->data)[i] = (float)v;
+        break;
+    case WEFT_F64:
+        ((double *)t->data)[i] = v;
+        break;
+    case WEFT_BF16:
+        ((uint16_t *)t->data)[i] = to_bf16(v);
+        break;
+    case WEFT_I32:
+        ((int32_t *)t->data)[i] = (int32_t)v;
+        break;
+    case WEFT_I64:
+        ((int64_t *)t->data)[i] = (int64_t)v;
+        break;
+    case WEFT_U16:
+        ((uint16_t *)t->data)[i] = (uint16_t)v;
+        break;
+    case WEFT_BOOL:
+        ((uint8_t *)t->data)[i] = v != 0;
+        break;
     }
 }
 

@@ -1,20 +1,22 @@
-/* session.c - state values in memory (weights, moments, counters, caches), their initialisers, the shared block. */
+/* session.c - state values in memory (weights, moments, counters, caches), their initialisers, the
+ * shared block. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "graph/hash.h"
 #include "graph/dnnl.h"
+#include "graph/hash.h"
 #include "graph/init.h"
 #include "graph/plan.h"
 #include "graph/rng.h"
 
 enum { PAGE = 4096, ALIGN = 64 };
 
-/* ---- blocks: page-aligned memory ------------------------------------------------------------------------------------ */
-/* Not touched here: two gigabytes of page faults cost half a second, and whoever writes first pays them anyway.  Huge
- * pages were tried: their first touch cost three times as much, and steps were no faster. */
+/* ---- blocks: page-aligned memory ------------------------------------------------------------ */
+/* Not touched here: two gigabytes of page faults cost half a second, and whoever writes first pays
+ * them anyway.  Huge pages were tried: their first touch cost three times as much, and steps were
+ * no faster. */
 weft_status weft_block_new(weft_ctx *c, size_t bytes, weft_block *out)
 {
     if (bytes > SIZE_MAX / 2)
@@ -33,7 +35,7 @@ void weft_block_free(weft_ctx *c, weft_block *b)
     *b = (weft_block){0};
 }
 
-/* ---- session -------------------------------------------------------------------------------------------------------- */
+/* ---- session -------------------------------------------------------------------------------- */
 weft_status weft_session_new(weft_ctx *c, bool reference, weft_session **out)
 {
     *out = NULL;
@@ -68,7 +70,7 @@ void weft_session_free(weft_session *s)
     weft_arena_free(s->arena);
 }
 
-/* ---- states --------------------------------------------------------------------------------------------------------- */
+/* ---- states --------------------------------------------------------------------------------- */
 weft_dtype weft_session_dtype(const weft_session *s, weft_dtype t)
 {
     return s->reference && weft_dtype_is_float(t) ? WEFT_F64 : t;
@@ -88,7 +90,10 @@ void *weft_session_data(weft_session *s, const char *name, weft_type *t)
     return x ? x->data : NULL;
 }
 
-static size_t aligned_bytes(const weft_type *t) { return (weft_type_bytes(t) + ALIGN - 1) / ALIGN * ALIGN; }
+static size_t aligned_bytes(const weft_type *t)
+{
+    return (weft_type_bytes(t) + ALIGN - 1) / ALIGN * ALIGN;
+}
 
 static weft_type stored_type(const weft_session *s, const weft_type *t)
 {
@@ -104,8 +109,10 @@ static weft_status check_same(weft_session *s, const weft_value *v)
     char a[256], b[256];
     if (!have || weft_type_equal(&have->type, &t))
         return WEFT_OK;
-    return weft_fail(s->ctx, WEFT_MISMATCH, "state '%s' is %s in this session, but %s in the graph to be compiled",
-                     v->name, weft_type_print(a, sizeof a, &have->type), weft_type_print(b, sizeof b, &t));
+    return weft_fail(s->ctx, WEFT_MISMATCH,
+                     "state '%s' is %s in this session, but %s in the graph to be compiled",
+                     v->name, weft_type_print(a, sizeof a, &have->type),
+                     weft_type_print(b, sizeof b, &t));
 }
 
 static bool add_state(weft_session *s, const weft_value *v, char *data)
@@ -121,7 +128,8 @@ static bool add_state(weft_session *s, const weft_value *v, char *data)
     return true;
 }
 
-/* All new states of a graph share one block: weights and biases alternate in size, and a block each would waste. */
+/* All new states of a graph share one block: weights and biases alternate in size, and a block each
+ * would waste. */
 weft_status weft_session_add_states(weft_session *s, const weft_graph *g)
 {
     size_t bytes = 0;
@@ -131,7 +139,8 @@ weft_status weft_session_add_states(weft_session *s, const weft_graph *g)
             continue;
         WEFT_TRY(check_same(s, v));
         weft_type t = stored_type(s, &v->type);
-        if (!weft_session_state(s, v->name) && __builtin_add_overflow(bytes, aligned_bytes(&t), &bytes))
+        if (!weft_session_state(s, v->name) &&
+            __builtin_add_overflow(bytes, aligned_bytes(&t), &bytes))
             return weft_fail(s->ctx, WEFT_NOMEM, "the states do not fit into an address space");
     }
     weft_block block;
@@ -158,10 +167,11 @@ weft_status weft_session_add_states(weft_session *s, const weft_graph *g)
     return WEFT_OK;
 }
 
-/* ---- initialisers --------------------------------------------------------------------------------------------------- */
+/* ---- initialisers --------------------------------------------------------------------------- */
 enum { BATCH = 256 }; /* values made at a time */
 
-/* Values 'first'..., n of them at most BATCH; rounded to float, so that a reference session holds the same numbers. */
+/* Values 'first'..., n of them at most BATCH; rounded to float, so that a reference session holds
+ * the same numbers. */
 static void draw(const weft_init *r, uint64_t seed, uint64_t id, int64_t first, float out[BATCH])
 {
     /* Steps of training stay below 2^47: initialisers never share a counter with them. */
@@ -190,7 +200,8 @@ static void fill_state(weft_state *x, const weft_init *r, uint64_t seed, int thr
 {
     int64_t n = weft_type_count(&x->type);
     uint64_t id = weft_xxh64_of(x->name, strlen(x->name), 0);
-    weft_tensor t = {.data = x->data, .dtype = x->type.dtype, .rank = 1, .count = n, .dim = {n}, .stride = {1}};
+    weft_tensor t = {
+        .data = x->data, .dtype = x->type.dtype, .rank = 1, .count = n, .dim = {n}, .stride = {1}};
     (void)threads; /* clang with libgomp ignores the pragmas */
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i += BATCH) {
@@ -210,8 +221,9 @@ weft_status weft_session_init(weft_session *s, uint64_t seed)
         if (x->ready)
             continue;
         if (!weft_init_parse(x->init, &r))
-            return weft_fail(s->ctx, WEFT_MALFORMED, "weight '%s' has the initialiser '%s'; " WEFT_INIT_CHOICES,
-                             x->name, x->init);
+            return weft_fail(s->ctx, WEFT_MALFORMED,
+                             "weight '%s' has the initialiser '%s'; " WEFT_INIT_CHOICES, x->name,
+                             x->init);
         fill_state(x, &r, seed, s->threads);
         x->ready = true;
     }

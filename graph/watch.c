@@ -1,4 +1,5 @@
-/* watch.c - around each step on request: time, the first NaN or Inf, memory written outside the step's buffers. */
+/* watch.c - around each step on request: time, the first NaN or Inf, memory written outside the
+ * step's buffers. */
 #include <math.h>
 #include <string.h>
 
@@ -7,7 +8,7 @@
 
 enum { GUARD = 64, MARK = 0xA5 }; /* as the plan leaves behind each buffer */
 
-/* ---- guards and poison ---------------------------------------------------------------------------------------------- */
+/* ---- guards and poison ---------------------------------------------------------------------- */
 static char *guard_of(const weft_program *p, int buffer)
 {
     return (char *)p->session->block.data + p->offset[buffer] + p->life[buffer].bytes - GUARD;
@@ -29,7 +30,8 @@ static bool is_fresh(const weft_program *p, const weft_step *s, weft_val y)
     return buffer_of(p, y) >= 0;
 }
 
-/* All bits set is NaN in every float type: what a kernel forgets to write, or reads unwritten, shows. */
+/* All bits set is NaN in every float type: what a kernel forgets to write, or reads unwritten,
+ * shows. */
 static void poison(weft_program *p, weft_step *s)
 {
     for (int i = 0; i < s->run.n_out; i++) {
@@ -65,13 +67,14 @@ static bool check_guards(weft_program *p, weft_step *s)
     for (int i = 0; i < s->run.n_out; i++)
         ok = ok && guard_stands(p, buffer_of(p, s->node->out[i]));
     if (!ok) {
-        weft_fail(p->session->ctx, WEFT_INTERNAL, "internal: %s wrote beyond its memory", s->node->op->name);
+        weft_fail(p->session->ctx, WEFT_INTERNAL, "internal: %s wrote beyond its memory",
+                  s->node->op->name);
         weft_program_note(p, s);
     }
     return ok;
 }
 
-/* ---- NaN and Inf ---------------------------------------------------------------------------------------------------- */
+/* ---- NaN and Inf ---------------------------------------------------------------------------- */
 /* First element that is not finite, -1: none. */
 static int64_t first_bad(const weft_tensor *t)
 {
@@ -102,16 +105,17 @@ static bool check_values(weft_program *p, weft_step *s)
         int64_t at = s->node->op->view ? -1 : first_bad(y);
         if (at < 0)
             continue;
-        weft_fail(p->session->ctx, WEFT_NUMERIC, "%s gave %s at element %lld of its output '%s' (%lld of %lld bad)",
-                  s->node->op->name, isnan(weft_get(y, at)) ? "NaN" : "Inf", (long long)at, s->node->op->out[i].name,
-                  (long long)count_bad(y), (long long)y->count);
+        weft_fail(p->session->ctx, WEFT_NUMERIC,
+                  "%s gave %s at element %lld of its output '%s' (%lld of %lld bad)",
+                  s->node->op->name, isnan(weft_get(y, at)) ? "NaN" : "Inf", (long long)at,
+                  s->node->op->out[i].name, (long long)count_bad(y), (long long)y->count);
         weft_program_note(p, s);
         return false;
     }
     return true;
 }
 
-/* ---- around a step -------------------------------------------------------------------------------------------------- */
+/* ---- around a step -------------------------------------------------------------------------- */
 void weft_watch_before(weft_program *p, weft_step *s)
 {
     if (p->options.check_nan)

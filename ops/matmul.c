@@ -1,11 +1,11 @@
-/* matmul.c - matrix products: a shared matrix on the right (linear layers), or batches of equal shape (attention). */
+/* matmul.c - matrix products: a shared matrix on the right, or batches of equal shape. */
 #include <string.h>
 
 #include "graph/dnnl.h"
 #include "graph/op.h"
 #include "ops/loops.h"
 
-/* ---- shapes --------------------------------------------------------------------------------------------------------- */
+/* ---- shapes --------------------------------------------------------------------------------- */
 /* op(x) is [lead..., M, K] and op(w) is [K, N] or [lead..., K, N]; sizes by role. */
 typedef struct {
     int64_t m, n, k, kw; /* m without the leading axes; kw: the depth as w has it */
@@ -33,11 +33,13 @@ static bool check_ranks(weft_infer *c)
     const weft_type *x = weft_call_in(c, 0), *w = weft_call_in(c, 1);
     bool ta = flag(c, "ta");
     if (x->rank < 1 || w->rank < 2)
-        weft_call_fail(c, "x needs at least one axis and w two, but x is %s and w is %s", weft_type_text(c, x),
-                       weft_type_text(c, w));
+        weft_call_fail(c, "x needs at least one axis and w two, but x is %s and w is %s",
+                       weft_type_text(c, x), weft_type_text(c, w));
     else if (w->rank == 2 && ta && x->rank != 2)
-        weft_call_fail(c, "with ta=1 and w of two axes, x must have two axes, but is %s", weft_type_text(c, x));
-    else if (w->rank > 2 && (x->rank != w->rank || memcmp(x->dim, w->dim, sizeof *x->dim * (size_t)(w->rank - 2))))
+        weft_call_fail(c, "with ta=1 and w of two axes, x must have two axes, but is %s",
+                       weft_type_text(c, x));
+    else if (w->rank > 2 &&
+             (x->rank != w->rank || memcmp(x->dim, w->dim, sizeof *x->dim * (size_t)(w->rank - 2))))
         weft_call_fail(c, "leading axes of x: %s and w: %s must be equal (or w must have two axes)",
                        weft_type_text(c, x), weft_type_text(c, w));
     return !weft_call_failed(c);
@@ -50,14 +52,15 @@ static void infer_matmul(weft_infer *c)
         return;
     sizes z = get_sizes(c);
     if (z.k != z.kw)
-        weft_call_fail(c, "depths differ: x: %s has %lld%s, w: %s has %lld%s", weft_type_text(c, x), (long long)z.k,
-                       flag(c, "ta") ? " (ta=1)" : "", weft_type_text(c, w), (long long)z.kw,
-                       flag(c, "tb") ? " (tb=1)" : "");
+        weft_call_fail(c, "depths differ: x: %s has %lld%s, w: %s has %lld%s", weft_type_text(c, x),
+                       (long long)z.k, flag(c, "ta") ? " (ta=1)" : "", weft_type_text(c, w),
+                       (long long)z.kw, flag(c, "tb") ? " (tb=1)" : "");
     if (x->dtype != w->dtype)
-        weft_call_fail(c, "element types of x: %s and w: %s differ", weft_type_text(c, x), weft_type_text(c, w));
+        weft_call_fail(c, "element types of x: %s and w: %s differ", weft_type_text(c, x),
+                       weft_type_text(c, w));
     if (weft_call_has(c, 2) && (bias->rank != 1 || bias->dim[0] != z.n))
-        weft_call_fail(c, "bias must be [%lld], the columns of w: %s, but is %s", (long long)z.n, weft_type_text(c, w),
-                       weft_type_text(c, bias));
+        weft_call_fail(c, "bias must be [%lld], the columns of w: %s, but is %s", (long long)z.n,
+                       weft_type_text(c, w), weft_type_text(c, bias));
     weft_type y = *x;
     if (x->rank >= 2)
         y.dim[x->rank - 2] = z.m;
@@ -71,10 +74,11 @@ static double flops_matmul(const weft_call *c)
     return 2.0 * (double)weft_type_count(weft_call_out(c, 0)) * (double)z.k;
 }
 
-/* ---- gradient ------------------------------------------------------------------------------------------------------- */
+/* ---- gradient ------------------------------------------------------------------------------- */
 static weft_val product(weft_grad *g, weft_val a, weft_val b, bool ta, bool tb)
 {
-    return weft_emit(g, "matmul", (weft_val[]){a, b}, 2, "ta=%d tb=%d alpha=%.17g", ta, tb, weft_attr_float(g, "alpha"));
+    return weft_emit(g, "matmul", (weft_val[]){a, b}, 2, "ta=%d tb=%d alpha=%.17g", ta, tb,
+                     weft_attr_float(g, "alpha"));
 }
 
 /* [..., C] as [rows, C]. */
@@ -86,8 +90,9 @@ static weft_val flat(weft_grad *g, weft_val v)
     return v < 0 ? v : weft_emit_reshape(g, v, &two);
 }
 
-/* With X = op(x), W = op(w), y = alpha X W + bias:  dX = alpha dy W^T,  dW = alpha X^T dy,  dbias = sum of dy over rows.
- * A transposed operand gets the transposed product.  A shared w sees all leading axes as rows of one product. */
+/* With X = op(x), W = op(w), y = alpha X W + bias:  dX = alpha dy W^T,  dW = alpha X^T dy,  dbias =
+ * sum of dy over rows. A transposed operand gets the transposed product.  A shared w sees all
+ * leading axes as rows of one product. */
 static void grad_matmul(weft_grad *g)
 {
     bool ta = flag(g, "ta"), tb = flag(g, "tb"), shared = weft_call_in(g, 1)->rank == 2;
@@ -102,9 +107,9 @@ static void grad_matmul(weft_grad *g)
         weft_dx(g, 2, dy);
 }
 
-/* ---- incremental ---------------------------------------------------------------------------------------------------- */
-/* Time on the rows of x: new rows only, against all of w (keys, values, weights).  Time on the columns of w alone: new
- * columns.  Time on a leading axis of both: new entries of both. */
+/* ---- incremental ---------------------------------------------------------------------------- */
+/* Time on the rows of x: new rows only, against all of w (keys, values, weights).  Time on the
+ * columns of w alone: new columns.  Time on a leading axis of both: new entries of both. */
 static void incr_matmul(weft_incr *c)
 {
     int r = weft_call_in(c, 0)->rank, s = weft_call_in(c, 1)->rank;
@@ -125,7 +130,8 @@ static void incr_matmul(weft_incr *c)
         in[1] = weft_incr_new(c, 1);
         axis = tx;
     } else {
-        weft_call_fail(c, "cannot be computed step by step: time is axis %d of x and axis %d of w", tx, tw);
+        weft_call_fail(c, "cannot be computed step by step: time is axis %d of x and axis %d of w",
+                       tx, tw);
         return;
     }
     bool bias = weft_call_has(c, 2);
@@ -134,11 +140,11 @@ static void incr_matmul(weft_incr *c)
     weft_incr_out(c, 0, weft_emit(c, "matmul", in, bias ? 3 : 2, "%s", weft_attrs_text(c)), axis);
 }
 
-/* ---- kernel --------------------------------------------------------------------------------------------------------- */
+/* ---- kernel --------------------------------------------------------------------------------- */
 typedef struct {
     const weft_gemm *gemm;
-    bool copy[3];      /* x, w, bias have strides that no product takes: made dense first */
-    size_t at[3];      /* where, in the scratch */
+    bool copy[3]; /* x, w, bias have strides that no product takes: made dense first */
+    size_t at[3]; /* where, in the scratch */
 } plan;
 
 static weft_tensor dense_of(const weft_tensor *t)
@@ -152,7 +158,8 @@ static weft_tensor dense_of(const weft_tensor *t)
     return d;
 }
 
-/* Leading axes as at most `most` nested loops, outermost first: neighbours are joined where all operands allow. */
+/* Leading axes as at most `most` nested loops, outermost first: neighbours are joined where all
+ * operands allow. */
 typedef struct {
     int n;
     int64_t dim[WEFT_MAX_RANK], x[WEFT_MAX_RANK], w[WEFT_MAX_RANK], y[WEFT_MAX_RANK];
@@ -179,7 +186,8 @@ static void add_level(levels *l, int64_t dim, int64_t x, int64_t w, int64_t y)
 /* One of the two inner axes is contiguous, and neither repeats elements. */
 static bool inner_ok(int64_t rows, int64_t row, int64_t cols, int64_t col)
 {
-    return (row == 1 || col == 1 || rows == 1 || cols == 1) && (row || rows == 1) && (col || cols == 1);
+    return (row == 1 || col == 1 || rows == 1 || cols == 1) && (row || rows == 1) &&
+           (col || cols == 1);
 }
 
 /* Fills d; false if the strides of x or w do not fit. */
@@ -195,7 +203,8 @@ static bool describe(const sizes *z, bool ta, bool tb, const weft_tensor *x, con
     d->b_col = w->stride[tb ? s - 2 : s - 1];
     for (int i = 0; i < z->lead; i++)
         add_level(&l, x->dim[i], x->stride[i], z->batched ? w->stride[i] : 0, y->stride[i]);
-    int64_t m = z->m, a_row = r >= 2 ? x->stride[ta ? r - 1 : r - 2] : d->a_col, c_row = r >= 2 ? y->stride[r - 2] : 0;
+    int64_t m = z->m, a_row = r >= 2 ? x->stride[ta ? r - 1 : r - 2] : d->a_col,
+            c_row = r >= 2 ? y->stride[r - 2] : 0;
     if (!z->batched && !ta) { /* the rows are one more level, and the innermost level is the rows */
         add_level(&l, m, a_row, 0, c_row);
         m = 1;
@@ -251,7 +260,8 @@ static void choose(weft_kernel *k, const sizes *z, plan *p, weft_tensor in[2], w
     describe(z, ta, tb, &in[0], &in[1], y, d);
     p->copy[0] = !inner_ok(d->m, d->a_row, d->k, d->a_col);
     p->copy[1] = !inner_ok(d->k, d->b_row, d->n, d->b_col);
-    for (int attempt = 0; attempt < 3; attempt++) { /* leading axes that do not nest: x is copied, then w too */
+    for (int attempt = 0; attempt < 3;
+         attempt++) { /* leading axes that do not nest: x is copied, then w too */
         for (int i = 0; i < 2; i++)
             in[i] = p->copy[i] ? dense_of(weft_kernel_in(k, i)) : *weft_kernel_in(k, i);
         *d = kept;
@@ -268,7 +278,9 @@ static void kernel_matmul(weft_kernel *k)
     weft_tensor in[2] = {*weft_kernel_in(k, 0), *weft_kernel_in(k, 1)};
     if (!p)
         return;
-    weft_gemm_desc d = {.dtype = in[0].dtype, .alpha = (float)weft_attr_float(k, "alpha"), .bias = weft_call_has(k, 2)};
+    weft_gemm_desc d = {.dtype = in[0].dtype,
+                        .alpha = (float)weft_attr_float(k, "alpha"),
+                        .bias = weft_call_has(k, 2)};
     choose(k, &z, p, in, &d);
     const weft_tensor *bias = weft_kernel_in(k, 2);
     p->copy[2] = d.bias && bias->dim[0] > 1 && bias->stride[0] != 1;
@@ -284,10 +296,11 @@ static void kernel_matmul(weft_kernel *k)
     weft_kernel_run(k, run_matmul);
 }
 
-/* ---- reference ------------------------------------------------------------------------------------------------------ */
+/* ---- reference ------------------------------------------------------------------------------ */
 static double load(const weft_tensor *t, int64_t offset)
 {
-    return t->dtype == WEFT_F64 ? ((const double *)t->data)[offset] : ((const float *)t->data)[offset];
+    return t->dtype == WEFT_F64 ? ((const double *)t->data)[offset]
+                                : ((const float *)t->data)[offset];
 }
 
 /* Element offset of the leading axes of y's row in operand t. */
@@ -304,11 +317,13 @@ static int64_t lead_offset(const weft_tensor *y, const weft_tensor *t, int lead,
 static void ref_row(const weft_run *r, int64_t row)
 {
     const weft_tensor *x = &r->in[0], *w = &r->in[1], *y = &r->out[0];
-    bool ta = weft_run_int(r, "ta"), tb = weft_run_int(r, "tb"), bias = r->n_in > 2 && r->in[2].data;
+    bool ta = weft_run_int(r, "ta"), tb = weft_run_int(r, "tb"),
+         bias = r->n_in > 2 && r->in[2].data;
     double alpha = weft_run_float(r, "alpha");
     int a = x->rank, b = w->rank, lead = a >= 2 ? a - 2 : 0;
     int64_t m = a >= 2 ? y->dim[a - 2] : 1, n = y->dim[a - 1], depth = w->dim[tb ? b - 1 : b - 2];
-    int64_t a_row = a >= 2 ? x->stride[ta ? a - 1 : a - 2] : 0, a_col = x->stride[ta ? a - 2 : a - 1];
+    int64_t a_row = a >= 2 ? x->stride[ta ? a - 1 : a - 2] : 0,
+            a_col = x->stride[ta ? a - 2 : a - 1];
     int64_t b_row = w->stride[tb ? b - 1 : b - 2], b_col = w->stride[tb ? b - 2 : b - 1];
     int64_t x0 = lead_offset(y, x, lead, row / m) + row % m * a_row;
     int64_t w0 = b > 2 ? lead_offset(y, w, lead, row / m) : 0;
@@ -332,13 +347,18 @@ const weft_op weft_op_matmul = {
     .name = "matmul",
     .doc = "Matrix product: y[...,m,n] = alpha * sum_k x[...,m,k] w[k,n] + bias[n].",
     .in = {{"x", WEFT_FLOAT, "[...,M,K] (with ta: [...,K,M]), or [K]"},
-           {"w", WEFT_FLOAT, "[K,N], shared by all rows of x, or [...,K,N] with x's leading axes (with tb: [N,K])"},
+           {"w", WEFT_FLOAT,
+            "[K,N], shared by all rows of x, or [...,K,N] with x's leading axes (with tb: [N,K])"},
            {"bias", WEFT_FLOAT | WEFT_OPTIONAL, "[N]"}},
     .out = {{"y", WEFT_FLOAT, "[...,M,N]"}},
     .attr = {{"ta", WEFT_ATTR_BOOL, 0, "the last two axes of x are swapped"},
              {"tb", WEFT_ATTR_BOOL, 0, "the last two axes of w are swapped"},
              {"alpha", WEFT_ATTR_FLOAT, 1, "factor of the product, not of the bias"}},
     .flags = WEFT_STRIDED,
-    .infer = infer_matmul, .grad = grad_matmul, .incr = incr_matmul,
-    .kernel = kernel_matmul, .ref = ref_matmul, .flops = flops_matmul,
+    .infer = infer_matmul,
+    .grad = grad_matmul,
+    .incr = incr_matmul,
+    .kernel = kernel_matmul,
+    .ref = ref_matmul,
+    .flops = flops_matmul,
 };

@@ -1,4 +1,5 @@
-/* test_gemm.c - the tiled matrix product against plain double loops: sizes, strides, accumulation, thread counts. */
+/* test_gemm.c - the tiled matrix product against plain double loops: sizes, strides, accumulation,
+ * thread counts. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -6,11 +7,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <cmocka.h>
 #include <omp.h>
 
-#include "graph/plan.h"
 #include "graph/dnnl.h"
+#include "graph/plan.h"
 
 static const weft_op product = {.name = "product"};
 
@@ -77,8 +79,8 @@ static float *fill(int64_t n, uint64_t seed, float (*draw)(uint64_t))
     return x;
 }
 
-static void reference(const weft_gemm_desc *d, const float *a, const float *b, const float *bias, const float *c0,
-                      double *y)
+static void reference(const weft_gemm_desc *d, const float *a, const float *b, const float *bias,
+                      const float *c0, double *y)
 {
     int64_t outer = d->outer ? d->outer : 1;
     for (int64_t o = 0; o < outer; o++)
@@ -91,25 +93,31 @@ static void reference(const weft_gemm_desc *d, const float *a, const float *b, c
                     for (int64_t p = 0; p < d->k; p++)
                         sum += (double)ai[p * d->a_col] * bj[p * d->b_row];
                     int64_t at = o * d->c_outer + e * d->c_batch + i * d->c_row + j;
-                    double v = d->alpha * sum + (d->bias ? bias[j] : 0) + (d->accumulate ? c0[at] : 0);
-                    y[at] = d->gelu ? 0.5 * v * (1 + tanh(0.7978845608028654 * (v + 0.044715 * v * v * v))) : v;
+                    double v =
+                        d->alpha * sum + (d->bias ? bias[j] : 0) + (d->accumulate ? c0[at] : 0);
+                    y[at] =
+                        d->gelu
+                            ? 0.5 * v * (1 + tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)))
+                            : v;
                 }
 }
 
 /* Largest extent of an operand. */
-static int64_t extent(int64_t outer, int64_t so, int64_t batch, int64_t sb, int64_t r, int64_t sr, int64_t c, int64_t sc)
+static int64_t extent(int64_t outer, int64_t so, int64_t batch, int64_t sb, int64_t r, int64_t sr,
+                      int64_t c, int64_t sc)
 {
     return (outer ? outer - 1 : 0) * so + (batch - 1) * sb + (r - 1) * sr + (c - 1) * sc + 1;
 }
 
-/* Returns the largest difference from the double loops relative to the largest result. Elements of C outside the
- * product (row gaps, the tail) must keep their values. */
+/* Returns the largest difference from the double loops relative to the largest result. Elements of
+ * C outside the product (row gaps, the tail) must keep their values. */
 static double compare(const weft_gemm_desc *d, int threads, float (*draw)(uint64_t))
 {
     int64_t na = extent(d->outer, d->a_outer, d->batch, d->a_batch, d->m, d->a_row, d->k, d->a_col);
     int64_t nb = extent(d->outer, d->b_outer, d->batch, d->b_batch, d->k, d->b_row, d->n, d->b_col);
     int64_t nc = extent(d->outer, d->c_outer, d->batch, d->c_batch, d->m, d->c_row, d->n, 1);
-    float *a = fill(na, 1, draw), *b = fill(nb, 2, draw), *bias = fill(d->n, 3, draw), *c = fill(nc + 16, 4, draw);
+    float *a = fill(na, 1, draw), *b = fill(nb, 2, draw), *bias = fill(d->n, 3, draw),
+          *c = fill(nc + 16, 4, draw);
     double *want = malloc(sizeof *want * (size_t)(nc + 16)), worst = 0, scale = 0;
     for (int64_t i = 0; i < nc + 16; i++)
         want[i] = c[i];
@@ -128,8 +136,17 @@ static double compare(const weft_gemm_desc *d, int threads, float (*draw)(uint64
 
 static weft_gemm_desc plain(int64_t m, int64_t n, int64_t k, bool ta, bool tb)
 {
-    return (weft_gemm_desc){.batch = 1, .m = m, .n = n, .k = k, .a_row = ta ? 1 : k, .a_col = ta ? m : 1,
-                            .b_row = tb ? 1 : n, .b_col = tb ? k : 1, .c_row = n, .dtype = WEFT_F32, .alpha = 1};
+    return (weft_gemm_desc){.batch = 1,
+                            .m = m,
+                            .n = n,
+                            .k = k,
+                            .a_row = ta ? 1 : k,
+                            .a_col = ta ? m : 1,
+                            .b_row = tb ? 1 : n,
+                            .b_col = tb ? k : 1,
+                            .c_row = n,
+                            .dtype = WEFT_F32,
+                            .alpha = 1};
 }
 
 /* Exact data: any wrong index, tail or tile shows as a difference, with no tolerance at all. */
@@ -137,21 +154,22 @@ static void test_exact(void **state)
 {
     (void)state;
     static const int64_t size[][3] = {
-        {1, 1, 1},    {1, 7, 3},     {2, 1, 5},     {3, 300, 17},   {6, 513, 64},  {7, 1, 9},    {7, 16, 1},
-        {16, 16, 16}, {17, 33, 65},  {64, 50, 100}, {129, 257, 31}, {300, 1, 40},  {1, 1000, 1}, {257, 1, 1},
-        {9, 1537, 5}, {520, 769, 33}, {1000, 40, 8}, {33, 2000, 16}, {260, 130, 300},
-        {300, 270, 9}, {263, 300, 1024}, {2050, 1601, 5}}; /* turned round, both turned round, large tiles */
+        {1, 1, 1},        {1, 7, 3},      {2, 1, 5},      {3, 300, 17},    {6, 513, 64},
+        {7, 1, 9},        {7, 16, 1},     {16, 16, 16},   {17, 33, 65},    {64, 50, 100},
+        {129, 257, 31},   {300, 1, 40},   {1, 1000, 1},   {257, 1, 1},     {9, 1537, 5},
+        {520, 769, 33},   {1000, 40, 8},  {33, 2000, 16}, {260, 130, 300}, {300, 270, 9},
+        {263, 300, 1024}, {2050, 1601, 5}}; /* turned round, both turned round, large tiles */
     for (size_t i = 0; i < sizeof size / sizeof *size; i++)
         for (int mode = 0; mode < 4; mode++)
-            for (int extra = 0; extra < 4; extra += size[i][0] > 260 ? 3 : 1) {
+            for (int extra = 0; extra<4; extra += size[i][0]> 260 ? 3 : 1) {
                 weft_gemm_desc d = plain(size[i][0], size[i][1], size[i][2], mode & 1, mode & 2);
                 d.accumulate = extra & 1;
                 d.bias = extra & 2;
                 d.alpha = extra == 3 ? 0.5f : extra == 1 ? 2 : 1;
                 double e = compare(&d, 2, draw_int);
                 if (e != 0)
-                    fail_msg("%ld x %ld x %ld, ta %d tb %d, extra %d: %g", (long)d.m, (long)d.n, (long)d.k, mode & 1,
-                             mode >> 1, extra, e);
+                    fail_msg("%ld x %ld x %ld, ta %d tb %d, extra %d: %g", (long)d.m, (long)d.n,
+                             (long)d.k, mode & 1, mode >> 1, extra, e);
             }
 }
 
@@ -160,10 +178,24 @@ static void test_strided(void **state)
 {
     (void)state;
     const int64_t B = 2, H = 3, T = 70, D = 16, C = H * D;
-    weft_gemm_desc scores = {.batch = H, .m = T, .n = T, .k = D, .a_batch = D, .a_row = 3 * C, .a_col = 1,
-                             .b_batch = D, .b_row = 1, .b_col = 3 * C, .c_batch = T * T, .c_row = T,
-                             .outer = B, .a_outer = T * 3 * C, .b_outer = T * 3 * C, .c_outer = H * T * T,
-                             .dtype = WEFT_F32, .alpha = 0.25f};
+    weft_gemm_desc scores = {.batch = H,
+                             .m = T,
+                             .n = T,
+                             .k = D,
+                             .a_batch = D,
+                             .a_row = 3 * C,
+                             .a_col = 1,
+                             .b_batch = D,
+                             .b_row = 1,
+                             .b_col = 3 * C,
+                             .c_batch = T * T,
+                             .c_row = T,
+                             .outer = B,
+                             .a_outer = T * 3 * C,
+                             .b_outer = T * 3 * C,
+                             .c_outer = H * T * T,
+                             .dtype = WEFT_F32,
+                             .alpha = 0.25f};
     assert_true(compare(&scores, 2, draw_int) == 0);
     weft_gemm_desc shared = plain(20, 30, 40, false, false);
     shared.batch = 4;
@@ -180,12 +212,13 @@ static void test_strided(void **state)
     assert_true(compare(&shared, 2, draw_int) == 0);
 }
 
-/* Real data: error of a sum of K products in any order is at most about sqrt(K) 2^-24 in the mean, four times that in
- * the worst of many (reliability notes, 4.2). */
+/* Real data: error of a sum of K products in any order is at most about sqrt(K) 2^-24 in the mean,
+ * four times that in the worst of many (reliability notes, 4.2). */
 static void test_real(void **state)
 {
     (void)state;
-    static const int64_t size[][3] = {{1, 777, 768}, {5, 300, 3072}, {200, 300, 768}, {130, 70, 3000}};
+    static const int64_t size[][3] = {
+        {1, 777, 768}, {5, 300, 3072}, {200, 300, 768}, {130, 70, 3000}};
     for (size_t i = 0; i < sizeof size / sizeof *size; i++)
         for (int mode = 0; mode < 4; mode++) {
             weft_gemm_desc d = plain(size[i][0], size[i][1], size[i][2], mode & 1, mode & 2);
@@ -196,8 +229,8 @@ static void test_real(void **state)
         }
 }
 
-/* oneDNN 2.5 to 2.7.4 and 3.0 to 3.2 give garbage for a batched product with transposed A and K >= 2048 on many
- * threads.  We never issue one; this is the shape that showed it. */
+/* oneDNN 2.5 to 2.7.4 and 3.0 to 3.2 give garbage for a batched product with transposed A and K >=
+ * 2048 on many threads.  We never issue one; this is the shape that showed it. */
 static void test_batched_transposed_deep(void **state)
 {
     (void)state;
@@ -217,8 +250,9 @@ static void test_batched_transposed_deep(void **state)
 static void test_thread_counts(void **state)
 {
     (void)state;
-    static const int64_t size[][3] = {{1, 2000, 768}, {4, 700, 512}, {256, 768, 768}, {768, 320, 2304}, {64, 64, 4096},
-                                      {1600, 1600, 64}, {270, 300, 1024}};
+    static const int64_t size[][3] = {{1, 2000, 768},   {4, 700, 512},  {256, 768, 768},
+                                      {768, 320, 2304}, {64, 64, 4096}, {1600, 1600, 64},
+                                      {270, 300, 1024}};
     static const int threads[] = {1, 2, 3, 8, 16};
     for (size_t i = 0; i < sizeof size / sizeof *size; i++)
         for (int mode = 0; mode < 3; mode++) {
@@ -243,7 +277,8 @@ static void test_here(void **state)
 {
     (void)state;
     weft_gemm_desc d = plain(64, 64, 64, false, true);
-    float *a = fill(64 * 64, 1, draw_int), *b = fill(64 * 64, 2, draw_int), *c = calloc(8 * 64 * 64, sizeof *c);
+    float *a = fill(64 * 64, 1, draw_int), *b = fill(64 * 64, 2, draw_int),
+          *c = calloc(8 * 64 * 64, sizeof *c);
     double *want = calloc(64 * 64, sizeof *want);
     reference(&d, a, b, NULL, NULL, want);
     for (int threads = 1; threads <= 4; threads++) {
@@ -264,8 +299,8 @@ static void test_here(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact),        cmocka_unit_test(test_strided),
-        cmocka_unit_test(test_real),         cmocka_unit_test(test_batched_transposed_deep),
+        cmocka_unit_test(test_exact),         cmocka_unit_test(test_strided),
+        cmocka_unit_test(test_real),          cmocka_unit_test(test_batched_transposed_deep),
         cmocka_unit_test(test_thread_counts), cmocka_unit_test(test_here),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

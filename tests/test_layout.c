@@ -1,5 +1,7 @@
-/* test_layout.c - random graphs of views, element-wise ops, sums and products: kernels with views, copies, in-place
- * reuse and the memory plan must agree with the references, which run without them. */
+/* test_layout.c - random graphs on kernels with views and memory reuse against the references.
+ *
+ * Views, element-wise ops, sums and products: kernels with views, copies, in-place reuse and the
+ * memory plan must agree with the references, which run without them. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include "graph/plan.h"
@@ -61,7 +64,8 @@ static weft_val make_slice(maker *m, weft_val x)
     if (!t->rank)
         return x;
     int axis = (int)draw(m, (uint32_t)t->rank);
-    int64_t from = draw(m, (uint32_t)t->dim[axis]), to = from + 1 + draw(m, (uint32_t)(t->dim[axis] - from));
+    int64_t from = draw(m, (uint32_t)t->dim[axis]),
+            to = from + 1 + draw(m, (uint32_t)(t->dim[axis] - from));
     char text[64];
     sprintf(text, "axis=%d from=%d to=%d", axis, (int)from, (int)to);
     return one(m, "slice", x, text);
@@ -114,7 +118,8 @@ static weft_val make_product(maker *m, weft_val x)
     weft_type w = weft_type_make(WEFT_F32, 2, (int64_t[]){t->dim[t->rank - 1], 1 + draw(m, 9)});
     weft_val v = weft_graph_state(m->g, name, &w, "normal(0.5)", true);
     if (draw(m, 2))
-        return two(m, "matmul", s, one(m, "transpose", one(m, "transpose", v, "perm=1,0"), "perm=1,0"), "");
+        return two(m, "matmul", s,
+                   one(m, "transpose", one(m, "transpose", v, "perm=1,0"), "perm=1,0"), "");
     return two(m, "matmul", s, one(m, "transpose", v, "perm=1,0"), "tb=1");
 }
 
@@ -122,7 +127,8 @@ static weft_val make_binary(maker *m, weft_val x)
 {
     static const char *const ops[] = {"add", "mul", "sub"};
     const char *op = ops[draw(m, 3)];
-    for (int attempt = 0; attempt < 8; attempt++) { /* another value that broadcasts with x, else x itself */
+    for (int attempt = 0; attempt < 8;
+         attempt++) { /* another value that broadcasts with x, else x itself */
         weft_val y = pick(m);
         const weft_type *a = type_of(m, x), *b = type_of(m, y);
         bool fits = true;
@@ -159,16 +165,17 @@ static weft_val make_self(maker *m, weft_val x)
 
 static weft_val make_unary(maker *m, weft_val x)
 {
-    static const char *const ops[] = {"tanh", "relu", "softmax"}; /* softmax takes dense input only */
+    static const char *const ops[] = {"tanh", "relu",
+                                      "softmax"}; /* softmax takes dense input only */
     return type_of(m, x)->rank ? one(m, ops[draw(m, 3)], x, "") : x;
 }
 
 /* Values stay near one: products are squashed again. */
 static weft_graph *random_graph(weft_ctx *c, uint64_t seed, maker *m)
 {
-    static weft_val (*const make[])(maker *, weft_val) = {make_transpose, make_slice, make_reshape, make_broadcast,
-                                                          make_product, make_binary, make_sum, make_unary,
-                                                          make_self};
+    static weft_val (*const make[])(maker *, weft_val) = {
+        make_transpose, make_slice, make_reshape, make_broadcast, make_product,
+        make_binary,    make_sum,   make_unary,   make_self};
     weft_type t = weft_type_make(WEFT_F32, 3, (int64_t[]){2, 6, 8});
     *m = (maker){.seed = seed, .g = weft_graph_new(c), .n = 2};
     m->pool[0] = weft_graph_input(m->g, "x", &t);
@@ -193,7 +200,8 @@ static weft_graph *random_graph(weft_ctx *c, uint64_t seed, maker *m)
 static const char *const outputs[] = {"y0", "y1", "y2", "y3", "y4", "y5"};
 
 /* Runs twice (what a run leaves behind must not matter) and keeps the outputs as doubles. */
-static double *run(weft_ctx *c, const weft_graph *g, bool reference, const weft_compile_options *o, int64_t *count)
+static double *run(weft_ctx *c, const weft_graph *g, bool reference, const weft_compile_options *o,
+                   int64_t *count)
 {
     weft_session *s;
     weft_program *p = NULL;
@@ -241,8 +249,10 @@ static void test_random_graphs(void **state)
             double *got = run(c, g, false, &o, &k);
             assert_true(c->status || n == k);
             for (int64_t i = 0; i < n && !c->status; i++) {
-                if (!(fabs(got[i] - want[i]) <= 2e-4 * (1 + fabs(want[i])))) /* some 20 float ops deep */
-                    fail_msg("seed %lu mode %d element %ld: %g, not %g", (unsigned long)seed, mode, (long)i, got[i], want[i]);
+                if (!(fabs(got[i] - want[i]) <=
+                      2e-4 * (1 + fabs(want[i])))) /* some 20 float ops deep */
+                    fail_msg("seed %lu mode %d element %ld: %g, not %g", (unsigned long)seed, mode,
+                             (long)i, got[i], want[i]);
                 different += got[i] != 0;
             }
             free(got);

@@ -1,4 +1,5 @@
-/* test_matmul.c - matmul on views of every kind: permuted, sliced and repeated operands, exact against the reference. */
+/* test_matmul.c - matmul on views of every kind: permuted, sliced and repeated operands, exact
+ * against the reference. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include "graph/plan.h"
@@ -30,7 +32,8 @@ static const char *list(char *out, const char *name, int n, const int64_t *v)
     return out;
 }
 
-/* A tensor of these sizes as a view of an input: axes permuted, each possibly a slice of a longer one. */
+/* A tensor of these sizes as a view of an input: axes permuted, each possibly a slice of a longer
+ * one. */
 static weft_val viewed(maker *m, const char *name, int rank, const int64_t *dim)
 {
     int64_t perm[WEFT_MAX_RANK] = {0}, base[WEFT_MAX_RANK] = {0}, back[WEFT_MAX_RANK] = {0};
@@ -51,7 +54,9 @@ static weft_val viewed(maker *m, const char *name, int rank, const int64_t *dim)
             sprintf(text, "axis=%d from=%d to=%d", i, (int)(base[i] - dim[perm[i]]), (int)base[i]);
             v = weft_graph_emit(m->g, "slice", &v, 1, "%s", text);
         }
-    return rank > 1 ? weft_graph_emit(m->g, "transpose", &v, 1, "%s", list(text, "perm", rank, back)) : v;
+    return rank > 1
+               ? weft_graph_emit(m->g, "transpose", &v, 1, "%s", list(text, "perm", rank, back))
+               : v;
 }
 
 /* Repeats v along a new first axis: stride 0. */
@@ -69,7 +74,8 @@ static weft_graph *random_product(weft_ctx *c, uint64_t seed)
     maker m = {.seed = seed, .g = weft_graph_new(c)};
     int lead = (int)draw(&m, 4);
     bool batched = lead && draw(&m, 2), ta = draw(&m, 2) && (batched || !lead), tb = draw(&m, 2);
-    int64_t x[WEFT_MAX_RANK], w[WEFT_MAX_RANK], M = sizes[draw(&m, 7)], N = sizes[draw(&m, 7)], K = sizes[draw(&m, 7)];
+    int64_t x[WEFT_MAX_RANK], w[WEFT_MAX_RANK], M = sizes[draw(&m, 7)], N = sizes[draw(&m, 7)],
+                                                K = sizes[draw(&m, 7)];
     int r = lead + 2, s = batched ? r : 2;
     for (int i = 0; i < lead; i++)
         x[i] = w[i] = 1 + draw(&m, 3);
@@ -79,8 +85,9 @@ static weft_graph *random_product(weft_ctx *c, uint64_t seed)
     w[s - 1] = tb ? K : N;
     weft_val in[3];
     bool vector = !lead && !ta && !draw(&m, 6), repeat = lead && !draw(&m, 4);
-    in[0] = vector ? viewed(&m, "x", 1, &K) : repeat ? repeated(&m, viewed(&m, "x", r - 1, x + 1), x[0], r - 1, x + 1)
-                                                     : viewed(&m, "x", r, x);
+    in[0] = vector   ? viewed(&m, "x", 1, &K)
+            : repeat ? repeated(&m, viewed(&m, "x", r - 1, x + 1), x[0], r - 1, x + 1)
+                     : viewed(&m, "x", r, x);
     in[1] = viewed(&m, "w", s, w);
     if (s == 2 && !draw(&m, 5)) { /* every column the same */
         int64_t one = 1;
@@ -114,7 +121,8 @@ static void *run(weft_ctx *c, const weft_graph *g, bool reference, weft_session 
     weft_program *p;
     const weft_compile_options o = {.no_rewrite = true, .check_nan = true};
     *s = NULL;
-    if (weft_session_new(c, reference, s) || weft_program_compile(*s, g, (const char *[]){"y"}, 1, &o, &p))
+    if (weft_session_new(c, reference, s) ||
+        weft_program_compile(*s, g, (const char *[]){"y"}, 1, &o, &p))
         return NULL;
     feed(p, "x");
     feed(p, "w");
@@ -138,7 +146,8 @@ static void test_views(void **state)
             fail_msg("seed %lu: %s", (unsigned long)seed, weft_error(c));
         for (int64_t i = 0; i < weft_type_count(&t); i++) /* small integers: exact */
             if (got[i] != want[i])
-                fail_msg("seed %lu element %ld: %g, not %g", (unsigned long)seed, (long)i, got[i], want[i]);
+                fail_msg("seed %lu element %ld: %g, not %g", (unsigned long)seed, (long)i, got[i],
+                         want[i]);
             else
                 compared += want[i] != 0;
         for (int i = 0; i < s[0]->program[0]->n_step; i++) {

@@ -1,8 +1,10 @@
-/* test_memory.c - the memory planner on random lifetimes, against the independent checker and the lower bound. */
+/* test_memory.c - the memory planner on random lifetimes, against the independent checker and the
+ * lower bound. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "graph/plan.h"
@@ -19,7 +21,9 @@ static uint32_t draw(uint64_t set, uint64_t i)
 static int random_lives(uint64_t set, weft_life *life)
 {
     int n = (int)(draw(set, 0) % MAX) + 1, steps = (int)(draw(set, 1) % 200) + 1;
-    uint32_t largest = set % 3 == 0 ? 16 : set % 3 == 1 ? 5000 : 1u << 26; /* ties, odd sizes, large ones */
+    uint32_t largest = set % 3 == 0   ? 16
+                       : set % 3 == 1 ? 5000
+                                      : 1u << 26; /* ties, odd sizes, large ones */
     for (int i = 0; i < n; i++) {
         uint64_t at = 2 + 3 * (uint64_t)i;
         int first = (int)(draw(set, at) % (uint32_t)steps);
@@ -58,7 +62,8 @@ static void test_random_sets(void **state)
         assert_true(peak >= bound);
         ratio += bound ? (double)peak / (double)bound : 1;
     }
-    /* Greedy by size stays near the bound on average; a planner that never reuses would be at about 10. */
+    /* Greedy by size stays near the bound on average; a planner that never reuses would be at
+     * about 10. */
     assert_true(ratio / 1500 < 1.15);
 }
 

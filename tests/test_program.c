@@ -1,4 +1,5 @@
-/* test_program.c - compiling and running small graphs: values, updates, memory, checks and their messages. */
+/* test_program.c - compiling and running small graphs: values, updates, memory, checks and their
+ * messages. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,17 +8,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include "graph/plan.h"
 
-/* ---- helpers -------------------------------------------------------------------------------------------------------- */
+/* ---- helpers -------------------------------------------------------------------------------- */
 static weft_type f32(int rank, int64_t a, int64_t b, int64_t c)
 {
     return weft_type_make(WEFT_F32, rank, (int64_t[]){a, b, c});
 }
 
-static weft_val input(weft_graph *g, const char *name, weft_type t) { return weft_graph_input(g, name, &t); }
+static weft_val input(weft_graph *g, const char *name, weft_type t)
+{
+    return weft_graph_input(g, name, &t);
+}
 
 static weft_val state(weft_graph *g, const char *name, weft_type t, const char *init)
 {
@@ -25,8 +30,8 @@ static weft_val state(weft_graph *g, const char *name, weft_type t, const char *
 }
 
 #define EMIT(g, op, attrs, ...)                                                                    \
-    weft_graph_emit(g, op, (weft_val[]){__VA_ARGS__}, (int)(sizeof((weft_val[]){__VA_ARGS__}) / sizeof(weft_val)), \
-                    "%s", attrs)
+    weft_graph_emit(g, op, (weft_val[]){__VA_ARGS__},                                              \
+                    (int)(sizeof((weft_val[]){__VA_ARGS__}) / sizeof(weft_val)), "%s", attrs)
 
 static void ok(weft_ctx *c, weft_status s)
 {
@@ -42,7 +47,8 @@ static void refused(weft_ctx *c, weft_status got, weft_status want, const char *
     weft_error_clear(c);
 }
 
-static weft_program *compile(weft_session *s, const weft_graph *g, const char *fetch, const weft_compile_options *o)
+static weft_program *compile(weft_session *s, const weft_graph *g, const char *fetch,
+                             const weft_compile_options *o)
 {
     weft_program *p;
     ok(s->ctx, weft_program_compile(s, g, &fetch, 1, o, &p));
@@ -54,7 +60,8 @@ static weft_graph *small_net(weft_ctx *c)
 {
     weft_graph *g = weft_graph_new(c);
     weft_val x = input(g, "x", f32(2, 5, 8, 0));
-    weft_val w1 = state(g, "w1", f32(2, 8, 16, 0), "normal(0.5)"), b1 = state(g, "b1", f32(1, 16, 0, 0), "normal(0.1)");
+    weft_val w1 = state(g, "w1", f32(2, 8, 16, 0), "normal(0.5)"),
+             b1 = state(g, "b1", f32(1, 16, 0, 0), "normal(0.1)");
     weft_val w2 = state(g, "w2", f32(2, 3, 16, 0), "uniform(-1,1)");
     weft_val h = EMIT(g, "tanh", "", EMIT(g, "matmul", "", x, w1, b1));
     weft_val y = EMIT(g, "matmul", "tb=1", h, w2);
@@ -94,7 +101,7 @@ static double fetched(weft_program *p, const char *name, int64_t i)
     return t.dtype == WEFT_F64 ? ((const double *)data)[i] : ((const float *)data)[i];
 }
 
-/* ---- values --------------------------------------------------------------------------------------------------------- */
+/* ---- values --------------------------------------------------------------------------------- */
 /* Kernels against the double references through the whole path: compile, plan, run, fetch. */
 static void test_against_reference(void **state_)
 {
@@ -107,7 +114,8 @@ static void test_against_reference(void **state_)
     weft_program *p[2];
     for (int i = 0; i < 2; i++) {
         ok(c, weft_session_new(c, i, &s[i]));
-        ok(c, weft_program_compile(s[i], g, names, 5, &(weft_compile_options){.train = true, .check_nan = !i}, &p[i]));
+        ok(c, weft_program_compile(s[i], g, names, 5,
+                                   &(weft_compile_options){.train = true, .check_nan = !i}, &p[i]));
         ok(c, weft_session_init(s[i], 3));
         feed(p[i], "x", 1);
         ok(c, weft_program_run(p[i]));
@@ -115,8 +123,9 @@ static void test_against_reference(void **state_)
     for (int k = 0; k < 5; k++)
         for (int64_t i = 0; i < counts[k]; i++) {
             double a = fetched(p[0], names[k], i), b = fetched(p[1], names[k], i);
-            assert_true(fabs(b) > 1e-6);                    /* not a comparison of zeros */
-            assert_true(fabs(a - b) <= 2e-5 * (1 + fabs(b))); /* a few dozen roundings of values near 10 */
+            assert_true(fabs(b) > 1e-6); /* not a comparison of zeros */
+            assert_true(fabs(a - b) <=
+                        2e-5 * (1 + fabs(b))); /* a few dozen roundings of values near 10 */
         }
     weft_session_free(s[0]);
     weft_session_free(s[1]);
@@ -131,8 +140,9 @@ static weft_val no_start(weft_graph *g)
     return weft_graph_state(g, "no", &t, "zeros", false);
 }
 
-/* ---- updates of states ------------------------------------------------------------------------------------------------ */
-/* w accumulates x on every run: state lives across runs and the fetched output is the state's new value. */
+/* ---- updates of states ---------------------------------------------------------------------- */
+/* w accumulates x on every run: state lives across runs and the fetched output is the state's new
+ * value. */
 static void test_state_update(void **state_)
 {
     (void)state_;
@@ -157,7 +167,8 @@ static void test_state_update(void **state_)
         for (int i = 0; i < 4; i++) {
             assert_true(fetched(p, "before", i) == 10.0 * (2 + run * i));
             assert_true(fetched(p, "w_new", i) == 2 + (run + 1) * i);
-            assert_true(((float *)weft_session_data(s, "w", NULL))[i] == (float)(2 + (run + 1) * i));
+            assert_true(((float *)weft_session_data(s, "w", NULL))[i] ==
+                        (float)(2 + (run + 1) * i));
         }
     }
     weft_session_free(s);
@@ -177,7 +188,9 @@ static void test_read_after_update(void **state_)
     weft_session *s;
     weft_program *p;
     ok(c, weft_session_new(c, false, &s));
-    refused(c, weft_program_compile(s, g, (const char *[]){"new", "late"}, 2, &(weft_compile_options){.no_rewrite = true}, &p),
+    refused(c,
+            weft_program_compile(s, g, (const char *[]){"new", "late"}, 2,
+                                 &(weft_compile_options){.no_rewrite = true}, &p),
             WEFT_INTERNAL, "exp", "state 'w'");
     assert_null(p);
     weft_session_free(s);
@@ -185,14 +198,26 @@ static void test_read_after_update(void **state_)
     weft_close(c);
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 typedef struct {
     int64_t calls;
 } counter;
 
-static void *count_alloc(void *user, size_t n) { ((counter *)user)->calls++; return malloc(n); }
-static void *count_realloc(void *user, void *p, size_t n) { ((counter *)user)->calls++; return realloc(p, n); }
-static void count_free(void *user, void *p) { ((counter *)user)->calls++; free(p); }
+static void *count_alloc(void *user, size_t n)
+{
+    ((counter *)user)->calls++;
+    return malloc(n);
+}
+static void *count_realloc(void *user, void *p, size_t n)
+{
+    ((counter *)user)->calls++;
+    return realloc(p, n);
+}
+static void count_free(void *user, void *p)
+{
+    ((counter *)user)->calls++;
+    free(p);
+}
 
 static void test_no_allocation_in_a_run(void **state_)
 {
@@ -204,7 +229,8 @@ static void test_no_allocation_in_a_run(void **state_)
     weft_session *s;
     weft_program *p;
     ok(c, weft_session_new(c, false, &s));
-    ok(c, weft_program_compile(s, g, (const char *[]){"loss", "dw1", "dx"}, 3, &(weft_compile_options){.train = true}, &p));
+    ok(c, weft_program_compile(s, g, (const char *[]){"loss", "dw1", "dx"}, 3,
+                               &(weft_compile_options){.train = true}, &p));
     ok(c, weft_session_init(s, 1));
     int64_t before = n.calls;
     assert_true(before > 0);
@@ -245,7 +271,8 @@ static void test_reuse(void **state_)
     weft_close(c);
 }
 
-/* Programs of one session share one block: a larger one moves the smaller, which must keep working. */
+/* Programs of one session share one block: a larger one moves the smaller, which must keep working.
+ */
 static void test_two_programs(void **state_)
 {
     (void)state_;
@@ -268,9 +295,11 @@ static void test_two_programs(void **state_)
         assert_true(fetched(p[turn % 2], "y", 39) == 3);
     }
     weft_graph *other = weft_graph_new(c);
-    ok(c, weft_graph_output(other, "y", EMIT(other, "exp", "", state(other, "w", f32(1, 5, 0, 0), "ones"))));
+    ok(c, weft_graph_output(other, "y",
+                            EMIT(other, "exp", "", state(other, "w", f32(1, 5, 0, 0), "ones"))));
     weft_program *none;
-    refused(c, weft_program_compile(s, other, (const char *[]){"y"}, 1, NULL, &none), WEFT_MISMATCH, "f32[4]", "f32[5]");
+    refused(c, weft_program_compile(s, other, (const char *[]){"y"}, 1, NULL, &none), WEFT_MISMATCH,
+            "f32[4]", "f32[5]");
     weft_session_free(s);
     weft_graph_free(g[0]);
     weft_graph_free(g[1]);
@@ -287,8 +316,9 @@ static void test_memory_limit(void **state_)
     weft_program *p;
     ok(c, weft_session_new(c, false, &s));
     const char *fetch[] = {"dw1"};
-    refused(c, weft_program_compile(s, g, fetch, 1, &(weft_compile_options){.max_memory = 1000}, &p), WEFT_NOMEM,
-            "over the limit of 1000", "f32[8,16]");
+    refused(c,
+            weft_program_compile(s, g, fetch, 1, &(weft_compile_options){.max_memory = 1000}, &p),
+            WEFT_NOMEM, "over the limit of 1000", "f32[8,16]");
     ok(c, weft_program_compile(s, g, fetch, 1, &(weft_compile_options){.max_memory = 1 << 20}, &p));
     char *text;
     ok(c, weft_program_text(p, &text));
@@ -299,7 +329,7 @@ static void test_memory_limit(void **state_)
     weft_close(c);
 }
 
-/* ---- checks ----------------------------------------------------------------------------------------------------------- */
+/* ---- checks --------------------------------------------------------------------------------- */
 static void test_first_nan(void **state_)
 {
     (void)state_;
@@ -326,7 +356,8 @@ static void test_first_nan(void **state_)
     weft_close(c);
 }
 
-/* A kernel that writes one element too many, and one that forgets the last: the check mode names both. */
+/* A kernel that writes one element too many, and one that forgets the last: the check mode names
+ * both. */
 static void infer_same(weft_infer *c) { weft_infer_out(c, 0, *weft_call_in(c, 0)); }
 
 static void run_too_much(const weft_run *r)
@@ -341,7 +372,10 @@ static void run_too_little(const weft_run *r)
         ((float *)r->out[0].data)[i] = 1;
 }
 
-static void run_refuse(const weft_run *r) { weft_run_fail(r, "id %d is not below %d", 70000, 50257); }
+static void run_refuse(const weft_run *r)
+{
+    weft_run_fail(r, "id %d is not below %d", 70000, 50257);
+}
 
 static void test_bad_kernels(void **state_)
 {
@@ -350,13 +384,27 @@ static void test_bad_kernels(void **state_)
         weft_op op;
         weft_status status;
         const char *message;
-    } bad[] = {
-        {{.name = "too_much", .in = {{"x", WEFT_FLOAT, ""}}, .out = {{"y", WEFT_FLOAT, ""}}, .infer = infer_same,
-          .run = run_too_much}, WEFT_INTERNAL, "wrote beyond its memory"},
-        {{.name = "too_little", .in = {{"x", WEFT_FLOAT, ""}}, .out = {{"y", WEFT_FLOAT, ""}}, .infer = infer_same,
-          .run = run_too_little}, WEFT_NUMERIC, "gave NaN at element 15"},
-        {{.name = "refuse", .in = {{"x", WEFT_FLOAT, ""}}, .out = {{"y", WEFT_FLOAT, ""}}, .infer = infer_same,
-          .run = run_refuse}, WEFT_MALFORMED, "id 70000 is not below 50257"}};
+    } bad[] = {{{.name = "too_much",
+                 .in = {{"x", WEFT_FLOAT, ""}},
+                 .out = {{"y", WEFT_FLOAT, ""}},
+                 .infer = infer_same,
+                 .run = run_too_much},
+                WEFT_INTERNAL,
+                "wrote beyond its memory"},
+               {{.name = "too_little",
+                 .in = {{"x", WEFT_FLOAT, ""}},
+                 .out = {{"y", WEFT_FLOAT, ""}},
+                 .infer = infer_same,
+                 .run = run_too_little},
+                WEFT_NUMERIC,
+                "gave NaN at element 15"},
+               {{.name = "refuse",
+                 .in = {{"x", WEFT_FLOAT, ""}},
+                 .out = {{"y", WEFT_FLOAT, ""}},
+                 .infer = infer_same,
+                 .run = run_refuse},
+                WEFT_MALFORMED,
+                "id 70000 is not below 50257"}};
     for (int i = 0; i < 3; i++) {
         weft_ctx *c = weft_open(NULL);
         weft_graph *g = weft_graph_new(c);
@@ -382,7 +430,8 @@ static void test_unknown_names(void **state_)
     weft_session *s;
     weft_program *p;
     ok(c, weft_session_new(c, false, &s));
-    refused(c, weft_program_compile(s, g, (const char *[]){"los"}, 1, NULL, &p), WEFT_USAGE, "'los'", "'loss'");
+    refused(c, weft_program_compile(s, g, (const char *[]){"los"}, 1, NULL, &p), WEFT_USAGE,
+            "'los'", "'loss'");
     p = compile(s, g, "loss", NULL);
     weft_type t = f32(1, 1, 0, 0);
     assert_null(weft_program_input(p, "nothing", &t));
@@ -393,7 +442,8 @@ static void test_unknown_names(void **state_)
     weft_close(c);
     c = weft_open(NULL);
     g = weft_graph_new(c);
-    ok(c, weft_graph_output(g, "y", EMIT(g, "exp", "", state(g, "w", f32(1, 4, 0, 0), "gauss(1)"))));
+    ok(c,
+       weft_graph_output(g, "y", EMIT(g, "exp", "", state(g, "w", f32(1, 4, 0, 0), "gauss(1)"))));
     ok(c, weft_session_new(c, false, &s));
     compile(s, g, "y", NULL);
     refused(c, weft_session_init(s, 0), WEFT_MALFORMED, "gauss(1)", "normal(std)");
@@ -402,8 +452,9 @@ static void test_unknown_names(void **state_)
     weft_close(c);
 }
 
-/* ---- initialisers and threads --------------------------------------------------------------------------------------- */
-/* Bits depend on seed, name and index: not on threads, on other states or on the order of their appearance. */
+/* ---- initialisers and threads --------------------------------------------------------------- */
+/* Bits depend on seed, name and index: not on threads, on other states or on the order of their
+ * appearance. */
 static void test_initialisers(void **state_)
 {
     (void)state_;
@@ -425,7 +476,8 @@ static void test_initialisers(void **state_)
         double sum = 0;
         for (int i = 0; i < 5003; i++)
             sum += (double)w[i] * w[i];
-        assert_true(fabs(sqrt(sum / 5003) / 0.02 - 1) < 0.05); /* five standard errors of 1/sqrt(2 n) */
+        assert_true(fabs(sqrt(sum / 5003) / 0.02 - 1) <
+                    0.05); /* five standard errors of 1/sqrt(2 n) */
         assert_true(o[0] > 2 && o[6] < 3 && o[0] != o[1]);
         if (threads == 1)
             memcpy(kept, w, sizeof kept);

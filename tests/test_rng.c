@@ -1,14 +1,17 @@
-/* test_rng.c - Philox against the published vectors; normal numbers against the C library and their moments. */
+/* test_rng.c - Philox against the published vectors; normal numbers against the C library and their
+ * moments. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "graph/rng.h"
 
-static void check(uint64_t seed, uint64_t step, uint32_t stream, uint64_t index, const uint32_t want[4])
+static void check(uint64_t seed, uint64_t step, uint32_t stream, uint64_t index,
+                  const uint32_t want[4])
 {
     uint32_t got[4];
     weft_random4(got, seed, step, stream, index);
@@ -16,7 +19,8 @@ static void check(uint64_t seed, uint64_t step, uint32_t stream, uint64_t index,
         assert_int_equal(got[i], want[i]);
 }
 
-/* The three philox4x32-10 lines of Random123's kat_vectors, their counters cut into our (index, step, stream). */
+/* The three philox4x32-10 lines of Random123's kat_vectors, their counters cut into our (index,
+ * step, stream). */
 static void test_known_answers(void **state)
 {
     (void)state;
@@ -27,7 +31,8 @@ static void test_known_answers(void **state)
           (uint32_t[]){0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
 }
 
-/* Against log, cos and sin of the C library in double: what is left is the rounding to float, 2^-24. */
+/* Against log, cos and sin of the C library in double: what is left is the rounding to float,
+ * 2^-24. */
 static void test_normal_values(void **state)
 {
     (void)state;
@@ -38,7 +43,8 @@ static void test_normal_values(void **state)
     for (int i = 0; i < N; i += 2) {
         uint32_t w[4];
         weft_random4(w, 7, 5, 3, 11 + (uint64_t)i / 4);
-        double r = sqrt(-2 * log(weft_random_unit(w[i % 4]))), t = 2 * M_PI * (w[i % 4 + 1] / 4294967296.0);
+        double r = sqrt(-2 * log(weft_random_unit(w[i % 4]))),
+               t = 2 * M_PI * (w[i % 4 + 1] / 4294967296.0);
         worst = fmax(worst, fabs(z[i] - r * cos(t)) / fmax(fabs(r * cos(t)), 1e-3));
         worst = fmax(worst, fabs(z[i + 1] - r * sin(t)) / fmax(fabs(r * sin(t)), 1e-3));
     }
@@ -49,8 +55,8 @@ static void test_normal_values(void **state)
         assert_true(part[i] == z[100 + i]);
 }
 
-/* Moments of a million numbers: five standard errors each (sd of the mean 1e-3, of the variance sqrt 2 e-3, of the
- * fourth moment sqrt 96 e-3; uniform: sd of the mean sqrt(1/12) e-3). */
+/* Moments of a million numbers: five standard errors each (sd of the mean 1e-3, of the variance
+ * sqrt 2 e-3, of the fourth moment sqrt 96 e-3; uniform: sd of the mean sqrt(1/12) e-3). */
 static void test_moments(void **state)
 {
     (void)state;

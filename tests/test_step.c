@@ -1,5 +1,7 @@
-/* test_step.c - gradients of a small GPT-2 as training computes them: the same bits for every thread count, close to
- * the double references, no allocation, no slow path of oneDNN, no read of memory that nobody wrote. */
+/* test_step.c - loss and gradients of a small GPT-2 as training computes them.
+ *
+ * The same bits for every thread count, close to the double references, no allocation, no slow path
+ * of oneDNN, no read of memory that nobody wrote. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,15 +9,31 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include "graph/plan.h"
 
 static int64_t allocations;
 
-static void *count_alloc(void *user, size_t n) { (void)user; allocations++; return malloc(n); }
-static void *count_realloc(void *user, void *p, size_t n) { (void)user; allocations++; return realloc(p, n); }
-static void count_free(void *user, void *p) { (void)user; allocations++; free(p); }
+static void *count_alloc(void *user, size_t n)
+{
+    (void)user;
+    allocations++;
+    return malloc(n);
+}
+static void *count_realloc(void *user, void *p, size_t n)
+{
+    (void)user;
+    allocations++;
+    return realloc(p, n);
+}
+static void count_free(void *user, void *p)
+{
+    (void)user;
+    allocations++;
+    free(p);
+}
 
 enum { MOST = 64 };
 
@@ -66,13 +84,15 @@ static void check_steps(const weft_program *p)
 
 static weft_graph *gradients(weft_ctx *c, bool fused)
 {
-    static const char *const set[] = {"n_layer=2", "n_head=3", "d=48", "vocab=211", "ctx=40", "B=3", "dropout=0.1"};
+    static const char *const set[] = {"n_layer=2", "n_head=3", "d=48",       "vocab=211",
+                                      "ctx=40",    "B=3",      "dropout=0.1"};
     const weft_rewrite_options o = {.train = true, .no_rewrite = !fused};
     const char *loss = "loss";
     weft_model *m;
     weft_graph *g = NULL, *small = NULL, *out = NULL;
-    if (weft_model_load(c, WEFT_SOURCE_DIR "/models/gpt2.txtpb", set, 7, &m) || weft_graph_expand(m, &g) ||
-        weft_graph_prepare(g, &loss, 1, &o, &small) || weft_graph_differentiate(small, loss, &out))
+    if (weft_model_load(c, WEFT_SOURCE_DIR "/models/gpt2.txtpb", set, 7, &m) ||
+        weft_graph_expand(m, &g) || weft_graph_prepare(g, &loss, 1, &o, &small) ||
+        weft_graph_differentiate(small, loss, &out))
         fail_msg("%s", weft_error(c));
     weft_graph_free(g);
     weft_graph_free(small);
@@ -93,12 +113,13 @@ static result run(int threads, bool reference, bool fused, bool check)
     assert_true(g->n_output <= MOST);
     for (int i = 0; i < g->n_output; i++)
         fetch[i] = g->output[i].name;
-    if (weft_session_new(c, reference, &s) || weft_program_compile(s, g, fetch, g->n_output, &o, &p) ||
-        weft_session_init(s, 5))
+    if (weft_session_new(c, reference, &s) ||
+        weft_program_compile(s, g, fetch, g->n_output, &o, &p) || weft_session_init(s, 5))
         fail_msg("%s", weft_error(c));
     check_steps(p);
     int64_t before = allocations;
-    for (int step = 0; step < 2; step++) { /* the second overwrites all that the first left behind */
+    for (int step = 0; step < 2;
+         step++) { /* the second overwrites all that the first left behind */
         int64_t *rng = weft_program_input(p, "rng", NULL);
         feed(p, "tokens", step);
         feed(p, "targets", step);
@@ -121,7 +142,8 @@ static void same_bits(const result *a, const result *b)
     for (int k = 0; k < a->n; k++)
         for (int64_t i = 0; i < a->count[k]; i++)
             if (memcmp(&a->value[k][i], &b->value[k][i], sizeof(double)))
-                fail_msg("%s differs at %ld: %.9g, not %.9g", a->name[k], (long)i, b->value[k][i], a->value[k][i]);
+                fail_msg("%s differs at %ld: %.9g, not %.9g", a->name[k], (long)i, b->value[k][i],
+                         a->value[k][i]);
 }
 
 static void test_thread_counts(void **state)
@@ -158,7 +180,8 @@ static void test_against_reference(void **state)
                 norm += pow(want.value[k][i], 2);
             }
             if (!(norm > 0) || !(sqrt(error / norm) <= 1e-5))
-                fail_msg("%s: relative error %g, norm %g", want.name[k], sqrt(error / norm), sqrt(norm));
+                fail_msg("%s: relative error %g, norm %g", want.name[k], sqrt(error / norm),
+                         sqrt(norm));
         }
         result_free(&got);
     }
