@@ -1,11 +1,15 @@
-/* checkpoint.h - a run directory on disk: lock, checkpoints with manifest, the last K kept, loading the newest good one.
+/* checkpoint.h - a run directory on disk: lock, checkpoints with manifest, the last K kept, loading
+ * the newest good one.
  *
- * DIR/lock                      flock'ed for the life of the run; names its holder
- * DIR/checkpoints/step-000100/  model.safetensors      weights, trainable and frozen, under their public names
- *                               optimizer.safetensors  all other states: moments, accumulators
- *                               config.json            if the caller has one
- *                               manifest.json          written last: sizes and hashes of all of it (manifest.h)
- * A name that ends in ".tmp" is a save or a removal that did not finish; opening the directory clears it up. */
+ *   DIR/lock                      flock'ed for the life of the run; names its holder
+ *   DIR/checkpoints/step-000100/
+ *     model.safetensors           weights, trainable and frozen, under their public names
+ *     optimizer.safetensors       all other states: moments, accumulators
+ *     config.json                 if the caller has one
+ *     manifest.json               written last: sizes and hashes of all of it (manifest.h)
+ *
+ * A name that ends in ".tmp" is a save or a removal that did not finish; opening the directory
+ * clears it up. */
 #ifndef WEFT_CHECKPOINT_H
 #define WEFT_CHECKPOINT_H
 
@@ -13,15 +17,15 @@
 #include "graph/safetensors.h"
 
 typedef struct {
-    int64_t step;          /* optimizer steps done */
-    int64_t cursor;        /* micro-batches drawn */
-    int64_t tokens;        /* tokens seen */
+    int64_t step;   /* optimizer steps done */
+    int64_t cursor; /* micro-batches drawn */
+    int64_t tokens; /* tokens seen */
     uint64_t seed;
-    uint64_t graph_hash;   /* of the training graph's dump */
+    uint64_t graph_hash; /* of the training graph's dump */
     uint64_t data_hash;
-    int64_t log_bytes;     /* length of log.jsonl at this step: what comes later is cut on resume */
+    int64_t log_bytes; /* length of log.jsonl at this step: what comes later is cut on resume */
     int64_t vocab;
-    const char *config;    /* text of config.json (Hugging Face keys where they exist), or NULL */
+    const char *config; /* text of config.json (Hugging Face keys where they exist), or NULL */
 } weft_progress;
 
 /* A run directory that we hold; the fields are for checkpoint*.c. */
@@ -30,52 +34,62 @@ typedef struct {
     weft_arena *arena;
     const char *path, *checkpoints;
     int lock_fd;
-    int64_t *damaged; /* steps found damaged since the directory was opened: not counted as kept ones */
+    int64_t *damaged; /* steps found damaged since the opening: not counted as kept ones */
     int n_damaged, cap_damaged;
 } weft_run_dir;
 
-/* Creates DIR if needed, takes its lock (WEFT_LOCKED with the holder's pid and host), writes a probe (CANTCREATE or IO
- * when the folder cannot be written to), removes what an interrupted save left. *out is NULL on failure. */
+/* Creates DIR if needed, takes its lock (WEFT_LOCKED with the holder's pid and host), writes a
+ * probe (CANTCREATE or IO when the folder cannot be written to), removes what an interrupted save
+ * left. *out is NULL on failure. */
 weft_status weft_run_dir_open(weft_ctx *c, const char *path, weft_run_dir **out);
 void weft_run_dir_close(weft_run_dir *d); /* NULL is fine */
-/* Saves all states of s: written to step-N.tmp, every file fsynced, the manifest last, renamed, the folder fsynced,
- * verified by reading it back; then all but the newest `keep` (at least 2) good ones are removed. A checkpoint of the
- * same step is replaced. On failure the temporary folder is removed as far as the disk lets us and all earlier
- * checkpoints are as they were; NUMERIC is not checked here. Needs a few hundred KB, whatever the model's size. */
-weft_status weft_checkpoint_save(weft_run_dir *d, weft_session *s, const weft_progress *p, int keep);
-/* The newest checkpoint whose manifest, sizes and hashes hold; a damaged one is reported by weft_log and skipped.
- * MISSING: there is none at all; CORRUPT: there are, all damaged; UNSUPPORTED: the newest is of a later format.
- * `path` of the chosen one and p->config are arena memory of d. */
+/* Saves all states of s: written to step-N.tmp, every file fsynced, the manifest last, renamed, the
+ * folder fsynced, verified by reading it back; then all but the newest `keep` (at least 2) good
+ * ones are removed. A checkpoint of the same step is replaced. On failure the temporary folder is
+ * removed as far as the disk lets us and all earlier checkpoints are as they were; NUMERIC is not
+ * checked here. Needs a few hundred KB, whatever the model's size. */
+weft_status weft_checkpoint_save(weft_run_dir *d, weft_session *s, const weft_progress *p,
+                                 int keep);
+/* The newest checkpoint whose manifest, sizes and hashes hold; a damaged one is reported by
+ * weft_log and skipped. MISSING: there is none at all; CORRUPT: there are, all damaged;
+ * UNSUPPORTED: the newest is of a later format. `path` of the chosen one and p->config are arena
+ * memory of d. */
 weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_progress *p);
-/* Loads a checkpoint folder, after its hashes are checked (CORRUPT names the file, and the tensor if it can). All
- * states of s must be in it, and nothing else (MISMATCH lists up to ten names of each kind), unless `weights_only`
- * (then optimizer.safetensors is not read and states that are no weights stay as they are). p (may be NULL) and
- * p->config are memory of s. After a failure the states may hold anything. */
-weft_status weft_checkpoint_load(weft_ctx *c, const char *path, weft_session *s, bool weights_only, weft_progress *p);
+/* Loads a checkpoint folder, after its hashes are checked (CORRUPT names the file, and the tensor
+ * if it can). All states of s must be in it, and nothing else (MISMATCH lists up to ten names of
+ * each kind), unless `weights_only` (then optimizer.safetensors is not read and states that are no
+ * weights stay as they are). p (may be NULL) and p->config are memory of s. After a failure the
+ * states may hold anything. */
+weft_status weft_checkpoint_load(weft_ctx *c, const char *path, weft_session *s, bool weights_only,
+                                 weft_progress *p);
 
-/* Weights are the states that the model file declares. A pass that makes a state gives it a name with one of the
- * prefixes "adam", "acc", "cache", followed by '.' or ':', or any name with a ':' in it. */
+/* Weights are the states that the model file declares. A pass that makes a state gives it a name
+ * with one of the prefixes "adam", "acc", "cache", followed by '.' or ':', or any name with a ':'
+ * in it. */
 bool weft_state_is_weight(const weft_state *st);
 
 /* Weights alone, from whatever weft_weights_find understands: a safetensors file, a sharded
- * model.safetensors.index.json, a folder with one of them, a checkpoint (checked against its manifest), a run; all
- * weights whose name begins with `scope` ("" or NULL: all) and that are not ready yet must be there, and nothing else.
- * A name N of the file means state scope+N; Hugging Face's prefix "transformer." may be there or not; its mask buffers
- * (*.attn.bias, *.attn.masked_bias) are skipped, and a lm_head.weight that equals wte.weight is the tied head.
- * Element types convert as in weft_tensor_file_read; NaN and Inf are refused. */
+ * model.safetensors.index.json, a folder with one of them, a checkpoint (checked against its
+ * manifest), a run; all weights whose name begins with `scope` ("" or NULL: all) and that are not
+ * ready yet must be there, and nothing else. A name N of the file means state scope+N; Hugging
+ * Face's prefix "transformer." may be there or not; its mask buffers
+ * (*.attn.bias, *.attn.masked_bias) are skipped, and a lm_head.weight that equals wte.weight is the
+ * tied head. Element types convert as in weft_tensor_file_read; NaN and Inf are refused. */
 weft_status weft_weights_load(weft_session *s, const char *path, const char *scope);
-/* Finds the weights behind a path given by a user: a run directory (its newest good checkpoint), a checkpoint folder,
- * a folder with safetensors files, or a file. Read-only: takes no lock. The result is arena memory. */
+/* Finds the weights behind a path given by a user: a run directory (its newest good checkpoint), a
+ * checkpoint folder, a folder with safetensors files, or a file. Read-only: takes no lock. The
+ * result is arena memory. */
 weft_status weft_weights_find(weft_arena *a, const char *path, const char **folder);
 
 /* ---- between checkpoint*.c and weights.c ---- */
-/* Loads the states that `weight` selects from n open files, exactly by name after `scope`; `lenient`: with the rules
- * of weft_weights_load. `from` names the source in messages. */
-weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int n, const char *from, const char *scope,
-                             bool weight, bool lenient);
-/* The newest good checkpoint below `folder`, read-only. d may be NULL: else its list of damaged ones grows. */
-weft_status weft_checkpoint_scan(weft_arena *a, const char *folder, weft_run_dir *d, const char **path,
-                                 weft_progress *p);
+/* Loads the states that `weight` selects from n open files, exactly by name after `scope`;
+ * `lenient`: with the rules of weft_weights_load. `from` names the source in messages. */
+weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int n,
+                             const char *from, const char *scope, bool weight, bool lenient);
+/* The newest good checkpoint below `folder`, read-only. d may be NULL: else its list of damaged
+ * ones grows. */
+weft_status weft_checkpoint_scan(weft_arena *a, const char *folder, weft_run_dir *d,
+                                 const char **path, weft_progress *p);
 /* Step number of a folder name "step-N", or -1. */
 int64_t weft_checkpoint_step(const char *name);
 

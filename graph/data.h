@@ -1,42 +1,47 @@
-/* data.h - token files and the batches that are drawn from them: a pure function of (seed, cursor). */
+/* data.h - token files and the batches that are drawn from them: a pure function of (seed, cursor).
+ */
 #ifndef WEFT_DATA_H
 #define WEFT_DATA_H
 
 #include "graph/io.h"
 
 typedef struct weft_tokens weft_tokens;
-/* Opens a token file, told apart by its first bytes: bare little-endian uint16 (nanoGPT), or llm.c's header of 256
- * int32 {20240520, 1, count, 0...} followed by uint16, or {20240801, 7, count, 0...} followed by uint32. Refuses odd
- * sizes and wrong counts (MALFORMED); ids are checked against `vocab` as batches are read. *out is NULL on failure. */
+/* Opens a token file, told apart by its first bytes: bare little-endian uint16 (nanoGPT), or
+ * llm.c's header of 256 int32 {20240520, 1, count, 0...} followed by uint16, or {20240801, 7,
+ * count, 0...} followed by uint32. Refuses odd sizes and wrong counts (MALFORMED); ids are checked
+ * against `vocab` as batches are read. *out is NULL on failure. */
 weft_status weft_tokens_open(weft_ctx *c, const char *path, int64_t vocab, weft_tokens **out);
 void weft_tokens_close(weft_tokens *t); /* NULL is fine */
 int64_t weft_tokens_count(const weft_tokens *t);
-/* XXH64 of the size and of up to 64 samples of 4 KiB spread evenly over the file, its end included: for the manifest,
- * to tell data sets apart without reading gigabytes. */
+/* XXH64 of the size and of up to 64 samples of 4 KiB spread evenly over the file, its end included:
+ * for the manifest, to tell data sets apart without reading gigabytes. */
 uint64_t weft_tokens_hash(const weft_tokens *t);
 /* Reads n ids from position `at` into out; an id >= vocab is an error with file, index and id. */
 weft_status weft_tokens_read(weft_tokens *t, int64_t at, int64_t n, int32_t *out);
-/* Has the file at this path been replaced, cut or rewritten since it was opened (device, inode, size, mtime)?
- * MISMATCH if so. weft_sampler_batch asks once an epoch. */
+/* Has the file at this path been replaced, cut or rewritten since it was opened (device, inode,
+ * size, mtime)? MISMATCH if so. weft_sampler_batch asks once an epoch. */
 weft_status weft_tokens_check(weft_tokens *t);
 
-/* Micro-batch number `cursor` of B rows of T inputs and their targets (the next tokens). Rows are numbered through:
- * row r of micro-batch c is sequence c B + r, which lies in epoch (c B + r) / blocks. Sampling "shuffle": the epoch's
- * blocks in an order that is a permutation by (seed, epoch), with one random shift in [0,T) per epoch (as far as the
- * file is long enough: at least min(T, count - T) choices); "sequential": consecutive blocks from 0. */
+/* Micro-batch number `cursor` of B rows of T inputs and their targets (the next tokens). Rows are
+ * numbered through: row r of micro-batch c is sequence c B + r, which lies in epoch (c B + r) /
+ * blocks. Sampling "shuffle": the epoch's blocks in an order that is a permutation by (seed,
+ * epoch), with one random shift in [0,T) per epoch (as far as the file is long enough: at least
+ * min(T, count - T) choices); "sequential": consecutive blocks from 0. */
 typedef struct {
     weft_tokens *tokens;
     int64_t B, T;
     uint64_t seed;
     bool shuffle;
 } weft_sampler;
-int64_t weft_sampler_blocks(const weft_sampler *s);   /* blocks of T in one epoch; 0: the file is too short */
+int64_t
+weft_sampler_blocks(const weft_sampler *s); /* blocks of T in one epoch; 0: the file is too short */
 int64_t weft_sampler_epoch(const weft_sampler *s, int64_t cursor); /* of the first row */
 /* B and T positive, and at least T+1 tokens in the file: MISMATCH with both numbers otherwise. */
 weft_status weft_sampler_check(const weft_sampler *s);
 /* Where in the file sequence number `i` (row r of micro-batch c: c B + r) starts. */
 int64_t weft_sampler_start(const weft_sampler *s, int64_t i);
 /* Fills tokens[B][T] and targets[B][T]. Nothing is allocated. */
-weft_status weft_sampler_batch(const weft_sampler *s, int64_t cursor, int32_t *tokens, int32_t *targets);
+weft_status weft_sampler_batch(const weft_sampler *s, int64_t cursor, int32_t *tokens,
+                               int32_t *targets);
 
 #endif

@@ -1,7 +1,9 @@
-/* hash.h - XXH64, the checksum of checkpoints and token files: fast enough to run over every byte that is saved.
+/* hash.h - XXH64, the checksum of checkpoints and token files: fast enough to run over every byte
+ * that is saved.
  *
- * Defined by its specification (Y. Collet, "XXH64 algorithm description", xxHash repository, doc/xxhash_spec.md), so
- * that any other program can check our manifests.  Not cryptographic: it finds damage, not forgery. */
+ * Defined by its specification (Y. Collet, "XXH64 algorithm description", xxHash repository,
+ * doc/xxhash_spec.md), so that any other program can check our manifests.  Not cryptographic: it
+ * finds damage, not forgery. */
 #ifndef WEFT_HASH_H
 #define WEFT_HASH_H
 

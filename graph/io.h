@@ -1,8 +1,8 @@
-/* io.h - the file seam: every file operation of the library goes through this table, so that tests can fail, tear or
- * reorder any of them.  The default table calls the operating system.
+/* io.h - the file seam: every file operation of the library goes through this table, so that tests
+ * can fail, tear or reorder any of them.  The default table calls the operating system.
  *
- * A process that may hit its file-size limit (ulimit -f) ignores SIGXFSZ, as the tool does: the limit then arrives
- * here as EFBIG and becomes an error like a full disk. */
+ * A process that may hit its file-size limit (ulimit -f) ignores SIGXFSZ, as the tool does: the
+ * limit then arrives here as EFBIG and becomes an error like a full disk. */
 #ifndef WEFT_IO_H
 #define WEFT_IO_H
 
@@ -15,8 +15,8 @@ typedef struct {
 
 /* Return values as the system calls': -1 and errno on failure. `user` is the table's. */
 typedef struct weft_io {
-    /* Regular files only (EISDIR, EINVAL otherwise, without blocking on a FIFO), or a folder with O_DIRECTORY.
-     * The system's table adds O_CLOEXEC. */
+    /* Regular files only (EISDIR, EINVAL otherwise, without blocking on a FIFO), or a folder with
+     * O_DIRECTORY. The system's table adds O_CLOEXEC. */
     int (*open)(void *user, const char *path, int flags, int mode);
     int (*close)(void *user, int fd);
     int64_t (*read)(void *user, int fd, void *buf, size_t n);
@@ -24,24 +24,27 @@ typedef struct weft_io {
     int64_t (*write)(void *user, int fd, const void *buf, size_t n);
     int (*fsync)(void *user, int fd);
     int (*truncate)(void *user, int fd, int64_t size);
-    int64_t (*size)(void *user, int fd);          /* bytes of a regular file; -1 with EISDIR/EINVAL otherwise */
+    int64_t (*size)(void *user,
+                    int fd); /* bytes of a regular file; -1 with EISDIR/EINVAL otherwise */
     int (*rename)(void *user, const char *from, const char *to);
     int (*unlink)(void *user, const char *path);
     int (*rmdir)(void *user, const char *path);
     int (*mkdir)(void *user, const char *path, int mode);
-    int (*lock)(void *user, int fd);              /* exclusive, not waiting; EWOULDBLOCK when held */
+    int (*lock)(void *user, int fd); /* exclusive, not waiting; EWOULDBLOCK when held */
     /* Calls each(arg, name) for every entry but "." and "..", in no order. */
     int (*list)(void *user, const char *path, void (*each)(void *arg, const char *name), void *arg);
-    int (*exists)(void *user, const char *path);  /* 0 no, 1 file, 2 folder, -1 error; follows links */
+    int (*exists)(void *user,
+                  const char *path); /* 0 no, 1 file, 2 folder, -1 error; follows links */
     int (*identify)(void *user, const char *path, weft_file_id *out);
-    int64_t (*clock_ns)(void *user);              /* monotonic */
+    int64_t (*clock_ns)(void *user); /* monotonic */
     void *user;
 } weft_io;
 
 extern const weft_io weft_io_system;
 
-/* Records a failure from errno: "cannot <doing> <path>: <reason>", or "no such file". The status is WEFT_IO for the
- * faults of a device (EIO, ENOSPC, EFBIG, EDQUOT, EMFILE ...), `otherwise` for what the user can mend. */
+/* Records a failure from errno: "cannot <doing> <path>: <reason>", or "no such file". The status is
+ * WEFT_IO for the faults of a device (EIO, ENOSPC, EFBIG, EDQUOT, EMFILE ...), `otherwise` for what
+ * the user can mend. */
 weft_status weft_io_fail(weft_ctx *c, weft_status otherwise, const char *doing, const char *path);
 
 /* Calls of the table, repeated while a signal interrupts them. */
@@ -50,22 +53,26 @@ int64_t weft_size(weft_ctx *c, int fd);
 /* Opens for reading; WEFT_MISSING or WEFT_IO. Close with weft_close_fd. */
 weft_status weft_open_read(weft_ctx *c, const char *path, int *fd);
 void weft_close_fd(weft_ctx *c, int fd); /* of a file that was only read: nothing can be lost */
-/* Whole regular file into arena memory, NUL-terminated (*n excludes the NUL). Refuses files above `limit` bytes. */
+/* Whole regular file into arena memory, NUL-terminated (*n excludes the NUL). Refuses files above
+ * `limit` bytes. */
 weft_status weft_read_file(weft_arena *a, const char *path, size_t limit, char **data, size_t *n);
 /* pread until all n bytes are there; short files are WEFT_MALFORMED, errors WEFT_IO. */
-weft_status weft_read_at(weft_ctx *c, int fd, const char *path, void *buf, size_t n, int64_t offset);
+weft_status weft_read_at(weft_ctx *c, int fd, const char *path, void *buf, size_t n,
+                         int64_t offset);
 /* Writes all n bytes at the fd's position: loops over short writes and EINTR. WEFT_IO. */
 weft_status weft_write_all(weft_ctx *c, int fd, const char *path, const void *data, size_t n);
 
-/* A file written under a temporary name in the same folder ("<path>.<pid>.tmp"), fsynced and renamed on commit;
- * hashes (XXH64, seed 0) while writing. After a failure of `put` the other calls are safe and `commit` fails. */
+/* A file written under a temporary name in the same folder ("<path>.<pid>.tmp"), fsynced and
+ * renamed on commit; hashes (XXH64, seed 0) while writing. After a failure of `put` the other calls
+ * are safe and `commit` fails. */
 typedef struct weft_writer weft_writer;
 weft_status weft_writer_open(weft_ctx *c, const char *path, weft_writer **out);
 weft_status weft_writer_put(weft_writer *w, const void *data, size_t n);
-uint64_t weft_writer_hash(const weft_writer *w);  /* of all bytes so far */
+uint64_t weft_writer_hash(const weft_writer *w); /* of all bytes so far */
 int64_t weft_writer_size(const weft_writer *w);
-weft_status weft_writer_commit(weft_writer *w);   /* fsync, close, rename, fsync of the folder; frees w */
-void weft_writer_abort(weft_writer *w);           /* removes the temporary file; frees w; NULL is fine */
+weft_status
+weft_writer_commit(weft_writer *w);     /* fsync, close, rename, fsync of the folder; frees w */
+void weft_writer_abort(weft_writer *w); /* removes the temporary file; frees w; NULL is fine */
 weft_status weft_write_file(weft_ctx *c, const char *path, const void *data, size_t n); /* atomic */
 
 /* fsync of a folder, so that names made or renamed in it survive a power loss. */

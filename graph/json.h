@@ -1,7 +1,9 @@
-/* json.h - JSON (RFC 8259) read strictly into arena memory, without recursion (weft_string_json of util.h writes).
+/* json.h - JSON (RFC 8259) read strictly into arena memory, without recursion (weft_string_json of
+ * util.h writes).
  *
- * A library of its own would do, but for three things: all memory is the arena's, so that running out of it is never
- * mistaken for damage and every site can be made to fail; it is bounded by the input; errors know their byte. */
+ * A library of its own would do, but for three things: all memory is the arena's, so that running
+ * out of it is never mistaken for damage and every site can be made to fail; it is bounded by the
+ * input; errors know their byte. */
 #ifndef WEFT_JSON_H
 #define WEFT_JSON_H
 
@@ -32,21 +34,22 @@ typedef struct weft_json {
     weft_json_kind kind;
 } weft_json;
 
-#define WEFT_JSON_DEPTH 64          /* of nesting */
-#define WEFT_JSON_LIMIT 0x7fffffff  /* bytes of text */
+#define WEFT_JSON_DEPTH 64         /* of nesting */
+#define WEFT_JSON_LIMIT 0x7fffffff /* bytes of text */
 
 typedef struct {
     size_t at;        /* byte of the text */
     const char *what; /* what is wrong there; NULL: out of memory, recorded in the context */
 } weft_json_error;
 
-/* Parses text[0..n), which is overwritten (strings are decoded in place) and must live as long as the tree; text[n]
- * must be writable. Refuses duplicate keys, invalid UTF-8, \u0000, lone surrogates, integers beyond int64. NULL on
- * failure, with *e filled in. */
+/* Parses text[0..n), which is overwritten (strings are decoded in place) and must live as long as
+ * the tree; text[n] must be writable. Refuses duplicate keys, invalid UTF-8, \u0000, lone
+ * surrogates, integers beyond int64. NULL on failure, with *e filled in. */
 weft_json *weft_json_parse(weft_arena *a, char *text, size_t n, weft_json_error *e);
-/* The same for a whole file that must be one object; errors are recorded as "FILE:line:col: ...", MALFORMED
- * (a "\n" escape before the place counts as a line). */
-weft_status weft_json_parse_file(weft_arena *a, const char *path, char *text, size_t n, weft_json **out);
+/* The same for a whole file that must be one object; errors are recorded as "FILE:line:col: ...",
+ * MALFORMED (a "\n" escape before the place counts as a line). */
+weft_status weft_json_parse_file(weft_arena *a, const char *path, char *text, size_t n,
+                                 weft_json **out);
 /* Member of an object; NULL if there is none, or if j is no object. */
 const weft_json *weft_json_get(const weft_json *j, const char *key);
 /* Does j exist and have this kind? */

@@ -1,8 +1,10 @@
-/* safetensors.h - one strict reader and one writer of safetensors files (Hugging Face, format as of 2026).
+/* safetensors.h - one strict reader and one writer of safetensors files (Hugging Face, format as of
+ * 2026).
  *
- * The file: u64 little-endian N, N bytes of JSON {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {...}},
- * then the tensors without a gap to the end of the file.  Accepted and refused as by the reference implementation
- * (huggingface/safetensors, safetensors/src/tensor.rs), duplicate keys refused as its format text demands. */
+ * The file: u64 little-endian N, N bytes of JSON {"name": {"dtype", "shape", "data_offsets"},
+ * "__metadata__": {...}}, then the tensors without a gap to the end of the file.  Accepted and
+ * refused as by the reference implementation (huggingface/safetensors, safetensors/src/tensor.rs),
+ * duplicate keys refused as its format text demands. */
 #ifndef WEFT_SAFETENSORS_H
 #define WEFT_SAFETENSORS_H
 
@@ -19,10 +21,10 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    const char *dtype;   /* "F32" */
+    const char *dtype; /* "F32" */
     int rank;
     int64_t dim[WEFT_MAX_RANK];
-    int64_t offset;      /* from the start of the file */
+    int64_t offset; /* from the start of the file */
     size_t bytes;
     const weft_file_dtype *type;
 } weft_tensor_entry;
@@ -42,33 +44,37 @@ typedef struct {
     weft_meta *meta;
     int n_meta;
     weft_map *names;
-    void *chunk;              /* scratch of conversions */
+    void *chunk; /* scratch of conversions */
 } weft_tensor_file;
 
-/* Reads and validates the header only; errors name the file, the tensor, what was found and expected. MISSING, IO,
- * MALFORMED; UNSUPPORTED for more than WEFT_MAX_RANK axes. *out is NULL on failure. */
+/* Reads and validates the header only; errors name the file, the tensor, what was found and
+ * expected. MISSING, IO, MALFORMED; UNSUPPORTED for more than WEFT_MAX_RANK axes. *out is NULL on
+ * failure. */
 weft_status weft_tensor_file_open(weft_ctx *c, const char *path, weft_tensor_file **out);
 void weft_tensor_file_close(weft_tensor_file *f); /* NULL is fine */
 int weft_tensor_file_count(const weft_tensor_file *f);
 const weft_tensor_entry *weft_tensor_file_at(const weft_tensor_file *f, int i);
-const weft_tensor_entry *weft_tensor_file_find(const weft_tensor_file *f, const char *name); /* NULL: none */
-const char *weft_tensor_file_meta(const weft_tensor_file *f, const char *key);               /* NULL: none */
-/* Reads one tensor into dst, converted to `dtype`: f32, f64 and bf16 from F16, BF16, F32, F64, rounded to nearest
- * even; i32, i64 and u16 exactly from any integer type (a value that does not fit is MALFORMED); bool from BOOL.
- * Other pairs: MISMATCH. dst holds the whole tensor. Also refuses NaN and Inf (NUMERIC) when `finite`. */
-weft_status weft_tensor_file_read(weft_tensor_file *f, const weft_tensor_entry *e, weft_dtype dtype, bool finite,
-                                  void *dst);
+const weft_tensor_entry *weft_tensor_file_find(const weft_tensor_file *f,
+                                               const char *name);              /* NULL: none */
+const char *weft_tensor_file_meta(const weft_tensor_file *f, const char *key); /* NULL: none */
+/* Reads one tensor into dst, converted to `dtype`: f32, f64 and bf16 from F16, BF16, F32, F64,
+ * rounded to nearest even; i32, i64 and u16 exactly from any integer type (a value that does not
+ * fit is MALFORMED); bool from BOOL. Other pairs: MISMATCH. dst holds the whole tensor. Also
+ * refuses NaN and Inf (NUMERIC) when `finite`. */
+weft_status weft_tensor_file_read(weft_tensor_file *f, const weft_tensor_entry *e, weft_dtype dtype,
+                                  bool finite, void *dst);
 
 typedef struct {
     const char *name;
     weft_type type;
     const void *data;
 } weft_tensor_out;
-/* Writes all tensors, in the reference writer's order (widest element type first, then by name), atomically. Names
- * are UTF-8 and unique (USAGE otherwise). *hash (may be NULL) is the XXH64 of the file, *bytes (may be NULL) its size.
- * Hugging Face's loader wants meta {"format": "pt"}. */
+/* Writes all tensors, in the reference writer's order (widest element type first, then by name),
+ * atomically. Names are UTF-8 and unique (USAGE otherwise). *hash (may be NULL) is the XXH64 of the
+ * file, *bytes (may be NULL) its size. Hugging Face's loader wants meta {"format": "pt"}. */
 weft_status weft_tensor_file_write(weft_ctx *c, const char *path, const weft_tensor_out *t, int n,
-                                   const weft_meta *meta, int n_meta, uint64_t *hash, int64_t *bytes);
+                                   const weft_meta *meta, int n_meta, uint64_t *hash,
+                                   int64_t *bytes);
 
 /* The format's element types, by its name and by ours; NULL if there is none. */
 const weft_file_dtype *weft_file_dtype_find(const char *name);

@@ -1,5 +1,5 @@
-/* store.h - what the storage tests share: a folder of their own, tables that fail, an allocator that counts, a session
- * made by hand. */
+/* store.h - what the storage tests share: a folder of their own, tables that fail, an allocator
+ * that counts, a session made by hand. */
 #ifndef WEFT_TESTS_STORE_H
 #define WEFT_TESTS_STORE_H
 
@@ -23,12 +23,13 @@
 #define UNUSED __attribute__((unused))
 
 /* ---- files ---- */
-/* A new empty folder, in memory if there is such a place, as fsync to a disk would be most of the time taken; the same
- * buffer every time. */
+/* A new empty folder, in memory if there is such a place, as fsync to a disk would be most of the
+ * time taken; the same buffer every time. */
 static UNUSED const char *fresh_dir(void)
 {
     static char path[64];
-    snprintf(path, sizeof path, "%s/weft-test-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    snprintf(path, sizeof path, "%s/weft-test-XXXXXX",
+             access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
     if (!mkdtemp(path))
         abort();
     return path;
@@ -117,7 +118,12 @@ static UNUSED void counted_free(void *user, void *p)
 }
 
 /* ---- an I/O table that fails ---- */
-enum { FAULT_ERROR, FAULT_SHORT, FAULT_EXIT, FAULT_TORN }; /* exit before the call; in the middle of a write */
+enum {
+    FAULT_ERROR,
+    FAULT_SHORT,
+    FAULT_EXIT,
+    FAULT_TORN
+}; /* exit before the call; in the middle of a write */
 
 typedef struct {
     long calls, fail_at;
@@ -199,7 +205,10 @@ static int fault_rename(void *u, const char *from, const char *to)
 {
     return fault_error(u) ? -1 : SYS->rename(NULL, from, to);
 }
-static int fault_unlink(void *u, const char *p) { return fault_error(u) ? -1 : SYS->unlink(NULL, p); }
+static int fault_unlink(void *u, const char *p)
+{
+    return fault_error(u) ? -1 : SYS->unlink(NULL, p);
+}
 static int fault_rmdir(void *u, const char *p) { return fault_error(u) ? -1 : SYS->rmdir(NULL, p); }
 static int fault_mkdir(void *u, const char *p, int mode)
 {
@@ -210,23 +219,31 @@ static int fault_list(void *u, const char *p, void (*each)(void *, const char *)
 {
     return fault_error(u) ? -1 : SYS->list(NULL, p, each, arg);
 }
-static int fault_exists(void *u, const char *p) { return fault_error(u) ? -1 : SYS->exists(NULL, p); }
+static int fault_exists(void *u, const char *p)
+{
+    return fault_error(u) ? -1 : SYS->exists(NULL, p);
+}
 static int fault_identify(void *u, const char *p, weft_file_id *id)
 {
     return fault_error(u) ? -1 : SYS->identify(NULL, p, id);
 }
-static int64_t fault_clock(void *u) { (void)u; return SYS->clock_ns(NULL); }
+static int64_t fault_clock(void *u)
+{
+    (void)u;
+    return SYS->clock_ns(NULL);
+}
 
 static UNUSED weft_io fault_table(fault *f)
 {
-    return (weft_io){fault_open,   fault_close,  fault_read,   fault_pread,    fault_write, fault_fsync,
-                     fault_truncate, fault_size, fault_rename, fault_unlink,   fault_rmdir, fault_mkdir,
-                     fault_lock,   fault_list,   fault_exists, fault_identify, fault_clock, f};
+    return (weft_io){fault_open,     fault_close,    fault_read, fault_pread,  fault_write,
+                     fault_fsync,    fault_truncate, fault_size, fault_rename, fault_unlink,
+                     fault_rmdir,    fault_mkdir,    fault_lock, fault_list,   fault_exists,
+                     fault_identify, fault_clock,    f};
 }
 
 /* ---- a session by hand ---- */
-static UNUSED void add_state(weft_session *s, const char *name, weft_dtype t, int rank, const int64_t *dim,
-                             bool trainable)
+static UNUSED void add_state(weft_session *s, const char *name, weft_dtype t, int rank,
+                             const int64_t *dim, bool trainable)
 {
     weft_state *st = &s->state[s->n_state];
     st->name = name;
@@ -290,9 +307,15 @@ static UNUSED int same_states(const weft_session *a, const weft_session *b)
 
 static UNUSED weft_progress progress_at(int64_t step)
 {
-    return (weft_progress){.step = step, .cursor = step * 4, .tokens = step * 4096, .seed = ~(uint64_t)0 - 5,
-                           .graph_hash = 0x8123456789abcdefu, .data_hash = 42, .log_bytes = step * 77,
-                           .vocab = 50257, .config = "{\"model_type\": \"gpt2\"}\n"};
+    return (weft_progress){.step = step,
+                           .cursor = step * 4,
+                           .tokens = step * 4096,
+                           .seed = ~(uint64_t)0 - 5,
+                           .graph_hash = 0x8123456789abcdefu,
+                           .data_hash = 42,
+                           .log_bytes = step * 77,
+                           .vocab = 50257,
+                           .config = "{\"model_type\": \"gpt2\"}\n"};
 }
 
 #endif

@@ -1,7 +1,9 @@
-/* test_crash.c - a checkpoint survives: every bit flip and prefix is found, every I/O call and allocation may fail, and
- * the process may be killed at every call of a save and of the clearing up after it.
+/* test_crash.c - a checkpoint survives: every bit flip and prefix is found, every I/O call and
+ * allocation may fail, and the process may be killed at every call of a save and of the clearing up
+ * after it.
  *
- * With arguments it is the program under strace of kill_save.sh: "prepare DIR", "save DIR", "verify DIR...". */
+ * With arguments it is the program under strace of kill_save.sh: "prepare DIR", "save DIR", "verify
+ * DIR...". */
 #include "tests/store.h"
 
 #include <sys/wait.h>
@@ -9,8 +11,8 @@
 #define OLD 2 /* the step of the last checkpoint before the save under test */
 #define NEW 3
 
-/* A fork of a process with a sanitizer's shadow memory costs a hundred times more: there only every eighth point, all
- * of them in a plain build. */
+/* A fork of a process with a sanitizer's shadow memory costs a hundred times more: there only every
+ * eighth point, all of them in a plain build. */
 #if defined(__SANITIZE_ADDRESS__)
 #define STRIDE 8
 #else
@@ -52,8 +54,8 @@ static int count_temps(weft_ctx *c, const char *dir)
     return temps;
 }
 
-/* Opens the directory as the next run does: nothing temporary is left, and the newest checkpoint is whole. Returns its
- * step; 0 when anything is wrong. */
+/* Opens the directory as the next run does: nothing temporary is left, and the newest checkpoint is
+ * whole. Returns its step; 0 when anything is wrong. */
 static int64_t surviving_step(const char *dir)
 {
     weft_ctx *c = weft_open(NULL);
@@ -87,7 +89,8 @@ static weft_status load_damaged(weft_ctx *c, weft_session *s, const char *path)
     return st;
 }
 
-static const char *const files[] = {"manifest.json", "model.safetensors", "optimizer.safetensors", "config.json"};
+static const char *const files[] = {"manifest.json", "model.safetensors", "optimizer.safetensors",
+                                    "config.json"};
 
 static void test_bit_flips(void **state)
 {
@@ -166,7 +169,8 @@ static long save_with_fault(fault f)
     long calls = quiet.calls;
     quiet = (fault){0};
     if (st) {
-        assert_true(st == WEFT_IO || st == WEFT_CORRUPT || st == WEFT_CANTCREATE || st == WEFT_MISSING);
+        assert_true(st == WEFT_IO || st == WEFT_CORRUPT || st == WEFT_CANTCREATE ||
+                    st == WEFT_MISSING);
         if (!strstr(weft_error(c), dir) || f.kind == FAULT_SHORT || f.error == EINTR)
             print_error("call %ld: %s\n", f.fail_at, weft_error(c));
         assert_non_null(strstr(weft_error(c), dir));
@@ -174,7 +178,8 @@ static long save_with_fault(fault f)
     }
     if (f.kind == FAULT_SHORT || f.error == EINTR)
         assert_int_equal(st, WEFT_OK); /* no failures: the loops go on */
-    /* one fault before the new one is published leaves nothing: the folder can be removed at once */
+    /* one fault before the new one is published leaves nothing: the folder can be removed at once
+     */
     if (st && !f.forever && access(join(dir, "checkpoints/step-000003"), F_OK))
         assert_int_equal(count_temps(c, dir), 0);
     weft_error_clear(c);
@@ -222,19 +227,24 @@ static weft_status act(int action, weft_ctx *c, weft_run_dir *d, weft_session *s
         st = weft_run_dir_open(c, join(dir, "inner"), &other);
         weft_run_dir_close(other);
         return st;
-    case LATEST: return weft_checkpoint_latest(d, &path, &p);
-    case LOAD: return weft_checkpoint_load(c, path, s, false, &p);
-    case WEIGHTS: return weft_weights_load(s, path, "");
+    case LATEST:
+        return weft_checkpoint_latest(d, &path, &p);
+    case LOAD:
+        return weft_checkpoint_load(c, path, s, false, &p);
+    case WEIGHTS:
+        return weft_weights_load(s, path, "");
     case FIND:
         a = weft_arena_new(c, 0);
         st = a ? weft_weights_find(a, dir, &path) : WEFT_NOMEM;
         weft_arena_free(a);
         return st;
-    default: return weft_checkpoint_save(d, s, &p, 2);
+    default:
+        return weft_checkpoint_save(d, s, &p, 2);
     }
 }
 
-/* The k-th allocation of an action fails: NOMEM, nothing leaks, nothing is lost. False when there is no k-th one. */
+/* The k-th allocation of an action fails: NOMEM, nothing leaks, nothing is lost. False when there
+ * is no k-th one. */
 static bool act_without_memory(int action, long k, int forever)
 {
     const char *dir = fresh_dir();
@@ -276,7 +286,8 @@ static void test_out_of_memory(void **state)
 }
 
 /* ---- kill -9 ---- */
-/* A child dies at call k of the whole run (open, save, close) or survives; returns whether it died. */
+/* A child dies at call k of the whole run (open, save, close) or survives; returns whether it died.
+ */
 static bool run_and_die(const char *dir, int64_t from, long k, int kind)
 {
     pid_t child = fork();
@@ -358,9 +369,12 @@ static int program(int argc, char **argv)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kill_save), cmocka_unit_test(test_kill_recovery), /* first: forks of a small process */
-        cmocka_unit_test(test_bit_flips), cmocka_unit_test(test_prefixes),
-        cmocka_unit_test(test_io_faults), cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_kill_save),
+        cmocka_unit_test(test_kill_recovery), /* first: forks of a small process */
+        cmocka_unit_test(test_bit_flips),
+        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_io_faults),
+        cmocka_unit_test(test_out_of_memory),
     };
     return argc > 2 ? program(argc, argv) : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,8 @@ static void put_bare(const char *path, int n)
 }
 
 /* llm.c: 256 int32, then n ids of `width` bytes. */
-static size_t llmc(unsigned char *out, int32_t magic, int32_t version, int32_t count, int n, int width)
+static size_t llmc(unsigned char *out, int32_t magic, int32_t version, int32_t count, int n,
+                   int width)
 {
     int32_t h[256] = {magic, version, count};
     memcpy(out, h, sizeof h);
@@ -52,7 +53,9 @@ static void test_layouts(void **state)
         if (layout == 0)
             put_bare(path, 50);
         else
-            put_file(path, buf, llmc(buf, layout == 1 ? 20240520 : 20240801, layout == 1 ? 1 : 7, 50, 50, layout * 2));
+            put_file(path, buf,
+                     llmc(buf, layout == 1 ? 20240520 : 20240801, layout == 1 ? 1 : 7, 50, 50,
+                          layout * 2));
         assert_int_equal(weft_tokens_open(c, path, 50, &t), WEFT_OK);
         assert_int_equal(weft_tokens_count(t), 50);
         memset(id, -1, sizeof id);
@@ -69,7 +72,8 @@ static void test_layouts(void **state)
     remove_dir(dir);
 }
 
-static void expect(const char *path, const void *data, size_t n, weft_status status, const char *message)
+static void expect(const char *path, const void *data, size_t n, weft_status status,
+                   const char *message)
 {
     char got[1024], want[1024];
     put_file(path, data, n);
@@ -85,14 +89,16 @@ static void test_malformed(void **state)
     unsigned char b[8192];
     char got[1024];
     memset(b, 0, sizeof b);
-    expect(path, b, 0, WEFT_OK, NULL); /* empty is a file of no tokens: the sampler says what is too short */
+    expect(path, b, 0, WEFT_OK,
+           NULL); /* empty is a file of no tokens: the sampler says what is too short */
     expect(path, b, 2, WEFT_OK, NULL);
     expect(path, b, 1, WEFT_MALFORMED, "1 bytes, expected an even number (uint16 ids)");
     expect(path, b, 4097, WEFT_MALFORMED, "4097 bytes, expected an even number (uint16 ids)");
     uint16_t ids[] = {0, 999, 1000, 65535};
     expect(path, ids, 4, WEFT_OK, NULL);
     expect(path, ids, 8, WEFT_MALFORMED,
-           "token 2 is 1000, the vocabulary has 1000 entries (was the file made with another tokenizer?)");
+           "token 2 is 1000, the vocabulary has 1000 entries (was the file made with another "
+           "tokenizer?)");
     expect(path, b, llmc(b, 20240520, 1, 10, 10, 2), WEFT_OK, NULL);
     expect(path, b, llmc(b, 20240520, 2, 10, 10, 2), WEFT_MALFORMED,
            "token file header 20240520 has version 2, expected 1");
@@ -111,13 +117,15 @@ static void test_malformed(void **state)
     uint32_t huge = 0x80000001u;
     memcpy(b + 1024 + 12, &huge, 4);
     expect(path, b, 1064, WEFT_MALFORMED,
-           "token 3 is 2147483649, the vocabulary has 1000 entries (was the file made with another tokenizer?)");
+           "token 3 is 2147483649, the vocabulary has 1000 entries (was the file made with another "
+           "tokenizer?)");
     assert_int_equal(open_tokens(join(dir, "none"), 10, got, sizeof got), WEFT_MISSING);
     assert_int_equal(open_tokens(dir, 10, got, sizeof got), WEFT_MISSING);
     remove_dir(dir);
 }
 
-/* Prefixes and bit flips of a headed file: a clean outcome every time; a header that lost a byte of data is told. */
+/* Prefixes and bit flips of a headed file: a clean outcome every time; a header that lost a byte of
+ * data is told. */
 static void test_damage(void **state)
 {
     (void)state;
@@ -145,7 +153,8 @@ static void test_damage(void **state)
 }
 
 /* ---- sampling ---- */
-static weft_sampler sampler(weft_ctx *c, const char *path, int count, int64_t B, int64_t T, bool shuffle)
+static weft_sampler sampler(weft_ctx *c, const char *path, int count, int64_t B, int64_t T,
+                            bool shuffle)
 {
     weft_tokens *t;
     put_bare(path, count);
@@ -153,20 +162,23 @@ static weft_sampler sampler(weft_ctx *c, const char *path, int count, int64_t B,
     return (weft_sampler){.tokens = t, .B = B, .T = T, .seed = 1234, .shuffle = shuffle};
 }
 
-/* Every epoch visits every block once; blocks do not overlap; all lie in the file; orders differ between epochs. */
+/* Every epoch visits every block once; blocks do not overlap; all lie in the file; orders differ
+ * between epochs. */
 static void test_epochs(void **state)
 {
     (void)state;
     const char *dir = fresh_dir(), *path = join(dir, "t.bin");
     weft_ctx *c = weft_open(NULL);
-    static const int sizes[][2] = {{9, 8}, {15, 8}, {16, 8}, {17, 8}, {100, 8}, {1001, 8}, {64, 1}, {2, 1}, {5000, 7}};
+    static const int sizes[][2] = {{9, 8},    {15, 8}, {16, 8}, {17, 8},  {100, 8},
+                                   {1001, 8}, {64, 1}, {2, 1},  {5000, 7}};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
         for (int shuffle = 0; shuffle < 2; shuffle++) {
             int count = sizes[k][0], T = sizes[k][1], moved = 0;
             weft_sampler s = sampler(c, path, count, 1, T, shuffle);
             int64_t blocks = weft_sampler_blocks(&s);
             assert_true(blocks >= 1 && blocks * T + 1 <= count);
-            assert_true(blocks >= (count - 1) / T - 1); /* at most one block is given up for the shift */
+            assert_true(blocks >=
+                        (count - 1) / T - 1); /* at most one block is given up for the shift */
             for (int64_t epoch = 0; epoch < 4; epoch++) {
                 unsigned char *seen = calloc((size_t)count, 1);
                 int64_t shift = weft_sampler_start(&s, epoch * blocks) % T;
@@ -186,7 +198,8 @@ static void test_epochs(void **state)
     remove_dir(dir);
 }
 
-/* A permutation must look like one: over epochs every block comes first about equally often, and every shift occurs. */
+/* A permutation must look like one: over epochs every block comes first about equally often, and
+ * every shift occurs. */
 static void test_spread(void **state)
 {
     (void)state;
@@ -197,12 +210,14 @@ static void test_spread(void **state)
     assert_int_equal(weft_sampler_blocks(&s), BLOCKS);
     int first[BLOCKS] = {0}, shift[T] = {0}, follows = 0;
     for (int64_t e = 0; e < EPOCHS; e++) {
-        int64_t at = weft_sampler_start(&s, e * BLOCKS), next = weft_sampler_start(&s, e * BLOCKS + 1);
+        int64_t at = weft_sampler_start(&s, e * BLOCKS),
+                next = weft_sampler_start(&s, e * BLOCKS + 1);
         first[at / T]++;
         shift[at % T]++;
         follows += next == at + T;
     }
-    /* binomial: 200 +- 13.8 a block, 400 +- 19 a shift, 190 +- 13.5 successors: bounds of six sigma */
+    /* binomial: 200 +- 13.8 a block, 400 +- 19 a shift, 190 +- 13.5 successors: bounds of six sigma
+     */
     for (int i = 0; i < BLOCKS; i++)
         assert_true(abs(first[i] - 200) < 83);
     for (int i = 0; i < T; i++)
@@ -213,7 +228,8 @@ static void test_spread(void **state)
     remove_dir(dir);
 }
 
-/* Batches are the rows of the sequence numbering, targets the next tokens, and a function of (seed, cursor) alone. */
+/* Batches are the rows of the sequence numbering, targets the next tokens, and a function of (seed,
+ * cursor) alone. */
 static void test_batches(void **state)
 {
     (void)state;
@@ -226,7 +242,8 @@ static void test_batches(void **state)
         assert_int_equal(weft_sampler_batch(&s, k, x[k], y), WEFT_OK);
         for (int r = 0; r < B; r++)
             for (int i = 0; i < T; i++) {
-                assert_int_equal(x[k][r * T + i], weft_sampler_start(&s, k * B + r) + i); /* token i is i */
+                assert_int_equal(x[k][r * T + i],
+                                 weft_sampler_start(&s, k * B + r) + i); /* token i is i */
                 assert_int_equal(y[r * T + i], x[k][r * T + i] + 1);
             }
     }
@@ -249,7 +266,8 @@ static void test_batches(void **state)
     remove_dir(dir);
 }
 
-/* The order is part of what a checkpoint promises: pinned, so that no change of the code moves it unnoticed. */
+/* The order is part of what a checkpoint promises: pinned, so that no change of the code moves it
+ * unnoticed. */
 static void test_pinned_order(void **state)
 {
     (void)state;
@@ -257,7 +275,7 @@ static void test_pinned_order(void **state)
     weft_ctx *c = weft_open(NULL);
     weft_sampler s = sampler(c, path, 110, 1, 10, true);
     static const int want[2][10] = {{72, 22, 62, 12, 2, 92, 32, 52, 42, 82},
-                                   {24, 34, 4, 94, 54, 44, 84, 74, 14, 64}};
+                                    {24, 34, 4, 94, 54, 44, 84, 74, 14, 64}};
     for (int e = 0; e < 2; e++)
         for (int i = 0; i < 10; i++)
             assert_int_equal(weft_sampler_start(&s, e * 10 + i), want[e][i]);
@@ -363,7 +381,8 @@ static weft_status batch_with_fault(const char *path, fault *f)
     int32_t x[8], y[8];
     weft_status s = weft_tokens_open(c, path, 100, &t);
     if (!s)
-        s = weft_sampler_batch(&(weft_sampler){.tokens = t, .B = 1, .T = 8, .seed = 1, .shuffle = true}, 0, x, y);
+        s = weft_sampler_batch(
+            &(weft_sampler){.tokens = t, .B = 1, .T = 8, .seed = 1, .shuffle = true}, 0, x, y);
     if (s)
         assert_non_null(strstr(weft_error(c), path));
     else
@@ -396,10 +415,12 @@ static void test_io_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layouts), cmocka_unit_test(test_malformed),    cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_epochs),  cmocka_unit_test(test_spread),       cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_pinned_order), cmocka_unit_test(test_too_short), cmocka_unit_test(test_change),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_io_faults),
+        cmocka_unit_test(test_layouts),      cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_damage),       cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_spread),       cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_pinned_order), cmocka_unit_test(test_too_short),
+        cmocka_unit_test(test_change),       cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_io_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

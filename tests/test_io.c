@@ -1,9 +1,11 @@
-/* test_io.c - XXH64 against published values; files, atomic writes and folders through whole and failing tables. */
+/* test_io.c - XXH64 against published values; files, atomic writes and folders through whole and
+ * failing tables. */
 #include "tests/store.h"
 
 #include "graph/hash.h"
 
-/* The values of xxHash's own sanity check (cli/xsum_sanity_check.c): lengths 0, 1, 4, 14, 222 with two seeds. */
+/* The values of xxHash's own sanity check (cli/xsum_sanity_check.c): lengths 0, 1, 4, 14, 222 with
+ * two seeds. */
 static void test_xxh64_vectors(void **state)
 {
     (void)state;
@@ -12,9 +14,11 @@ static void test_xxh64_vectors(void **state)
         size_t n;
         uint64_t seed, want;
     } table[] = {
-        {0, 0, 0xEF46DB3751D8E999u},    {0, prime, 0xAC75FDA2929B17EFu},  {1, 0, 0xE934A84ADB052768u},
-        {1, prime, 0x5014607643A9B4C3u}, {4, 0, 0x9136A0DCA57457EEu},     {14, 0, 0x8282DCC4994E35C8u},
-        {14, prime, 0xC3BD6BF63DEB6DF0u}, {222, 0, 0xB641AE8CB691C174u}, {222, prime, 0x20CB8AB7AE10C14Au},
+        {0, 0, 0xEF46DB3751D8E999u},       {0, prime, 0xAC75FDA2929B17EFu},
+        {1, 0, 0xE934A84ADB052768u},       {1, prime, 0x5014607643A9B4C3u},
+        {4, 0, 0x9136A0DCA57457EEu},       {14, 0, 0x8282DCC4994E35C8u},
+        {14, prime, 0xC3BD6BF63DEB6DF0u},  {222, 0, 0xB641AE8CB691C174u},
+        {222, prime, 0x20CB8AB7AE10C14Au},
     };
     unsigned char buf[222];
     uint64_t gen = prime;
@@ -68,7 +72,8 @@ static void test_writer(void **state)
     weft_writer *w;
     assert_int_equal(weft_writer_open(c, path, &w), WEFT_OK);
     assert_int_equal(weft_writer_put(w, "abc", 3), WEFT_OK);
-    assert_int_equal(weft_writer_put(w, big, sizeof big), WEFT_OK); /* beyond the buffer: straight to the file */
+    assert_int_equal(weft_writer_put(w, big, sizeof big),
+                     WEFT_OK); /* beyond the buffer: straight to the file */
     assert_int_equal(weft_writer_put(w, "def", 3), WEFT_OK);
     assert_int_equal(weft_writer_size(w), 100006);
     uint64_t hash = weft_writer_hash(w);
@@ -156,7 +161,7 @@ static void test_folders(void **state)
     assert_int_equal(symlink(outside, join(dir, "a/link")), 0);
     assert_int_equal(weft_remove_tree(c, join(dir, "a")), WEFT_OK);
     assert_int_equal(SYS->exists(NULL, join(dir, "a")), 0);
-    assert_int_equal(SYS->exists(NULL, join(outside, "keep")), 1); /* links are not followed */
+    assert_int_equal(SYS->exists(NULL, join(outside, "keep")), 1);  /* links are not followed */
     assert_int_equal(weft_remove_tree(c, join(dir, "a")), WEFT_OK); /* gone already: fine */
     weft_close(c);
     remove_dir(outside);
@@ -168,7 +173,7 @@ static void test_parent(void **state)
     (void)state;
     weft_ctx *c = weft_open(NULL);
     weft_arena *a = weft_arena_new(c, 0);
-    const char *const pairs[][2] = {{"a", "."},     {"a/b", "a"},    {"/a", "/"}, {"/", "/"},
+    const char *const pairs[][2] = {{"a", "."},     {"a/b", "a"},  {"/a", "/"},       {"/", "/"},
                                     {"a/b//", "a"}, {"a//b", "a"}, {"/a/b/c", "/a/b"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         assert_string_equal(weft_parent_dir(a, pairs[i][0]), pairs[i][1]);
@@ -176,8 +181,9 @@ static void test_parent(void **state)
     weft_close(c);
 }
 
-/* Every call of an atomic write fails in turn, once and for ever: an error that names the file, or success; the file
- * is the old or the new one, and after a single fault nothing temporary is left unless it could not be removed. */
+/* Every call of an atomic write fails in turn, once and for ever: an error that names the file, or
+ * success; the file is the old or the new one, and after a single fault nothing temporary is left
+ * unless it could not be removed. */
 static void write_with_fault(const char *dir, fault f, long *calls)
 {
     const char *path = join(dir, "f");
@@ -212,7 +218,9 @@ static void test_write_faults(void **state)
     for (int e = 0; e < 4; e++)
         for (int forever = 0; forever < 2; forever++)
             for (long k = 1; k <= calls; k++, points++) {
-                fault f = {.fail_at = k, .forever = forever, .kind = e == 3 ? FAULT_SHORT : FAULT_ERROR,
+                fault f = {.fail_at = k,
+                           .forever = forever,
+                           .kind = e == 3 ? FAULT_SHORT : FAULT_ERROR,
                            .error = e < 3 ? errors[e] : 0};
                 if (f.error == EINTR && forever)
                     break; /* would rightly retry for ever */

@@ -8,31 +8,80 @@ static const struct {
     const char *text, *what;
     size_t at;
 } cases[] = {
-    {"{}", NULL, 0}, {"[]", NULL, 0}, {" [ ] ", NULL, 0}, {"\t\r\n{ \"a\" : [ 1 , 2 ] }\n", NULL, 0},
-    {"0", NULL, 0}, {"-0", NULL, 0}, {"1e5", NULL, 0}, {"1E+5", NULL, 0}, {"-1.5e-3", NULL, 0}, {"\"\"", NULL, 0},
-    {"true", NULL, 0}, {"[null,false,true]", NULL, 0}, {"9223372036854775807", NULL, 0},
-    {"-9223372036854775808", NULL, 0}, {"\"\\u00e9\\uD83D\\uDE00\\/\\b\\f\\n\\r\\t\\\"\\\\\"", NULL, 0},
-    {"{\"a\":{\"a\":1},\"b\":{\"a\":1}}", NULL, 0}, {"[[[[[]]]]]", NULL, 0}, {"\"\xf4\x8f\xbf\xbf\"", NULL, 0},
-    {"", "ends where a value was expected", 0}, {" ", "ends where a value was expected", 1},
-    {"[", "ends where a value was expected", 1}, {"{", "expected a key in quotes", 1}, {"]", "expected a value", 0},
-    {"[1", "expected ',' or ']'", 2}, {"[1,", "ends where a value was expected", 3}, {"[1,]", "expected a value", 3},
-    {"[,1]", "expected a value", 1}, {"[1 2]", "expected ',' or ']'", 3}, {"[1}", "expected ',' or ']'", 2},
-    {"{\"a\"}", "expected ':'", 4}, {"{\"a\":}", "expected a value", 5}, {"{\"a\":1,}", "expected a key in quotes", 7},
-    {"{1:1}", "expected a key in quotes", 1}, {"{\"a\":1]", "expected ',' or '}'", 6}, {"{\"a\" 1}", "expected ':'", 5},
-    {"{\"a\":1,\"b\":2,\"a\":3}", "duplicate key", 13}, {"{\"\\u0061\":1,\"a\":3}", "duplicate key", 12},
-    {"1 2", "text after the end", 2}, {"{}{}", "text after the end", 2}, {"tru", "expected a value", 0},
-    {"nul", "expected a value", 0}, {"NaN", "expected a value", 0}, {"Infinity", "expected a value", 0},
-    {"01", "text after the end", 1}, {"-", "not a number", 0}, {"-a", "not a number", 0}, {"+1", "expected a value", 0},
-    {"1.", "not a number", 0}, {".5", "expected a value", 0}, {"1e", "not a number", 0}, {"1e+", "not a number", 0},
-    {"0x10", "text after the end", 1}, {"1e999", "number too large for 64 bits", 0},
-    {"9223372036854775808", "number too large for 64 bits", 0}, {"'a'", "expected a value", 0},
-    {"\"a", "string without an end", 0}, {"\"a\\\"", "string without an end", 0}, {"\"\\x\"", "unknown escape", 1},
-    {"\"\\", "unknown escape", 1}, {"\"\\u12\"", "\\u without four hex digits", 1},
-    {"\"\\u12g4\"", "\\u without four hex digits", 1}, {"\"\\u0000\"", "\\u0000 is not supported", 1},
-    {"\"\\ud800\"", "lone surrogate", 1}, {"\"\\udc00\"", "lone surrogate", 1}, {"\"\\ud800\\u0041\"", "lone surrogate", 1},
-    {"\"a\nb\"", "control character in a string", 2}, {"\"\x7f\"", NULL, 0}, {"\"\xff\"", "invalid UTF-8", 1},
-    {"\"\xc0\x80\"", "invalid UTF-8", 1}, {"\"\xe0\x80\x80\"", "invalid UTF-8", 1}, {"\"\xed\xa0\x80\"", "invalid UTF-8", 1},
-    {"\"\xf4\x90\x80\x80\"", "invalid UTF-8", 1}, {"\"\xe2\x82\"", "invalid UTF-8", 1}, {"\xef\xbb\xbf{}", "expected a value", 0},
+    {"{}", NULL, 0},
+    {"[]", NULL, 0},
+    {" [ ] ", NULL, 0},
+    {"\t\r\n{ \"a\" : [ 1 , 2 ] }\n", NULL, 0},
+    {"0", NULL, 0},
+    {"-0", NULL, 0},
+    {"1e5", NULL, 0},
+    {"1E+5", NULL, 0},
+    {"-1.5e-3", NULL, 0},
+    {"\"\"", NULL, 0},
+    {"true", NULL, 0},
+    {"[null,false,true]", NULL, 0},
+    {"9223372036854775807", NULL, 0},
+    {"-9223372036854775808", NULL, 0},
+    {"\"\\u00e9\\uD83D\\uDE00\\/\\b\\f\\n\\r\\t\\\"\\\\\"", NULL, 0},
+    {"{\"a\":{\"a\":1},\"b\":{\"a\":1}}", NULL, 0},
+    {"[[[[[]]]]]", NULL, 0},
+    {"\"\xf4\x8f\xbf\xbf\"", NULL, 0},
+    {"", "ends where a value was expected", 0},
+    {" ", "ends where a value was expected", 1},
+    {"[", "ends where a value was expected", 1},
+    {"{", "expected a key in quotes", 1},
+    {"]", "expected a value", 0},
+    {"[1", "expected ',' or ']'", 2},
+    {"[1,", "ends where a value was expected", 3},
+    {"[1,]", "expected a value", 3},
+    {"[,1]", "expected a value", 1},
+    {"[1 2]", "expected ',' or ']'", 3},
+    {"[1}", "expected ',' or ']'", 2},
+    {"{\"a\"}", "expected ':'", 4},
+    {"{\"a\":}", "expected a value", 5},
+    {"{\"a\":1,}", "expected a key in quotes", 7},
+    {"{1:1}", "expected a key in quotes", 1},
+    {"{\"a\":1]", "expected ',' or '}'", 6},
+    {"{\"a\" 1}", "expected ':'", 5},
+    {"{\"a\":1,\"b\":2,\"a\":3}", "duplicate key", 13},
+    {"{\"\\u0061\":1,\"a\":3}", "duplicate key", 12},
+    {"1 2", "text after the end", 2},
+    {"{}{}", "text after the end", 2},
+    {"tru", "expected a value", 0},
+    {"nul", "expected a value", 0},
+    {"NaN", "expected a value", 0},
+    {"Infinity", "expected a value", 0},
+    {"01", "text after the end", 1},
+    {"-", "not a number", 0},
+    {"-a", "not a number", 0},
+    {"+1", "expected a value", 0},
+    {"1.", "not a number", 0},
+    {".5", "expected a value", 0},
+    {"1e", "not a number", 0},
+    {"1e+", "not a number", 0},
+    {"0x10", "text after the end", 1},
+    {"1e999", "number too large for 64 bits", 0},
+    {"9223372036854775808", "number too large for 64 bits", 0},
+    {"'a'", "expected a value", 0},
+    {"\"a", "string without an end", 0},
+    {"\"a\\\"", "string without an end", 0},
+    {"\"\\x\"", "unknown escape", 1},
+    {"\"\\", "unknown escape", 1},
+    {"\"\\u12\"", "\\u without four hex digits", 1},
+    {"\"\\u12g4\"", "\\u without four hex digits", 1},
+    {"\"\\u0000\"", "\\u0000 is not supported", 1},
+    {"\"\\ud800\"", "lone surrogate", 1},
+    {"\"\\udc00\"", "lone surrogate", 1},
+    {"\"\\ud800\\u0041\"", "lone surrogate", 1},
+    {"\"a\nb\"", "control character in a string", 2},
+    {"\"\x7f\"", NULL, 0},
+    {"\"\xff\"", "invalid UTF-8", 1},
+    {"\"\xc0\x80\"", "invalid UTF-8", 1},
+    {"\"\xe0\x80\x80\"", "invalid UTF-8", 1},
+    {"\"\xed\xa0\x80\"", "invalid UTF-8", 1},
+    {"\"\xf4\x90\x80\x80\"", "invalid UTF-8", 1},
+    {"\"\xe2\x82\"", "invalid UTF-8", 1},
+    {"\xef\xbb\xbf{}", "expected a value", 0},
     {"[1] // x", "text after the end", 4},
 };
 
@@ -67,7 +116,8 @@ static void test_values(void **state)
     weft_ctx *c = weft_open(NULL);
     weft_arena *a = weft_arena_new(c, 0);
     weft_json_error e;
-    const char text[] = "{\"i\":-12,\"f\":2.5e1,\"s\":\"\\u00e9\\uD83D\\uDE00\\n\",\"l\":[1,[],{}],\"t\":true,\"n\":null}";
+    const char text[] = "{\"i\":-12,\"f\":2.5e1,\"s\":\"\\u00e9\\uD83D\\uDE00\\n\",\"l\":[1,[],{}],"
+                        "\"t\":true,\"n\":null}";
     weft_json *j = parse(a, text, strlen(text), &e);
     assert_non_null(j);
     assert_int_equal(j->n, 6);
@@ -76,8 +126,9 @@ static void test_values(void **state)
     assert_string_equal(weft_json_get(j, "s")->text, "\xc3\xa9\xf0\x9f\x98\x80\n");
     const weft_json *l = weft_json_get(j, "l");
     assert_int_equal(l->n, 3);
-    assert_true(weft_json_is(l->child, WEFT_JSON_INT) && weft_json_is(l->child->next, WEFT_JSON_ARRAY) &&
-                weft_json_is(l->child->next->next, WEFT_JSON_OBJECT) && !l->child->next->next->next);
+    assert_true(
+        weft_json_is(l->child, WEFT_JSON_INT) && weft_json_is(l->child->next, WEFT_JSON_ARRAY) &&
+        weft_json_is(l->child->next->next, WEFT_JSON_OBJECT) && !l->child->next->next->next);
     assert_true(weft_json_is(weft_json_get(j, "t"), WEFT_JSON_TRUE));
     assert_null(weft_json_get(j, "none"));
     assert_null(weft_json_get(l, "i"));
@@ -106,7 +157,8 @@ static void test_depth(void **state)
     weft_close(c);
 }
 
-/* Every prefix of an object is refused with a place inside it; reads stay inside (the sanitizer's task). */
+/* Every prefix of an object is refused with a place inside it; reads stay inside (the sanitizer's
+ * task). */
 static void test_prefixes(void **state)
 {
     (void)state;
@@ -169,8 +221,9 @@ static void test_file_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_grammar),  cmocka_unit_test(test_values),        cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_prefixes), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_file_errors),
+        cmocka_unit_test(test_grammar),       cmocka_unit_test(test_values),
+        cmocka_unit_test(test_depth),         cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_file_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,10 @@
-/* test_power_loss.c - saves are recorded through the I/O table; then, for a power cut after every single operation, the
- * disk is rebuilt as it might be: what was not fsynced is there, gone, torn or zeros, names of a folder included.
+/* test_power_loss.c - saves are recorded through the I/O table; then, for a power cut after every
+ * single operation, the disk is rebuilt as it might be: what was not fsynced is there, gone, torn
+ * or zeros, names of a folder included.
  *
- * Model of the disk: a file's content is safe once it was fsynced; a name made, renamed or removed in a folder is safe
- * once that folder was fsynced; names of one folder reach the disk in order (as journals keep them), folders and file
- * contents in any order among each other. */
+ * Model of the disk: a file's content is safe once it was fsynced; a name made, renamed or removed
+ * in a folder is safe once that folder was fsynced; names of one folder reach the disk in order (as
+ * journals keep them), folders and file contents in any order among each other. */
 #include "tests/store.h"
 
 /* ---- recording ---- */
@@ -50,8 +51,16 @@ static int rec_open(void *u, const char *path, int flags, int mode)
     }
     return fd;
 }
-static int rec_close(void *u, int fd) { (void)u; return SYS->close(NULL, fd); }
-static int64_t rec_read(void *u, int fd, void *b, size_t n) { (void)u; return SYS->read(NULL, fd, b, n); }
+static int rec_close(void *u, int fd)
+{
+    (void)u;
+    return SYS->close(NULL, fd);
+}
+static int64_t rec_read(void *u, int fd, void *b, size_t n)
+{
+    (void)u;
+    return SYS->read(NULL, fd, b, n);
+}
 static int64_t rec_pread(void *u, int fd, void *b, size_t n, int64_t at)
 {
     (void)u;
@@ -76,7 +85,11 @@ static int rec_truncate(void *u, int fd, int64_t n)
     note(u, TRUNCATE, strdup(((record *)u)->open[fd]))->n = (size_t)n;
     return SYS->truncate(NULL, fd, n);
 }
-static int64_t rec_size(void *u, int fd) { (void)u; return SYS->size(NULL, fd); }
+static int64_t rec_size(void *u, int fd)
+{
+    (void)u;
+    return SYS->size(NULL, fd);
+}
 static int rec_rename(void *u, const char *from, const char *to)
 {
     int r = SYS->rename(NULL, from, to);
@@ -105,15 +118,31 @@ static int rec_mkdir(void *u, const char *path, int mode)
         note(u, MKDIR, below(u, path));
     return r;
 }
-static int rec_lock(void *u, int fd) { (void)u; return SYS->lock(NULL, fd); }
+static int rec_lock(void *u, int fd)
+{
+    (void)u;
+    return SYS->lock(NULL, fd);
+}
 static int rec_list(void *u, const char *p, void (*each)(void *, const char *), void *arg)
 {
     (void)u;
     return SYS->list(NULL, p, each, arg);
 }
-static int rec_exists(void *u, const char *p) { (void)u; return SYS->exists(NULL, p); }
-static int rec_identify(void *u, const char *p, weft_file_id *id) { (void)u; return SYS->identify(NULL, p, id); }
-static int64_t rec_clock(void *u) { (void)u; return SYS->clock_ns(NULL); }
+static int rec_exists(void *u, const char *p)
+{
+    (void)u;
+    return SYS->exists(NULL, p);
+}
+static int rec_identify(void *u, const char *p, weft_file_id *id)
+{
+    (void)u;
+    return SYS->identify(NULL, p, id);
+}
+static int64_t rec_clock(void *u)
+{
+    (void)u;
+    return SYS->clock_ns(NULL);
+}
 
 /* ---- the disk ---- */
 typedef struct node node;
@@ -231,20 +260,33 @@ static void perform(const op *o)
 {
     node *f;
     switch (o->kind) {
-    case CREATE: change_name(CREATE, o->path, NULL, new_node(false)); return;
-    case MKDIR: change_name(CREATE, o->path, NULL, new_node(true)); return;
+    case CREATE:
+        change_name(CREATE, o->path, NULL, new_node(false));
+        return;
+    case MKDIR:
+        change_name(CREATE, o->path, NULL, new_node(true));
+        return;
     case UNLINK:
-    case RMDIR: change_name(UNLINK, o->path, NULL, NULL); return;
-    case RENAME: change_name(RENAME, o->path, o->to, NULL); return;
-    case SYNC: sync_node(lookup(o->path)); return;
-    case TRUNCATE: lookup(o->path)->n = o->n; return;
+    case RMDIR:
+        change_name(UNLINK, o->path, NULL, NULL);
+        return;
+    case RENAME:
+        change_name(RENAME, o->path, o->to, NULL);
+        return;
+    case SYNC:
+        sync_node(lookup(o->path));
+        return;
+    case TRUNCATE:
+        lookup(o->path)->n = o->n;
+        return;
     case WRITE:
         f = lookup(o->path);
         f->data = realloc(f->data, f->n + o->n);
         memcpy(f->data + f->n, o->data, o->n);
         f->n += o->n;
         return;
-    case SAVED: return;
+    case SAVED:
+        return;
     }
 }
 
@@ -276,7 +318,9 @@ static void put_folder(const char *path, const node *d, int policy)
 {
     entry e[32];
     int n = d->n_kept;
-    int applied = policy == NOTHING ? 0 : policy < RANDOM ? d->n_pending : (int)draw((uint64_t)d->n_pending + 1);
+    int applied = policy == NOTHING ? 0
+                  : policy < RANDOM ? d->n_pending
+                                    : (int)draw((uint64_t)d->n_pending + 1);
     memcpy(e, d->kept, sizeof e);
     for (int i = 0; i < applied; i++)
         apply(e, &n, &d->pending[i]);
@@ -299,8 +343,9 @@ static const int64_t saves[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {4, 44}};
 
 static void record_saves(record *r)
 {
-    weft_io io = {rec_open,  rec_close, rec_read, rec_pread, rec_write,  rec_fsync,    rec_truncate, rec_size, rec_rename,
-                  rec_unlink, rec_rmdir, rec_mkdir, rec_lock, rec_list, rec_exists, rec_identify, rec_clock, r};
+    weft_io io = {rec_open,     rec_close, rec_read,   rec_pread,    rec_write, rec_fsync,
+                  rec_truncate, rec_size,  rec_rename, rec_unlink,   rec_rmdir, rec_mkdir,
+                  rec_lock,     rec_list,  rec_exists, rec_identify, rec_clock, r};
     weft_ctx *c = weft_open(&(weft_options){.io = &io});
     weft_session *s = small_session(c);
     weft_run_dir *d;
@@ -316,7 +361,8 @@ static void record_saves(record *r)
     weft_close(c);
 }
 
-/* Which of the saves the newest good checkpoint on this disk is; -1: there is none; -2: it is none of them. */
+/* Which of the saves the newest good checkpoint on this disk is; -1: there is none; -2: it is none
+ * of them. */
 static int surviving_save(const char *root)
 {
     fault quiet = {0};
@@ -344,7 +390,8 @@ static int surviving_save(const char *root)
     return found;
 }
 
-/* A save that returned is there after any power cut; one that did not is there whole or not at all. */
+/* A save that returned is there after any power cut; one that did not is there whole or not at all.
+ */
 static void test_power_loss(void **state)
 {
     (void)state;
@@ -362,7 +409,8 @@ static void test_power_loss(void **state)
             put_folder(disk, &nodes[0], policy);
             int found = surviving_save(disk);
             if (found < saved - 1 || found > saved)
-                print_error("cut after %d operations, policy %d: found save %d, %d were done\n", k, policy, found, saved);
+                print_error("cut after %d operations, policy %d: found save %d, %d were done\n", k,
+                            policy, found, saved);
             assert_in_range(found + 2, saved - 1 + 2, saved + 2);
             remove_dir(disk);
         }
