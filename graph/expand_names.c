@@ -1,0 +1,221 @@
+/* expand_names.c - parameters and names of one use of a module: binding, looking up, naming. */
+#include "graph/expand.h"
+
+#include <stdio.h>
+#include <string.h>
+
+weft_status weft_expand_fail(weft_expander *x, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    weft_failv(x->c, WEFT_MALFORMED, fmt, ap);
+    va_end(ap);
+    return x->c->status;
+}
+
+const char *weft_expand_place(weft_expander *x, const void *message)
+{
+    weft_pos p = weft_lines_get(x->m->lines, message);
+    const char *s = p.line ? weft_arena_printf(x->g->arena, "%s:%d", p.file, p.line) : p.file;
+    return s ? s : "?";
+}
+
+/* ---- parameters ---- */
+static const char *param_name(weft_arena *a, const char *text)
+{
+    size_t n = strcspn(text, "=");
+    while (n && text[n - 1] == ' ')
+        n--;
+    return weft_arena_strndup(a, text, n);
+}
+
+static const char *attr_value(char **attr, size_t n, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < n; i++)
+        if (!strncmp(attr[i], name, len) && attr[i][len] == '=')
+            return attr[i] + len + 1;
+    return NULL;
+}
+
+weft_status weft_expand_check_attrs(weft_instance *it, const Weft__Node *node,
+                                    const Weft__Module *callee)
+{
+    weft_expander *x = it->x;
+    const char *known[256];
+    int n = 0;
+    for (size_t i = 0; i < callee->n_param && n < 256; i++)
+        if (!(known[n++] = param_name(x->g->arena, callee->param[i])))
+            return x->c->status;
+    for (size_t k = 0; k < node->n_attr; k++) {
+        char word[64];
+        size_t len = strcspn(node->attr[k], "=");
+        bool found = false;
+        snprintf(word, sizeof word, "%.*s", (int)(len > 60 ? 60 : len), node->attr[k]);
+        if (!node->attr[k][len])
+            return weft_expand_fail(x, "attribute '%s' must be written name=value", word);
+        for (int i = 0; i < n; i++)
+            found = found || !strcmp(known[i], word);
+        for (size_t j = 0; j < k; j++)
+            if (!strncmp(node->attr[j], node->attr[k], len + 1))
+                return weft_expand_fail(x, "parameter '%s' is given twice", word);
+        const char *near = found ? NULL : weft_nearest(word, known, n);
+        if (!found)
+            return weft_expand_fail(x, "module '%s' has no parameter '%s'%s%s%s", callee->name,
+                                    word, near ? "; did you mean '" : "", near ? near : "",
+                                    near ? "'?" : "");
+    }
+    return WEFT_OK;
+}
+
+/* Value of one declared parameter: given by the call, else the caller's of the same name, else the
+ * default. */
+weft_status weft_expand_bind_param(weft_instance *it, const char *declared, const Weft__Node *node,
+                                   const weft_params *outer)
+{
+    weft_expander *x = it->x;
+    char why[256];
+    double v = 0;
+    const char *name = param_name(x->g->arena, declared), *origin = "default";
+    const char *def = strchr(declared, '=');
+    if (!name)
+        return x->c->status;
+    if (!weft_expr_is_name(name, strlen(name)))
+        return weft_expand_fail(x, "'%s' is not a name for a parameter", name);
+    const char *given = node ? attr_value(node->attr, node->n_attr, name) : NULL;
+    const weft_param *same = outer ? weft_params_find(outer, name, strlen(name)) : NULL;
+    const char *set = NULL;
+    for (int i = 0; !node && i < x->m->n_set; i++)
+        if (!strcmp(x->m->set[i].name, name))
+            set = x->m->set[i].value;
+    bool ok = true;
+    if (given) {
+        ok = weft_expr_eval(outer, given, strlen(given), &v, why, sizeof why);
+        origin = "here";
+    } else if (set) {
+        ok = weft_expr_eval(&it->params, set, strlen(set), &v, why, sizeof why);
+        origin = "--set";
+    } else if (same) {
+        v = same->value;
+        origin = "caller";
+    } else if (def) {
+        ok = weft_expr_eval(&it->params, def + 1, strlen(def + 1), &v, why, sizeof why);
+    } else {
+        return weft_expand_fail(x, "module '%s' needs the parameter '%s'; give it with %s",
+                                it->module->name, name, node ? "attr" : "--set");
+    }
+    if (!ok)
+        return weft_expand_fail(x, "parameter %s=%s: %s", name,
+                                given ? given
+                                : set ? set
+                                      : def + 1,
+                                why);
+    if (weft_params_find(&it->params, name, strlen(name)))
+        return weft_expand_fail(x, "module '%s' declares the parameter '%s' twice",
+                                it->module->name, name);
+    return weft_params_add(x->g->arena, &it->params, name, v, origin) ? WEFT_OK : x->c->status;
+}
+
+weft_status weft_expand_record(weft_instance *it, const void *message)
+{
+    weft_graph *g = it->x->g;
+    const char *text = "";
+    char number[64];
+    for (int i = 0; i < it->params.n && text; i++)
+        text =
+            weft_arena_printf(g->arena, "%s%s%s=%s (%s)", text, i ? ", " : "", it->params.p[i].name,
+                              weft_number_print(number, sizeof number, it->params.p[i].value),
+                              it->params.p[i].origin);
+    if (!text || !WEFT_GROW(g->arena, g->call, g->n_call, g->cap_call))
+        return it->x->c->status;
+    weft_pos p = weft_lines_get(it->x->m->lines, message);
+    size_t n = strlen(it->scope);
+    g->call[g->n_call++] =
+        (weft_call_record){weft_arena_strndup(g->arena, it->scope, n ? n - 1 : 0), it->module->name,
+                           text, p.file, p.line};
+    return WEFT_OK;
+}
+
+/* ---- names ---- */
+/* "h.{i}" with every {expression} replaced by its value. */
+const char *weft_expand_name(weft_instance *it, const char *pattern, const weft_params *params)
+{
+    weft_arena *a = it->x->g->arena;
+    const char *out = "";
+    for (const char *p = pattern; *p && out;) {
+        size_t n = strcspn(p, "{");
+        char why[256];
+        int64_t v;
+        out = weft_arena_printf(a, "%s%.*s", out, (int)n, p);
+        p += n;
+        if (!*p)
+            break;
+        const char *end = strchr(p, '}');
+        if (!end) {
+            weft_expand_fail(it->x, "'{' without '}' in the name '%s'", pattern);
+            return NULL;
+        }
+        if (!weft_expr_eval_int(params, p + 1, (size_t)(end - p - 1), &v, why, sizeof why)) {
+            weft_expand_fail(it->x, "name '%s': %s", pattern, why);
+            return NULL;
+        }
+        out = out ? weft_arena_printf(a, "%s%lld", out, (long long)v) : NULL;
+        p = end + 1;
+    }
+    return out;
+}
+
+weft_status weft_expand_define(weft_instance *it, const char *name, weft_val v)
+{
+    if (weft_map_get(it->env, name, WEFT_NONE) != WEFT_NONE)
+        return weft_expand_fail(it->x, "'%s' is defined twice in module '%s'", name,
+                                it->module->name);
+    return weft_map_set(it->env, name, v) ? WEFT_OK : it->x->c->status;
+}
+
+weft_status weft_expand_lookup(weft_instance *it, const char *name, weft_val *out)
+{
+    const Weft__Module *m = it->module;
+    const char *known[512];
+    int n = 0;
+    *out = weft_map_get(it->env, name, WEFT_NONE);
+    if (*out != WEFT_NONE)
+        return WEFT_OK;
+    for (size_t i = 0; i < m->n_input && n < 512; i++)
+        known[n++] = m->input[i]->name;
+    for (size_t i = 0; i < m->n_weight && n < 512; i++)
+        known[n++] = m->weight[i]->name;
+    for (size_t k = 0; k < m->n_node; k++)
+        for (size_t i = 0; i < m->node[k]->n_out && n < 512; i++)
+            if (weft_map_get(it->env, m->node[k]->out[i], WEFT_NONE) != WEFT_NONE)
+                known[n++] = m->node[k]->out[i];
+    for (size_t k = 0; k < m->n_node; k++)
+        for (size_t i = 0; i < m->node[k]->n_out; i++)
+            if (!strcmp(m->node[k]->out[i], name))
+                return weft_expand_fail(
+                    it->x,
+                    "'%s' is used before it is computed (nodes run in the order of the file)",
+                    name);
+    const char *near = weft_nearest(name, known, n);
+    return near ? weft_expand_fail(it->x, "unknown value '%s'; did you mean '%s'?", name, near)
+                : weft_expand_fail(it->x, "unknown value '%s'", name);
+}
+
+/* The name in the whole graph for local value `name`: the caller's if it is an output of the
+ * module. */
+const char *weft_expand_full_name(weft_instance *it, const char *name)
+{
+    weft_graph *g = it->x->g;
+    const char *full = NULL;
+    for (int j = 0; j < it->n_out_name && !full; j++) {
+        const char *eq = strchr(it->module->output[j], '=');
+        if (!strcmp(eq ? eq + 1 : it->module->output[j], name))
+            full = it->out_name[j];
+    }
+    if (!full)
+        full = weft_arena_printf(g->arena, "%s%s", it->scope, name);
+    for (int k = 2; full && weft_graph_find(g, full) >= 0 && k < 100000; k++)
+        full = weft_arena_printf(g->arena, "%s%s~%d", it->scope, name,
+                                 k); /* calls without a name share a scope */
+    return full;
+}
