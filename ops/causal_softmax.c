@@ -128,8 +128,8 @@ static void infer_causal_softmax_grad(weft_infer *c)
         weft_infer_out(c, 0, *weft_call_in(c, 1));
 }
 
-WEFT_CLONES static void grad_row(float *dx, const float *dy, const float *y, int64_t n,
-                                 int64_t keys)
+WEFT_CLONES static void causal_grad_row(float *dx, const float *dy, const float *y, int64_t n,
+                                        int64_t keys)
 {
     weft_softmax_grad_row(dx, dy, y, n);
     memset(dx + n, 0, (size_t)(keys - n) * sizeof *dx);
@@ -145,7 +145,7 @@ static void run_causal_softmax_grad(const weft_run *r)
 #pragma omp parallel for num_threads(r->threads) schedule(static, 16) if (y->count > WEFT_GRAIN)
     for (int64_t row = 0; row < y->count / keys; row++) {
         int64_t at = row * keys;
-        grad_row(dx + at, dy + at, p + at, visible(row % queries, pos, keys), keys);
+        causal_grad_row(dx + at, dy + at, p + at, visible(row % queries, pos, keys), keys);
     }
 }
 

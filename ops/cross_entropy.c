@@ -194,7 +194,7 @@ static double loss_share(const weft_run *r)
 }
 
 /* exp(x - lse) is the probability; lse >= x, so the cheaper exponential does. */
-WEFT_CLONES static void grad_row(float *dx, const float *x, int64_t n, float lse, float scale)
+WEFT_CLONES static void nll_grad_row(float *dx, const float *x, int64_t n, float lse, float scale)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
@@ -211,7 +211,7 @@ static void grad_one(const weft_run *r, int64_t row, int64_t classes, double sha
         memset(dx, 0, (size_t)classes * sizeof *dx);
         return;
     }
-    grad_row(dx, x, classes, ((const float *)r->in[2].data)[row], (float)(w.nll + w.lse));
+    nll_grad_row(dx, x, classes, ((const float *)r->in[2].data)[row], (float)(w.nll + w.lse));
     if (w.nll != 0)
         dx[weft_id(&r->in[1], row)] -= (float)w.nll;
 }

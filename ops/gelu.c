@@ -54,12 +54,12 @@ WEFT_INLINE void gelu_loop(const weft_span *s, float (*f)(float))
         y[i] = f(x[i]);
 }
 
-WEFT_CLONES static void span_tanh(const weft_span *s) { gelu_loop(s, gelu_tanh_one); }
+WEFT_CLONES static void gelu_span_tanh(const weft_span *s) { gelu_loop(s, gelu_tanh_one); }
 WEFT_CLONES static void span_erf(const weft_span *s) { gelu_loop(s, gelu_erf_one); }
 
 static void run_gelu(const weft_run *r)
 {
-    weft_run_walk(r, 1, weft_run_int(r, "exact") ? span_erf : span_tanh, NULL);
+    weft_run_walk(r, 1, weft_run_int(r, "exact") ? span_erf : gelu_span_tanh, NULL);
 }
 
 static double gelu_tanh_exact(double x) { return 0.5 * x * (1 + tanh(U0 * (x + U1 * x * x * x))); }

@@ -219,7 +219,7 @@ static void infer_layer_norm_grad(weft_infer *c)
 /* dx = rstd * (g - mean(g) - n * mean(g * n)) + dmean / d - drstd * rstd^2 * n / d with g = dy *
  * weight and n = (x - mean) * rstd.  The sums are taken block by block, g staying in dx; dx may be
  * dy. */
-WEFT_CLONES static void grad_row(const norm_args *a, int64_t row)
+WEFT_CLONES static void norm_grad_row(const norm_args *a, int64_t row)
 {
     enum { BLOCK = 512 };
     const float *x = a->x + row * a->d, *dy = a->dy + row * a->d, *w = a->weight;
@@ -259,7 +259,7 @@ static void run_layer_norm_grad(const weft_run *r)
                    .d = x->dim[x->rank - 1]};
 #pragma omp parallel for num_threads(r->threads) if (x->count > WEFT_GRAIN)
     for (int64_t i = 0; i < a.rows; i++)
-        grad_row(&a, i);
+        norm_grad_row(&a, i);
 }
 
 /* The formula of the schema, term by term. */

@@ -153,14 +153,14 @@ static void infer_softmax_grad(weft_infer *c)
         weft_infer_out(c, 0, *weft_call_in(c, 1));
 }
 
-WEFT_CLONES static void grad_row(float *dx, const float *dy, const float *y, int64_t n)
+WEFT_CLONES static void softmax_grad_row(float *dx, const float *dy, const float *y, int64_t n)
 {
     weft_softmax_grad_row(dx, dy, y, n);
 }
 
 /* As softmax_columns: the sum of a column is taken in double, row after row. */
-WEFT_CLONES static void grad_columns(float *dx, const float *dy, const float *y, int64_t n,
-                                     int64_t inner, int cols)
+WEFT_CLONES static void softmax_grad_columns(float *dx, const float *dy, const float *y, int64_t n,
+                                             int64_t inner, int cols)
 {
     double sum[64] = {0};
     float dot[64];
@@ -188,9 +188,9 @@ static void run_softmax_grad(const weft_run *r)
         int64_t col = b % blocks * 64, at = b / blocks * s.n * s.inner + col;
         int64_t cols = s.inner - col < 64 ? s.inner - col : 64;
         if (s.inner == 1)
-            grad_row(dx + at, dy + at, y + at, s.n);
+            softmax_grad_row(dx + at, dy + at, y + at, s.n);
         else
-            grad_columns(dx + at, dy + at, y + at, s.n, s.inner, (int)cols);
+            softmax_grad_columns(dx + at, dy + at, y + at, s.n, s.inner, (int)cols);
     }
 }
 
