@@ -25,7 +25,11 @@ weft_status weft_build_text(weft_ctx *c, char **out)
 #else
     weft_string_printf(&s, "compiler   gcc %s\n", __VERSION__);
 #endif
+#ifdef _OPENMP
     weft_string_printf(&s, "openmp     %d, %d threads\n", _OPENMP, weft_threads(c));
+#else /* clang without its own OpenMP library: our loops run on one thread */
+    weft_string_printf(&s, "openmp     none\n");
+#endif
     weft_string_printf(&s, "onednn     %s\n", weft_dnnl_version());
     weft_string_printf(&s, "protobuf-c %s\n", protobuf_c_version());
     return weft_string_take(&s, out);
