@@ -73,8 +73,10 @@ static weft_status compile(weft_ctx *c, const settings *o, bench *b)
     const weft_compile_options w = {.train = !o->forward, .profile = true, .no_rewrite = o->disable && !*o->disable,
                                     .disable_rules = o->disable && *o->disable ? o->disable : NULL};
     weft_program_size z;
-    b->resident_before = resident();
-    weft_status s = weft_session_new(c, false, &b->session);
+    weft_status s = weft_gemm_rate(c, o->gemm_seconds, &b->gemm_rate);
+    b->resident_before = resident(); /* with the library's code generated and its threads running */
+    if (!s)
+        s = weft_session_new(c, false, &b->session);
     if (!s && o->forward)
         s = weft_program_compile(b->session, b->graph, &o->loss, 1, &w, &b->step);
     else if (!s)
@@ -141,10 +143,10 @@ static int64_t vocabulary(const bench *b)
     return 2;
 }
 
-static weft_status measure(weft_ctx *c, const settings *o, bench *b)
+static weft_status measure(const settings *o, bench *b)
 {
     int64_t below = vocabulary(b);
-    weft_status s = weft_gemm_rate(c, o->gemm_seconds, &b->gemm_rate);
+    weft_status s = WEFT_OK;
     b->seconds = calloc((size_t)o->steps, sizeof *b->seconds);
     for (int64_t i = -o->warmup; i < o->steps && !s && b->seconds; i++) {
         double start = now();
@@ -256,7 +258,7 @@ int verb_bench(weft_ctx *c, int argc, char **argv)
     if (!s)
         s = compile(c, &o, &b);
     if (!s)
-        s = measure(c, &o, &b);
+        s = measure(&o, &b);
     if (s)
         code = cli_fail(c);
     else if (o.json)
