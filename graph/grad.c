@@ -280,6 +280,10 @@ weft_status weft_graph_lower(const weft_graph *g, weft_graph **out)
         else
             s = weft_graph_copy_node(h, g, k, map) < 0 ? g->ctx->status : WEFT_OK;
     }
+    if (h) { /* strings of g, which may be gone when the next node is emitted */
+        h->at_scope = "";
+        h->at_file = NULL;
+    }
     for (int i = 0; !s && i < g->n_output; i++)
         s = weft_graph_output(h, g->output[i].name, map[g->output[i].value]);
     weft_free(g->ctx, map);

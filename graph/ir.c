@@ -312,6 +312,8 @@ int weft_graph_copy_node(weft_graph *g, const weft_graph *from, int index, weft_
         return -1;
     g->next_stream = stream;
     g->node[k].stream = n->stream;
+    g->at_scope = g->node[k].scope; /* `from` may be gone when the next node is emitted */
+    g->at_file = g->node[k].file;
     g->node[k].again = n->again;
     for (int i = 0; i < n->n_out; i++) {
         map[n->out[i]] = out[i];

@@ -460,6 +460,8 @@ static weft_status sweep(rewriter *w, weft_val *total, int n_total)
     for (int i = 0; i < w->from->n_output; i++)
         WEFT_TRY(
             weft_graph_output(w->to, w->from->output[i].name, w->map[w->from->output[i].value]));
+    w->to->at_scope = ""; /* strings of `from` */
+    w->to->at_file = NULL;
     for (int v = 0; v < n_total; v++)
         total[v] = total[v] < 0 ? WEFT_NONE : w->map[total[v]];
     return WEFT_OK;
