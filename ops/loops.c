@@ -36,7 +36,7 @@ void weft_nest_make(weft_nest *n, const weft_tensor *const *operand, int n_opera
         n->size[k] = (int64_t)weft_dtype_size(operand[k]->dtype);
     }
     for (int axis = 0; axis < shape->rank; axis++) {
-        int64_t dim = shape->dim[axis], stride[WEFT_WALK_MAX];
+        int64_t dim = shape->dim[axis], stride[WEFT_WALK_MAX] = {0};
         if (dim == 1)
             continue;
         for (int k = 0; k < n_operand; k++)
