@@ -56,25 +56,13 @@ static weft_val source(maker *m, weft_dtype t, int rank, const int64_t *dim)
     return weft_graph_input(m->g, name, &type);
 }
 
-static weft_val random_source(maker *m, weft_dtype t)
-{
-    int64_t dim[] = {a_size(m), a_size(m), a_size(m), a_size(m)};
-    return source(m, t, pick(m, 5), dim);
-}
-
 /* ---- random nodes ---- */
 static bool takes(const weft_port *p, weft_dtype t)
 {
-    switch (p->kind & WEFT_KIND) {
-    case WEFT_FLOAT:
-        return t == WEFT_F32;
-    case WEFT_INT:
-        return t == WEFT_I32 || t == WEFT_I64;
-    case WEFT_BYTE:
-        return t == WEFT_BOOL;
-    default:
-        return true;
-    }
+    int kind = p->kind & WEFT_KIND;
+    return kind == WEFT_ANY || (kind == WEFT_FLOAT && t == WEFT_F32) ||
+           (kind == WEFT_BYTE && t == WEFT_BOOL) ||
+           (kind == WEFT_INT && (t == WEFT_I32 || t == WEFT_I64));
 }
 
 static bool is_source(const maker *m, weft_val v) { return m->g->value[v].kind != WEFT_VALUE_NODE; }
@@ -128,22 +116,14 @@ static void choice_text(maker *m, const char *choices, char *out, size_t n)
 static void attr_text(maker *m, const weft_attr_def *a, char *out, size_t n)
 {
     static const double floats[] = {0.5, 1, 0, 0.25, 2};
-    switch (a->kind) {
-    case WEFT_ATTR_INT:
-        snprintf(out, n, "%d", pick(m, 9) - 2);
-        break;
-    case WEFT_ATTR_BOOL:
-        snprintf(out, n, "%d", pick(m, 2));
-        break;
-    case WEFT_ATTR_FLOAT:
+    if (a->kind == WEFT_ATTR_FLOAT)
         snprintf(out, n, "%g", floats[pick(m, 5)]);
-        break;
-    case WEFT_ATTR_ENUM:
+    else if (a->kind == WEFT_ATTR_ENUM)
         choice_text(m, a->choices, out, n);
-        break;
-    default:
+    else if (a->kind == WEFT_ATTR_INTS)
         ints_text(m, out, n);
-    }
+    else
+        snprintf(out, n, "%d", a->kind == WEFT_ATTR_BOOL ? pick(m, 2) : pick(m, 9) - 2);
 }
 
 static weft_val try_op(maker *m, const weft_op *op)
@@ -346,15 +326,33 @@ static void choose_outputs(maker *m)
     free(used);
 }
 
+/* Gradients of the sum of some value for all float sources, where its ops have gradients. */
+static void differentiate(maker *m)
+{
+    weft_graph *g = m->g;
+    weft_val xs[64], d[64], y = a_float(m);
+    int n = 0;
+    weft_val loss = emit(m, "reshape", "dims=", emit(m, "sum", "", y, NO, NO), NO, NO);
+    for (weft_val v = 0; v < g->n_value && n < 64; v++)
+        if (is_source(m, v) && g->value[v].type.dtype == WEFT_F32)
+            xs[n++] = v;
+    weft_graph_gradient(g, loss, xs, n, d);
+    weft_error_clear(ctx);
+    g->at_backward = false;
+}
+
 /* The first `nodes` steps of graph `seed`. */
 static weft_graph *make(uint64_t seed, int nodes)
 {
     maker m = {.state = seed, .g = weft_graph_new(ctx)};
     for (int i = 0; i < 4; i++)
-        random_source(&m, WEFT_F32);
-    random_source(&m, WEFT_I32);
+        source(&m, WEFT_F32, pick(&m, 5),
+               (int64_t[]){a_size(&m), a_size(&m), a_size(&m), a_size(&m)});
+    source(&m, WEFT_I32, pick(&m, 3), (int64_t[]){a_size(&m), a_size(&m)});
     for (int i = 0; i < nodes; i++)
         step(&m);
+    if (seed % 3)
+        differentiate(&m);
     choose_outputs(&m);
     return m.g;
 }
