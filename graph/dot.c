@@ -1,7 +1,8 @@
-/* dot.c - a graph as a Graphviz drawing: scopes as nested clusters, repeated scopes once with xN, types on edges.
+/* dot.c - a graph as a Graphviz drawing: scopes as nested clusters, repeated scopes once with xN,
+ * types on edges.
  *
- * Nodes are boxes, weights are cylinders (dashed when frozen), inputs and outputs are slanted; what differentiation
- * added is red.  A dashed edge leads from one repetition to the next. */
+ * Nodes are boxes, weights are cylinders (dashed when frozen), inputs and outputs are slanted; what
+ * differentiation added is red.  A dashed edge leads from one repetition to the next. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,10 +13,10 @@ typedef struct {
     const weft_scopes *t;
     weft_arena *arena;
     weft_string *s;
-    int depth;        /* scopes at this depth are boxes; INT32_MAX: never */
+    int depth;         /* scopes at this depth are boxes; INT32_MAX: never */
     int *child, *next; /* tree of scopes, by first child and next sibling */
-    bool *used;       /* of each value that is a state or an input: some drawn edge leaves it */
-    weft_map *edges;  /* drawn already */
+    bool *used;        /* of each value that is a state or an input: some drawn edge leaves it */
+    weft_map *edges;   /* drawn already */
 } drawing;
 
 /* Text inside a DOT string. */
@@ -49,7 +50,8 @@ static int shown_scope(const weft_scopes *t, int s)
 static const char *source_id(const drawing *d, weft_val v, char *buf, size_t n)
 {
     const weft_value *x = &d->g->value[v];
-    int box = box_of(d, x->kind == WEFT_VALUE_NODE ? d->t->node_scope[x->node] : d->t->state_scope[v]);
+    int box =
+        box_of(d, x->kind == WEFT_VALUE_NODE ? d->t->node_scope[x->node] : d->t->state_scope[v]);
     if (box >= 0 && x->kind != WEFT_VALUE_INPUT)
         snprintf(buf, n, "s%d", box);
     else if (x->kind == WEFT_VALUE_NODE)
@@ -240,7 +242,8 @@ static void put_outputs(drawing *d)
         char from[32], type[160];
         if (d->t->value_to[v] != v && is_output(d->g, d->t->value_to[v]))
             continue;
-        weft_string_printf(d->s, "o%d [shape=parallelogram, style=filled, fillcolor=\"#d9f2d9\", label=\"", i);
+        weft_string_printf(
+            d->s, "o%d [shape=parallelogram, style=filled, fillcolor=\"#d9f2d9\", label=\"", i);
         put_text(d->s, d->g->output[i].name);
         weft_string_printf(d->s, "\"];\n%s -> o%d [label=\"%s\"];\n",
                            source_id(d, d->t->value_to[v], from, sizeof from), i,
@@ -286,11 +289,13 @@ static weft_status draw(drawing *d, const weft_dot_options *o, char **out)
     weft_string s;
     weft_string_init(&s, d->g->ctx);
     d->s = &s;
-    weft_string_printf(&s, "digraph weft {\nrankdir=%s; newrank=true; fontname=\"Helvetica\"; nodesep=0.25;\n",
-                       o && o->rankdir ? o->rankdir : "TB");
-    weft_string_printf(&s, "node [shape=box, style=\"rounded,filled\", fillcolor=white, fontname=\"Helvetica\", "
-                           "fontsize=11, margin=\"0.10,0.04\"];\n"
-                           "edge [fontname=\"Helvetica\", fontsize=8, arrowsize=0.6, color=\"#55606a\"];\n");
+    weft_string_printf(
+        &s, "digraph weft {\nrankdir=%s; newrank=true; fontname=\"Helvetica\"; nodesep=0.25;\n",
+        o && o->rankdir ? o->rankdir : "TB");
+    weft_string_printf(
+        &s, "node [shape=box, style=\"rounded,filled\", fillcolor=white, fontname=\"Helvetica\", "
+            "fontsize=11, margin=\"0.10,0.04\"];\n"
+            "edge [fontname=\"Helvetica\", fontsize=8, arrowsize=0.6, color=\"#55606a\"];\n");
     mark_used(d);
     put_scopes(d);
     put_edges(d);
@@ -302,8 +307,8 @@ static weft_status draw(drawing *d, const weft_dot_options *o, char **out)
 weft_status weft_graph_dot(const weft_graph *g, const weft_dot_options *o, char **out)
 {
     *out = NULL;
-    if (o && o->rankdir && strcmp(o->rankdir, "TB") && strcmp(o->rankdir, "LR") && strcmp(o->rankdir, "BT") &&
-        strcmp(o->rankdir, "RL"))
+    if (o && o->rankdir && strcmp(o->rankdir, "TB") && strcmp(o->rankdir, "LR") &&
+        strcmp(o->rankdir, "BT") && strcmp(o->rankdir, "RL"))
         return weft_fail(g->ctx, WEFT_USAGE, "rankdir=%s: expected TB, LR, BT or RL", o->rankdir);
     weft_arena *a = weft_arena_new(g->ctx, 0);
     if (!a)

@@ -9,7 +9,8 @@ weft_status weft_tokens_type(const weft_graph *g, weft_type *t)
     char text[160];
     weft_val v = weft_graph_find(g, "tokens");
     if (v == WEFT_NONE || g->value[v].kind != WEFT_VALUE_INPUT)
-        return weft_fail(g->ctx, WEFT_MALFORMED, "the entry module '%s' has no input 'tokens': i32[B,T]", g->entry);
+        return weft_fail(g->ctx, WEFT_MALFORMED,
+                         "the entry module '%s' has no input 'tokens': i32[B,T]", g->entry);
     *t = g->value[v].type;
     if (t->dtype != WEFT_I32 || t->rank != 2)
         return weft_fail(g->ctx, WEFT_MALFORMED, "input 'tokens' is %s, expected i32[B,T]",
@@ -37,7 +38,8 @@ weft_status weft_feed_batch(weft_program *p, const weft_sampler *s, int64_t curs
         if (!spare)
             return weft_error_status(c);
     }
-    weft_status status = weft_sampler_batch(s, cursor, tokens ? tokens : spare, targets ? targets : spare);
+    weft_status status =
+        weft_sampler_batch(s, cursor, tokens ? tokens : spare, targets ? targets : spare);
     weft_free(c, spare);
     return status;
 }
@@ -77,7 +79,8 @@ weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_res
     *out = (weft_eval_result){0};
     if (all < 1)
         return weft_fail(c, WEFT_MALFORMED,
-                         "validation data: %lld tokens are too few for one batch of %lld sequences of %lld tokens",
+                         "validation data: %lld tokens are too few for one batch of %lld sequences "
+                         "of %lld tokens",
                          (long long)weft_tokens_count(e->sampler.tokens), (long long)e->sampler.B,
                          (long long)e->sampler.T);
     if (batches > 0 && batches < all)

@@ -12,7 +12,8 @@ enum { TEXT_LIMIT = 1 << 30 };
 
 double weft_element(const weft_type *t, const void *data, int64_t i)
 {
-    weft_tensor x = {.data = (void *)(uintptr_t)data, .dtype = t->dtype, .rank = 1, .count = weft_type_count(t)};
+    weft_tensor x = {
+        .data = (void *)(uintptr_t)data, .dtype = t->dtype, .rank = 1, .count = weft_type_count(t)};
     x.dim[0] = x.count;
     x.stride[0] = 1;
     return weft_get(&x, i);
@@ -39,20 +40,23 @@ static weft_status find_input(weft_program *p, const char *name, weft_type *t, v
     const char *near = weft_nearest(name, names, n);
     char word[128];
     return weft_fail(p->session->ctx, WEFT_USAGE, "the program has no input '%s'%s%s%s",
-                     weft_printable(word, sizeof word, name), near ? "; did you mean '" : "", near ? near : "",
-                     near ? "'?" : "");
+                     weft_printable(word, sizeof word, name), near ? "; did you mean '" : "",
+                     near ? near : "", near ? "'?" : "");
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------------- */
-static weft_status wrong_size(weft_ctx *c, const char *path, const char *name, int64_t found, const weft_type *t,
-                              const char *unit)
+/* ---- files
+ * -------------------------------------------------------------------------------------------------------------
+ */
+static weft_status wrong_size(weft_ctx *c, const char *path, const char *name, int64_t found,
+                              const weft_type *t, const char *unit)
 {
     char type[160];
-    return weft_fail(c, WEFT_MISMATCH, "%s: %lld %s, but input '%s' is %s", path, (long long)found, unit, name,
-                     weft_type_print(type, sizeof type, t));
+    return weft_fail(c, WEFT_MISMATCH, "%s: %lld %s, but input '%s' is %s", path, (long long)found,
+                     unit, name, weft_type_print(type, sizeof type, t));
 }
 
-static weft_status feed_tensor(weft_program *p, const char *name, const char *path, const weft_type *t, void *data)
+static weft_status feed_tensor(weft_program *p, const char *name, const char *path,
+                               const weft_type *t, void *data)
 {
     weft_ctx *c = p->session->ctx;
     weft_tensor_file *f = NULL;
@@ -65,7 +69,8 @@ static weft_status feed_tensor(weft_program *p, const char *name, const char *pa
     for (int i = 0; e && i < e->rank; i++)
         count *= e->dim[i]; /* the header was checked: no overflow */
     if (!e)
-        s = weft_fail(c, WEFT_MISMATCH, "%s: no tensor '%s', and more than one to choose from", path, name);
+        s = weft_fail(c, WEFT_MISMATCH, "%s: no tensor '%s', and more than one to choose from",
+                      path, name);
     else if (count != weft_type_count(t))
         s = wrong_size(c, path, name, count, t, "elements");
     else
@@ -74,8 +79,8 @@ static weft_status feed_tensor(weft_program *p, const char *name, const char *pa
     return s;
 }
 
-static weft_status feed_text(weft_ctx *c, const char *text, const char *name, const char *path, const weft_type *t,
-                             void *data)
+static weft_status feed_text(weft_ctx *c, const char *text, const char *name, const char *path,
+                             const weft_type *t, void *data)
 {
     int64_t n = 0, want = weft_type_count(t);
     for (const char *s = text;;) {
@@ -85,7 +90,8 @@ static weft_status feed_text(weft_ctx *c, const char *text, const char *name, co
             break;
         double v = strtod(s, &end);
         if (end == s || (*end && !strchr(" \t\r\n,", *end)))
-            return weft_fail(c, WEFT_MALFORMED, "%s@%lld: expected a number", path, (long long)(s - text));
+            return weft_fail(c, WEFT_MALFORMED, "%s@%lld: expected a number", path,
+                             (long long)(s - text));
         if (n < want)
             put(t, data, n, v);
         n++;
@@ -122,8 +128,11 @@ weft_status weft_program_feed_file(weft_program *p, const char *name, const char
     return s;
 }
 
-/* ---- random numbers ----------------------------------------------------------------------------------------------------- */
-weft_status weft_program_feed_random(weft_program *p, const char *name, uint64_t seed, int64_t below)
+/* ---- random numbers
+ * -----------------------------------------------------------------------------------------------------
+ */
+weft_status weft_program_feed_random(weft_program *p, const char *name, uint64_t seed,
+                                     int64_t below)
 {
     weft_type t;
     void *data;
@@ -135,12 +144,15 @@ weft_status weft_program_feed_random(weft_program *p, const char *name, uint64_t
         double normal[4];
         weft_random4(word, key, 0, 0x66656564, (uint64_t)i / 4); /* a stream of its own */
         weft_random_normal4(normal, word);
-        put(&t, data, i, weft_dtype_is_float(t.dtype) ? normal[i % 4] : (double)(word[i % 4] % (uint64_t)below));
+        put(&t, data, i,
+            weft_dtype_is_float(t.dtype) ? normal[i % 4] : (double)(word[i % 4] % (uint64_t)below));
     }
     return WEFT_OK;
 }
 
-/* ---- out ---------------------------------------------------------------------------------------------------------------- */
+/* ---- out
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 weft_status weft_program_save(weft_program *p, const char *const *name, int n, const char *path)
 {
     weft_ctx *c = p->session->ctx;

@@ -1,8 +1,9 @@
 /* generate.c - drawing tokens one by one, with a key/value cache or by computing the whole window.
  *
- * With a cache two programs share the session's "cache:" states: one takes a piece of the prompt at a time, one a
- * single token.  Both come from the model file by weft_graph_incremental.  Random numbers are a function of (seed,
- * sample, number of the token), so the way of computing does not change which number a token is drawn with. */
+ * With a cache two programs share the session's "cache:" states: one takes a piece of the prompt at
+ * a time, one a single token.  Both come from the model file by weft_graph_incremental.  Random
+ * numbers are a function of (seed, sample, number of the token), so the way of computing does not
+ * change which number a token is drawn with. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,16 +23,18 @@ typedef struct {
     weft_trained *t;
     const weft_generate_options *o;
     weft_session *session;
-    weft_program *window;        /* the whole context; NULL with a cache */
-    weft_program *piece, *one;   /* over PIECE and over one new position */
+    weft_program *window;      /* the whole context; NULL with a cache */
+    weft_program *piece, *one; /* over PIECE and over one new position */
     int64_t context, vocab;
-    int32_t *text;               /* [context] tokens in the window */
-    int64_t n_text, n_cached;    /* how many there are; how many of them the cache holds */
-    candidate *c;                /* [vocab] */
+    int32_t *text;            /* [context] tokens in the window */
+    int64_t n_text, n_cached; /* how many there are; how many of them the cache holds */
+    candidate *c;             /* [vocab] */
     int64_t n_drawn;
 } generator;
 
-/* ---- choosing ------------------------------------------------------------------------------------------------------------ */
+/* ---- choosing
+ * ------------------------------------------------------------------------------------------------------------
+ */
 /* Larger first; equal ones by id, so that the order is total. */
 static int by_size(const void *a, const void *b)
 {
@@ -50,7 +53,8 @@ static double uniform(const generator *g)
     return (double)bits * 0x1p-53;
 }
 
-/* Logits in c[0..n-1], sorted -> probabilities at a temperature, cut by top-k and top-p; returns how many are left. */
+/* Logits in c[0..n-1], sorted -> probabilities at a temperature, cut by top-k and top-p; returns
+ * how many are left. */
 static int64_t shape(const generator *g, int64_t n)
 {
     double max = g->c[0].p, sum = 0, kept = 0;
@@ -71,7 +75,8 @@ static weft_status choose(generator *g, const float *logit, int32_t *out)
     int32_t best = 0;
     for (int64_t i = 0; i < g->vocab; i++) {
         if (!isfinite(logit[i]))
-            return weft_fail(g->t->ctx, WEFT_NUMERIC, "the logit of token %lld is %g", (long long)i, (double)logit[i]);
+            return weft_fail(g->t->ctx, WEFT_NUMERIC, "the logit of token %lld is %g", (long long)i,
+                             (double)logit[i]);
         if (logit[i] > logit[best])
             best = (int32_t)i;
         g->c[i] = (candidate){(int32_t)i, logit[i]};
@@ -93,7 +98,9 @@ static weft_status choose(generator *g, const float *logit, int32_t *out)
     return WEFT_OK;
 }
 
-/* ---- computing ----------------------------------------------------------------------------------------------------------- */
+/* ---- computing
+ * -----------------------------------------------------------------------------------------------------------
+ */
 static weft_status run_window(generator *g, const float **logit)
 {
     weft_type t;
@@ -101,7 +108,8 @@ static weft_status run_window(generator *g, const float **logit)
     memset(in, 0, sizeof *in * (size_t)g->context); /* what follows the text is masked */
     memcpy(in, g->text, sizeof *in * (size_t)g->n_text);
     WEFT_TRY(weft_program_run(g->window));
-    *logit = (const float *)weft_program_output(g->window, "logits", &t) + (g->n_text - 1) * g->vocab;
+    *logit =
+        (const float *)weft_program_output(g->window, "logits", &t) + (g->n_text - 1) * g->vocab;
     return WEFT_OK;
 }
 
@@ -126,7 +134,8 @@ static weft_status run_cached(generator *g, const float **logit)
     return WEFT_OK;
 }
 
-/* Makes room by forgetting the older half. Positions start at 0 again, so the cache is made anew. */
+/* Makes room by forgetting the older half. Positions start at 0 again, so the cache is made anew.
+ */
 static void append(generator *g, int32_t id)
 {
     if (g->n_text == g->context) {
@@ -152,8 +161,11 @@ static weft_status draw_all(generator *g)
     return WEFT_OK;
 }
 
-/* ---- building ------------------------------------------------------------------------------------------------------------ */
-static weft_status compile_increment(generator *g, const weft_graph *full, int64_t n, weft_program **out)
+/* ---- building
+ * ------------------------------------------------------------------------------------------------------------
+ */
+static weft_status compile_increment(generator *g, const weft_graph *full, int64_t n,
+                                     weft_program **out)
 {
     static const char *const time[] = {"tokens", "targets"};
     const char *fetch[] = {"logits"}, *inputs[2];
@@ -179,7 +191,8 @@ static weft_status check_logits(generator *g, const weft_graph *full)
     WEFT_TRY(weft_tokens_type(full, &tokens));
     t = full->value[v].type;
     if (t.dtype != WEFT_F32 || t.rank != 3 || t.dim[0] != 1 || t.dim[1] != tokens.dim[1])
-        return weft_fail(g->t->ctx, WEFT_MALFORMED, "output 'logits' is %s, expected f32[1,%lld,vocab]",
+        return weft_fail(g->t->ctx, WEFT_MALFORMED,
+                         "output 'logits' is %s, expected f32[1,%lld,vocab]",
                          weft_type_print(text, sizeof text, &t), (long long)tokens.dim[1]);
     g->context = tokens.dim[1];
     g->vocab = t.dim[2];
@@ -218,12 +231,14 @@ static weft_status check_options(generator *g)
     weft_ctx *c = g->t->ctx;
     if (o->n_prompt < 1)
         return weft_fail(c, WEFT_USAGE, "the prompt has no tokens; at least one is needed");
-    if (!(o->temperature >= 0) || !isfinite(o->temperature) || o->top_k < 0 || !(o->top_p > 0 && o->top_p <= 1) ||
-        o->n_new < 0)
-        return weft_fail(c, WEFT_USAGE, "expected temperature >= 0, top_k >= 0, top_p in (0,1] and n_new >= 0");
+    if (!(o->temperature >= 0) || !isfinite(o->temperature) || o->top_k < 0 ||
+        !(o->top_p > 0 && o->top_p <= 1) || o->n_new < 0)
+        return weft_fail(c, WEFT_USAGE,
+                         "expected temperature >= 0, top_k >= 0, top_p in (0,1] and n_new >= 0");
     for (int64_t i = 0; i < o->n_prompt; i++)
         if (o->prompt[i] < 0 || o->prompt[i] >= g->vocab)
-            return weft_fail(c, WEFT_MISMATCH, "token %lld of the prompt is %d, but the model knows ids 0..%lld",
+            return weft_fail(c, WEFT_MISMATCH,
+                             "token %lld of the prompt is %d, but the model knows ids 0..%lld",
                              (long long)i, o->prompt[i], (long long)g->vocab - 1);
     return WEFT_OK;
 }

@@ -1,4 +1,5 @@
-/* opdoc.c - ops and rewrite rules as documents: all from the tables, so that help and docs/ops.md cannot be wrong. */
+/* opdoc.c - ops and rewrite rules as documents: all from the tables, so that help and docs/ops.md
+ * cannot be wrong. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,10 +30,14 @@ static int count_attrs(const weft_op *op)
 static const char *kind_name(int kind)
 {
     switch (kind & WEFT_KIND) {
-    case WEFT_FLOAT: return "float";
-    case WEFT_INT: return "integer";
-    case WEFT_BYTE: return "bool";
-    default: return "any";
+    case WEFT_FLOAT:
+        return "float";
+    case WEFT_INT:
+        return "integer";
+    case WEFT_BYTE:
+        return "bool";
+    default:
+        return "any";
     }
 }
 
@@ -119,9 +124,9 @@ static void add_text(weft_string *s, const weft_op *op)
         weft_string_printf(s, "  out  %-12s %s: %s\n", op->out[i].name, kind_name(op->out[i].kind),
                            op->out[i].help ? op->out[i].help : "");
     for (int i = 0; i < count_attrs(op); i++)
-        weft_string_printf(s, "  attr %-12s %s, %s: %s\n", op->attr[i].name,
-                           attr_type(t, sizeof t, &op->attr[i]), attr_default(d, sizeof d, &op->attr[i]),
-                           op->attr[i].help ? op->attr[i].help : "");
+        weft_string_printf(
+            s, "  attr %-12s %s, %s: %s\n", op->attr[i].name, attr_type(t, sizeof t, &op->attr[i]),
+            attr_default(d, sizeof d, &op->attr[i]), op->attr[i].help ? op->attr[i].help : "");
     weft_string_printf(s, "  ");
     add_flags(s, op);
     weft_string_printf(s, "\n");
@@ -130,20 +135,23 @@ static void add_text(weft_string *s, const weft_op *op)
 static void add_markdown(weft_string *s, const weft_op *op)
 {
     char t[160], d[64];
-    weft_string_printf(s, "\n## %s\n\n%s\n\n| | name | type | meaning |\n| --- | --- | --- | --- |\n",
+    weft_string_printf(s,
+                       "\n## %s\n\n%s\n\n| | name | type | meaning |\n| --- | --- | --- | --- |\n",
                        op->name, op->doc);
     for (int i = 0; i < count_ports(op->in, MAX_IN); i++)
-        weft_string_printf(s, "| in | `%s` | %s%s | %s |\n", op->in[i].name, kind_name(op->in[i].kind),
-                           kind_note(op->in[i].kind), op->in[i].help ? op->in[i].help : "");
+        weft_string_printf(s, "| in | `%s` | %s%s | %s |\n", op->in[i].name,
+                           kind_name(op->in[i].kind), kind_note(op->in[i].kind),
+                           op->in[i].help ? op->in[i].help : "");
     for (int i = 0; i < count_ports(op->out, MAX_OUT); i++)
-        weft_string_printf(s, "| out | `%s` | %s | %s |\n", op->out[i].name, kind_name(op->out[i].kind),
-                           op->out[i].help ? op->out[i].help : "");
+        weft_string_printf(s, "| out | `%s` | %s | %s |\n", op->out[i].name,
+                           kind_name(op->out[i].kind), op->out[i].help ? op->out[i].help : "");
     for (int i = 0; i < count_attrs(op); i++) {
         attr_type(t, sizeof t, &op->attr[i]);
         for (char *bar; (bar = strchr(t, '|')) != NULL;)
             *bar = ','; /* a bar would end the table cell */
         weft_string_printf(s, "| attr | `%s` | %s, default %s | %s |\n", op->attr[i].name, t,
-                           attr_default(d, sizeof d, &op->attr[i]), op->attr[i].help ? op->attr[i].help : "");
+                           attr_default(d, sizeof d, &op->attr[i]),
+                           op->attr[i].help ? op->attr[i].help : "");
     }
     weft_string_printf(s, "\n*");
     add_flags(s, op);
@@ -267,7 +275,9 @@ weft_status weft_ops_text(weft_ctx *c, const char *name, weft_doc_format f, char
     weft_string s;
     weft_string_init(&s, c);
     if (f == WEFT_DOC_MARKDOWN && !name)
-        weft_string_printf(&s, "# Ops\n\nMade by `weft ops --markdown` from the schemas in `ops/`; do not edit.\n");
+        weft_string_printf(
+            &s,
+            "# Ops\n\nMade by `weft ops --markdown` from the schemas in `ops/`; do not edit.\n");
     if (f == WEFT_DOC_JSON)
         weft_string_printf(&s, "[");
     for (int i = 0; i < n; i++)
@@ -286,7 +296,9 @@ weft_status weft_ops_text(weft_ctx *c, const char *name, weft_doc_format f, char
 
 static void add_rule(weft_string *s, const weft_rule *r, weft_doc_format f, bool first)
 {
-    const char *when = r->train_only ? "training only" : r->eval_only ? "outside training" : "always";
+    const char *when = r->train_only  ? "training only"
+                       : r->eval_only ? "outside training"
+                                      : "always";
     if (f == WEFT_DOC_JSON) {
         add_json_field(s, first ? "\n {" : ",\n {", "name", r->name);
         add_json_field(s, ",", "root", r->root);
@@ -304,7 +316,8 @@ weft_status weft_rules_text(weft_ctx *c, weft_doc_format f, char **out)
     weft_string s;
     weft_string_init(&s, c);
     if (f == WEFT_DOC_MARKDOWN)
-        weft_string_printf(&s, "# Rewrite rules\n\n| rule | when | before -> after |\n| --- | --- | --- |\n");
+        weft_string_printf(
+            &s, "# Rewrite rules\n\n| rule | when | before -> after |\n| --- | --- | --- |\n");
     if (f == WEFT_DOC_JSON)
         weft_string_printf(&s, "[");
     for (int i = 0; i < weft_rule_count(); i++)

@@ -1,6 +1,6 @@
 /* rate.c - how fast this machine multiplies matrices, by oneDNN's own multi-threaded product. */
-#include <oneapi/dnnl/dnnl.h>
 #include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
 
 #include "graph/io.h"
 
@@ -24,7 +24,8 @@ static double rate_of(weft_ctx *c, const shape *s, float *a, float *b, float *y,
 
 weft_status weft_gemm_rate(weft_ctx *c, double seconds, double *out)
 {
-    static const shape shapes[] = {{1024, 3072, 768}, {1024, 768, 3072}, {2048, 2048, 2048}, {1024, 4096, 1024}};
+    static const shape shapes[] = {
+        {1024, 3072, 768}, {1024, 768, 3072}, {2048, 2048, 2048}, {1024, 4096, 1024}};
     enum { N = (int)(sizeof shapes / sizeof *shapes), LARGEST = 2048 * 2048 };
     float *a = weft_alloc(c, 3 * sizeof *a * (size_t)LARGEST);
     int threads = omp_get_max_threads();
@@ -40,5 +41,6 @@ weft_status weft_gemm_rate(weft_ctx *c, double seconds, double *out)
     }
     omp_set_num_threads(threads);
     weft_free(c, a);
-    return *out > 0 ? WEFT_OK : weft_fail(c, WEFT_INTERNAL, "oneDNN refused a plain matrix product");
+    return *out > 0 ? WEFT_OK
+                    : weft_fail(c, WEFT_INTERNAL, "oneDNN refused a plain matrix product");
 }

@@ -1,4 +1,5 @@
-/* recipe.c - reading a training recipe: which kind of file it is, defaults, settings, and the checks of its values. */
+/* recipe.c - reading a training recipe: which kind of file it is, defaults, settings, and the
+ * checks of its values. */
 #include "graph/recipe.h"
 
 #include <ctype.h>
@@ -9,7 +10,8 @@
 
 enum { SNIFF_LIMIT = 1 << 26 };
 
-/* ---- model file or recipe? ----------------------------------------------------------------------------------------- */
+/* ---- model file or recipe?
+ * ----------------------------------------------------------------------------------------- */
 static bool has_field(const ProtobufCMessageDescriptor *d, const char *name, size_t n)
 {
     char word[64];
@@ -32,7 +34,8 @@ static const char *skip_string(const char *p)
 /* Looks at the names of the outermost fields until one belongs to only one of the two messages. */
 static weft_file_kind sniff_text(const char *p)
 {
-    const ProtobufCMessageDescriptor *model = &weft__model__descriptor, *recipe = &weft__recipe__descriptor;
+    const ProtobufCMessageDescriptor *model = &weft__model__descriptor,
+                                     *recipe = &weft__recipe__descriptor;
     for (int depth = 0; *p;) {
         if (*p == '#')
             p += strcspn(p, "\n");
@@ -54,7 +57,8 @@ static weft_file_kind sniff_text(const char *p)
     return WEFT_FILE_MODEL;
 }
 
-/* A broken model can pass as a recipe whose `set` strings are its modules; true settings are "name=value". */
+/* A broken model can pass as a recipe whose `set` strings are its modules; true settings are
+ * "name=value". */
 static bool has_settings_only(const Weft__Recipe *r)
 {
     for (size_t i = 0; i < r->n_set; i++) {
@@ -103,7 +107,9 @@ weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_kind *out)
     return s;
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------------- */
+/* ---- reading
+ * ---------------------------------------------------------------------------------------------------------
+ */
 const char *weft_path_beside(weft_arena *a, const char *from, const char *path)
 {
     const char *slash = strrchr(from, '/');
@@ -210,7 +216,8 @@ static weft_recipe *make_recipe(weft_ctx *c)
     return r;
 }
 
-weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set, int n_set, weft_recipe **out)
+weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set, int n_set,
+                             weft_recipe **out)
 {
     *out = NULL;
     weft_recipe *r = make_recipe(c);
@@ -256,7 +263,9 @@ const char *weft_recipe_loss(const weft_recipe *r) { return r->msg->train->loss;
 const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which)
 {
     const Weft__Data *d = r->msg->data;
-    const char *p = which == WEFT_RECIPE_TRAIN ? d->train : which == WEFT_RECIPE_VAL ? d->val : d->tokenizer;
+    const char *p = which == WEFT_RECIPE_TRAIN ? d->train
+                    : which == WEFT_RECIPE_VAL ? d->val
+                                               : d->tokenizer;
     return p && *p ? p : NULL;
 }
 
@@ -279,8 +288,11 @@ weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t length, wef
     return s ? weft_note(r->ctx, "in recipe %s", r->path) : WEFT_OK;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------------- */
-/* Makes every scalar default explicit, so that the file still says what was run when a default changes. */
+/* ---- writing
+ * ---------------------------------------------------------------------------------------------------------
+ */
+/* Makes every scalar default explicit, so that the file still says what was run when a default
+ * changes. */
 static void write_defaults(ProtobufCMessage *m)
 {
     const ProtobufCMessageDescriptor *d = m->descriptor;
@@ -300,8 +312,9 @@ weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model
     copy.n_set = (size_t)r->n_set;
     if (!copy.model || !copy.name)
         return weft_error_status(r->ctx);
-    ProtobufCMessage *const part[] = {&copy.train->base,    &copy.optimizer->base,  &copy.schedule->base,
-                                      &copy.eval->base, &copy.checkpoint->base};
+    ProtobufCMessage *const part[] = {&copy.train->base, &copy.optimizer->base,
+                                      &copy.schedule->base, &copy.eval->base,
+                                      &copy.checkpoint->base};
     for (size_t i = 0; i < sizeof part / sizeof *part; i++)
         write_defaults(part[i]);
     return weft_message_save(r->ctx, &copy.base, path);

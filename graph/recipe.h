@@ -7,15 +7,16 @@
 struct weft_recipe {
     weft_ctx *ctx;
     weft_arena *arena;
-    const char *path; /* file that it came from */
-    const char *name; /* recipe.name, or the file's name without folder and suffix */
+    const char *path;  /* file that it came from */
+    const char *name;  /* recipe.name, or the file's name without folder and suffix */
     Weft__Recipe *msg; /* all sub-messages but `load` are there */
     weft_lines *lines;
     const char **set; /* model parameters "name=value", last word wins */
     int n_set, cap_set;
 };
 
-/* recipe_check.c: every value that was set is in its range; `need_model`: a recipe for training names its model. */
+/* recipe_check.c: every value that was set is in its range; `need_model`: a recipe for training
+ * names its model. */
 weft_status weft_recipe_check(const weft_recipe *r, bool need_model);
 /* `path` seen from the folder of the file `from`; absolute paths stay. */
 const char *weft_path_beside(weft_arena *a, const char *from, const char *path);

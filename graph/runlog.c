@@ -1,7 +1,9 @@
-/* runlog.c - the logs of a run: log.jsonl, a function of recipe and data alone, and timing.jsonl, what the clock said.
+/* runlog.c - the logs of a run: log.jsonl, a function of recipe and data alone, and timing.jsonl,
+ * what the clock said.
  *
- * One JSON object a line.  A checkpoint remembers how long log.jsonl was; resuming cuts it there, so that the log of an
- * interrupted run ends up with the same bytes as that of an undisturbed one. */
+ * One JSON object a line.  A checkpoint remembers how long log.jsonl was; resuming cuts it there,
+ * so that the log of an interrupted run ends up with the same bytes as that of an undisturbed one.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -21,22 +23,25 @@ static weft_status cut(weft_ctx *c, weft_arena *a, const char *path, int64_t byt
     if (there == 0 && bytes == 0)
         return WEFT_OK;
     if (there != 1)
-        return weft_fail(c, WEFT_CORRUPT, "%s: not there, but the checkpoint expects %lld bytes of it", path,
+        return weft_fail(c, WEFT_CORRUPT,
+                         "%s: not there, but the checkpoint expects %lld bytes of it", path,
                          (long long)bytes);
     WEFT_TRY(weft_read_file(a, path, LOG_LIMIT, &data, &n));
     if ((int64_t)n < bytes)
-        return weft_fail(c, WEFT_CORRUPT, "%s: %zu bytes, but the checkpoint expects at least %lld", path, n,
-                         (long long)bytes);
+        return weft_fail(c, WEFT_CORRUPT, "%s: %zu bytes, but the checkpoint expects at least %lld",
+                         path, n, (long long)bytes);
     return (int64_t)n == bytes ? WEFT_OK : weft_write_file(c, path, data, (size_t)bytes);
 }
 
 static weft_status open_append(weft_ctx *c, const char *path, int *fd)
 {
     *fd = c->io->open(c->io->user, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    return *fd < 0 ? weft_fail(c, WEFT_CANTCREATE, "%s: cannot write: %s", path, strerror(errno)) : WEFT_OK;
+    return *fd < 0 ? weft_fail(c, WEFT_CANTCREATE, "%s: cannot write: %s", path, strerror(errno))
+                   : WEFT_OK;
 }
 
-weft_status weft_runlog_open(weft_ctx *c, weft_arena *a, const char *dir, int64_t bytes, weft_runlog *out)
+weft_status weft_runlog_open(weft_ctx *c, weft_arena *a, const char *dir, int64_t bytes,
+                             weft_runlog *out)
 {
     *out = (weft_runlog){.ctx = c, .fd = -1, .timing_fd = -1, .bytes = bytes};
     out->path = weft_arena_printf(a, "%s/log.jsonl", dir);
@@ -94,7 +99,8 @@ weft_status weft_runlog_step(weft_runlog *l, const weft_event *e)
 {
     char line[512], a[32], b[32], c[32];
     int n = snprintf(line, sizeof line,
-                     "{\"kind\":\"step\",\"step\":%lld,\"tokens\":%lld,\"loss\":%s,\"grad_norm\":%s,\"lr\":%s}\n",
+                     "{\"kind\":\"step\",\"step\":%lld,\"tokens\":%lld,\"loss\":%s,\"grad_norm\":%"
+                     "s,\"lr\":%s}\n",
                      (long long)e->step, (long long)e->tokens, number(a, sizeof a, e->loss),
                      number(b, sizeof b, e->grad_norm), number(c, sizeof c, e->lr));
     return add_line(l, line, n);
@@ -103,18 +109,21 @@ weft_status weft_runlog_step(weft_runlog *l, const weft_event *e)
 weft_status weft_runlog_eval(weft_runlog *l, const weft_event *e, const weft_eval_result *r)
 {
     char line[512], a[32], b[32];
-    int n = snprintf(line, sizeof line,
-                     "{\"kind\":\"eval\",\"step\":%lld,\"tokens\":%lld,\"val_loss\":%s,\"val_tokens\":%lld,"
-                     "\"val_bits_per_byte\":%s}\n",
-                     (long long)e->step, (long long)e->tokens, number(a, sizeof a, e->val_loss),
-                     (long long)r->tokens, number(b, sizeof b, e->val_bits));
+    int n = snprintf(
+        line, sizeof line,
+        "{\"kind\":\"eval\",\"step\":%lld,\"tokens\":%lld,\"val_loss\":%s,\"val_tokens\":%lld,"
+        "\"val_bits_per_byte\":%s}\n",
+        (long long)e->step, (long long)e->tokens, number(a, sizeof a, e->val_loss),
+        (long long)r->tokens, number(b, sizeof b, e->val_bits));
     return add_line(l, line, n);
 }
 
 void weft_runlog_time(weft_runlog *l, const char *kind, const weft_event *e)
 {
     char line[256], a[32], b[32];
-    int n = snprintf(line, sizeof line, "{\"kind\":\"%s\",\"step\":%lld,\"seconds\":%s,\"tokens_per_s\":%s}\n", kind,
-                     (long long)e->step, number(a, sizeof a, e->seconds), number(b, sizeof b, e->tokens_per_s));
+    int n = snprintf(line, sizeof line,
+                     "{\"kind\":\"%s\",\"step\":%lld,\"seconds\":%s,\"tokens_per_s\":%s}\n", kind,
+                     (long long)e->step, number(a, sizeof a, e->seconds),
+                     number(b, sizeof b, e->tokens_per_s));
     put(l->ctx, l->timing_fd, line, (size_t)n);
 }

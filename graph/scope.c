@@ -1,8 +1,10 @@
-/* scope.c - the tree of scopes of a flat graph, and which sibling scopes are repetitions of each other.
+/* scope.c - the tree of scopes of a flat graph, and which sibling scopes are repetitions of each
+ * other.
  *
- * Input: any graph. Output: weft_scopes. Invariants: the nodes of a folded scope correspond one to one, in order, to
- * those of the scope that stands for it: same ops, attributes, types and inner wiring; what enters a repetition comes
- * from its neighbour or from where it enters the neighbour. */
+ * Input: any graph. Output: weft_scopes. Invariants: the nodes of a folded scope correspond one to
+ * one, in order, to those of the scope that stands for it: same ops, attributes, types and inner
+ * wiring; what enters a repetition comes from its neighbour or from where it enters the neighbour.
+ */
 #include <ctype.h>
 #include <string.h>
 
@@ -41,7 +43,8 @@ static int add_scope(weft_scopes *t, const char *path, const char *label, int pa
     if (!WEFT_GROW(t->arena, t->scope, t->n_scope, t->cap_scope))
         return -1;
     weft_scope *s = &t->scope[t->n_scope];
-    *s = (weft_scope){.path = path, .label = label, .parent = parent, .fold_count = 1, .fold_to = t->n_scope};
+    *s = (weft_scope){
+        .path = path, .label = label, .parent = parent, .fold_count = 1, .fold_to = t->n_scope};
     s->depth = parent < 0 ? 0 : t->scope[parent].depth + 1;
     read_number(t, s);
     return weft_map_set(t->paths, path, t->n_scope) ? t->n_scope++ : -1;
@@ -94,7 +97,8 @@ static bool list_nodes(weft_scopes *t)
             t->scope[s].n_node++;
     }
     for (int s = 0; s < t->n_scope; s++)
-        if (!(t->scope[s].node = weft_arena_array(t->arena, (size_t)t->scope[s].n_node + 1, sizeof(int))))
+        if (!(t->scope[s].node =
+                  weft_arena_array(t->arena, (size_t)t->scope[s].n_node + 1, sizeof(int))))
             return false;
     for (int i = 0; i < g->n_node; i++)
         for (int s = t->node_scope[i]; s >= 0; s = t->scope[s].parent)
@@ -119,7 +123,8 @@ static bool value_inside(const weft_scopes *t, weft_val v, int s)
 static bool attrs_equal(const weft_node *a, const weft_node *b)
 {
     for (int i = 0; i < 10 && a->op->attr[i].name; i++)
-        if (a->attr[i].f != b->attr[i].f || a->attr[i].i != b->attr[i].i || a->attr[i].n != b->attr[i].n ||
+        if (a->attr[i].f != b->attr[i].f || a->attr[i].i != b->attr[i].i ||
+            a->attr[i].n != b->attr[i].n ||
             memcmp(a->attr[i].v, b->attr[i].v, sizeof a->attr[i].v[0] * (size_t)a->attr[i].n))
             return false;
     return true;
@@ -139,7 +144,8 @@ static int position(const weft_scope *s, int n)
     return lo;
 }
 
-/* Do values va (read in scope a) and vb (read at the same place in its follower b) play the same part? */
+/* Do values va (read in scope a) and vb (read at the same place in its follower b) play the same
+ * part? */
 static bool inputs_match(const weft_scopes *t, int a, int b, weft_val va, weft_val vb)
 {
     if (va == vb)
@@ -168,8 +174,8 @@ static bool repeats(const weft_scopes *t, int a, int b)
         return false;
     for (int i = 0; i < p->n_node; i++) {
         const weft_node *x = &t->graph->node[p->node[i]], *y = &t->graph->node[q->node[i]];
-        if (x->op != y->op || x->n_in != y->n_in || x->n_out != y->n_out || x->backward != y->backward ||
-            !attrs_equal(x, y))
+        if (x->op != y->op || x->n_in != y->n_in || x->n_out != y->n_out ||
+            x->backward != y->backward || !attrs_equal(x, y))
             return false;
         for (int k = 0; k < x->n_in; k++)
             if (!inputs_match(t, a, b, x->in[k], y->in[k]))

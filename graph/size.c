@@ -1,4 +1,5 @@
-/* size.c - what a graph amounts to: parameters, floating-point operations, its ports, and a hash of its meaning. */
+/* size.c - what a graph amounts to: parameters, floating-point operations, its ports, and a hash of
+ * its meaning. */
 #include <string.h>
 
 #include "graph/ir.h"
@@ -14,9 +15,16 @@ double weft_node_flops(const weft_graph *g, int n)
             in[i] = g->value[node->in[i]].type;
     for (int i = 0; i < node->n_out; i++)
         out[i] = g->value[node->out[i]].type;
-    const weft_call call = {.ctx = g->ctx, .op = node->op, .attr = node->attr, .n_in = node->n_in,
-                            .n_out = node->n_out, .in_type = in, .out_type = out, .in = node->in,
-                            .out = node->out, .node = node};
+    const weft_call call = {.ctx = g->ctx,
+                            .op = node->op,
+                            .attr = node->attr,
+                            .n_in = node->n_in,
+                            .n_out = node->n_out,
+                            .in_type = in,
+                            .out_type = out,
+                            .in = node->in,
+                            .out = node->out,
+                            .node = node};
     return node->op->flops(&call);
 }
 
@@ -57,8 +65,13 @@ const char *weft_graph_output_at(const weft_graph *g, int i, weft_type *t)
     return g->output[i].name;
 }
 
-/* ---- hash -------------------------------------------------------------------------------------------------------- */
-static uint64_t hash_text(const char *s, uint64_t h) { return weft_hash(s ? s : "", s ? strlen(s) + 1 : 1, h); }
+/* ---- hash
+ * --------------------------------------------------------------------------------------------------------
+ */
+static uint64_t hash_text(const char *s, uint64_t h)
+{
+    return weft_hash(s ? s : "", s ? strlen(s) + 1 : 1, h);
+}
 
 static uint64_t hash_type(const weft_type *t, uint64_t h)
 {

@@ -1,4 +1,5 @@
-/* stages.c - the stages between a flat graph and a program as public calls: gradients, rewriting, texts. */
+/* stages.c - the stages between a flat graph and a program as public calls: gradients, rewriting,
+ * texts. */
 #include <string.h>
 
 #include "graph/ir.h"
@@ -15,8 +16,9 @@ weft_val weft_graph_need_output(const weft_graph *g, const char *name)
     const char *near = names ? weft_nearest(name, names, g->n_output) : NULL;
     char word[128];
     weft_printable(word, sizeof word, name);
-    weft_fail(g->ctx, WEFT_USAGE, "%s has no output '%s'%s%s%s", g->entry && *g->entry ? g->entry : "the model", word,
-              near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    weft_fail(g->ctx, WEFT_USAGE, "%s has no output '%s'%s%s%s",
+              g->entry && *g->entry ? g->entry : "the model", word, near ? "; did you mean '" : "",
+              near ? near : "", near ? "'?" : "");
     weft_free(g->ctx, names);
     return WEFT_NONE;
 }
@@ -68,7 +70,8 @@ weft_status weft_graph_differentiate(const weft_graph *g, const char *loss, weft
     return WEFT_OK;
 }
 
-weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out)
+weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options *o,
+                                weft_graph **out)
 {
     *out = NULL;
     weft_graph *t = NULL;

@@ -1,4 +1,5 @@
-/* train.c - the training loop: batches to steps, log, evaluation, checkpoints, and the ways to stop. */
+/* train.c - the training loop: batches to steps, log, evaluation, checkpoints, and the ways to
+ * stop. */
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,9 +21,11 @@ static void tell(weft_trainer *t, weft_event_kind kind, const char *path)
     e->seconds = (double)(now - t->start_ns) * 1e-9;
     if (kind == WEFT_EVENT_STEP && now > t->rate_ns) {
         /* a mean over the last steps, so that the display is calm */
-        double rate = (double)(t->progress.tokens - t->rate_tokens) / ((double)(now - t->rate_ns) * 1e-9);
+        double rate =
+            (double)(t->progress.tokens - t->rate_tokens) / ((double)(now - t->rate_ns) * 1e-9);
         e->tokens_per_s = e->tokens_per_s > 0 ? 0.8 * e->tokens_per_s + 0.2 * rate : rate;
-        double left = (double)(e->steps - e->step) * (double)(t->info.batch * t->info.length * t->info.accumulate);
+        double left = (double)(e->steps - e->step) *
+                      (double)(t->info.batch * t->info.length * t->info.accumulate);
         e->seconds_left = left / e->tokens_per_s;
     }
     t->rate_ns = now;
@@ -31,7 +34,9 @@ static void tell(weft_trainer *t, weft_event_kind kind, const char *path)
         t->options->event(t->options->user, e);
 }
 
-/* ---- one step ---------------------------------------------------------------------------------------------------------- */
+/* ---- one step
+ * ----------------------------------------------------------------------------------------------------------
+ */
 static weft_status run_micro(weft_trainer *t, int64_t k)
 {
     weft_type type;
@@ -54,17 +59,20 @@ static weft_status run_step(weft_trainer *t)
         weft_feed_rng(t->step, t->progress.seed, t->progress.cursor);
     }
     WEFT_TRY(weft_program_run(t->step));
-    t->event.loss = weft_fetch_scalar(t->step, t->micro ? "mean_loss" : t->recipe->msg->train->loss);
+    t->event.loss =
+        weft_fetch_scalar(t->step, t->micro ? "mean_loss" : t->recipe->msg->train->loss);
     t->event.grad_norm = weft_fetch_scalar(t->step, "grad_norm");
     t->event.lr = weft_fetch_scalar(t->step, "lr");
     return WEFT_OK;
 }
 
-/* Runs the failed step's first bad batch again with a check of every node; the error then names the node. */
+/* Runs the failed step's first bad batch again with a check of every node; the error then names the
+ * node. */
 static weft_status find_bad_node(weft_trainer *t)
 {
     weft_program *micro, *step;
-    const weft_compile_options o = {.train = true, .no_rewrite = t->options->no_rewrite, .check_nan = true};
+    const weft_compile_options o = {
+        .train = true, .no_rewrite = t->options->no_rewrite, .check_nan = true};
     WEFT_TRY(weft_recipe_compile(t->recipe, t->forward, t->session, &o, &micro, &step));
     weft_program *p = micro ? micro : step;
     for (int64_t k = 0; k < t->info.accumulate; k++) {
@@ -79,7 +87,8 @@ static weft_status find_bad_node(weft_trainer *t)
     return micro ? weft_program_run(step) : WEFT_OK;
 }
 
-/* The graph itself has left weights, moments and counter alone: what is in memory is the last good step. */
+/* The graph itself has left weights, moments and counter alone: what is in memory is the last good
+ * step. */
 static weft_status stop_on_nan(weft_trainer *t)
 {
     double loss = t->event.loss, norm = t->event.grad_norm;
@@ -90,7 +99,8 @@ static weft_status stop_on_nan(weft_trainer *t)
     const char *path;
     weft_progress p;
     char where[512];
-    snprintf(where, sizeof where, "step %lld: loss %g, gradient norm %g; the weights were not changed", (long long)step,
+    snprintf(where, sizeof where,
+             "step %lld: loss %g, gradient norm %g; the weights were not changed", (long long)step,
              loss, norm);
     char first[1024];
     snprintf(first, sizeof first, "%s", weft_error(t->ctx));
@@ -102,13 +112,18 @@ static weft_status stop_on_nan(weft_trainer *t)
     if (latest)
         weft_note(t->ctx, "there is no checkpoint yet");
     else
-        weft_note(t->ctx, "last good checkpoint: %s (step %lld of %lld good ones)", path, (long long)p.step,
-                  (long long)good);
+        weft_note(t->ctx, "last good checkpoint: %s (step %lld of %lld good ones)", path,
+                  (long long)p.step, (long long)good);
     return WEFT_NUMERIC;
 }
 
-/* ---- cadences ----------------------------------------------------------------------------------------------------------- */
-static bool due(int64_t step, int64_t every, int64_t last) { return step == last || (every > 0 && step % every == 0); }
+/* ---- cadences
+ * -----------------------------------------------------------------------------------------------------------
+ */
+static bool due(int64_t step, int64_t every, int64_t last)
+{
+    return step == last || (every > 0 && step % every == 0);
+}
 
 static weft_status evaluate(weft_trainer *t)
 {
@@ -126,11 +141,13 @@ static weft_status evaluate(weft_trainer *t)
     return WEFT_OK;
 }
 
-/* A failed save is told and tried again at the next occasion; after some in a row, or at the end, it is the outcome. */
+/* A failed save is told and tried again at the next occasion; after some in a row, or at the end,
+ * it is the outcome. */
 static weft_status save(weft_trainer *t, bool last)
 {
     t->progress.log_bytes = t->log.bytes;
-    weft_status s = weft_checkpoint_save(t->run_dir, t->session, &t->progress, (int)t->recipe->msg->checkpoint->keep);
+    weft_status s = weft_checkpoint_save(t->run_dir, t->session, &t->progress,
+                                         (int)t->recipe->msg->checkpoint->keep);
     if (!s) {
         char path[64];
         snprintf(path, sizeof path, "checkpoints/step-%06lld", (long long)t->progress.step);
@@ -142,7 +159,8 @@ static weft_status save(weft_trainer *t, bool last)
     if (last || ++t->save_failures >= MAX_SAVE_FAILURES)
         return weft_note(t->ctx, "saving step %lld", (long long)t->progress.step);
     char message[1024];
-    snprintf(message, sizeof message, "saving step %lld failed, next try at the next checkpoint: %s",
+    snprintf(message, sizeof message,
+             "saving step %lld failed, next try at the next checkpoint: %s",
              (long long)t->progress.step, weft_error(t->ctx));
     weft_error_clear(t->ctx);
     tell(t, WEFT_EVENT_WARNING, message);
@@ -188,8 +206,13 @@ static weft_status loop(weft_trainer *t)
 
 static weft_status begin(weft_trainer *t)
 {
-    t->event = (weft_event){.steps = t->recipe->msg->train->steps, .val_loss = NAN, .val_bits = NAN, .loss = NAN,
-                            .grad_norm = NAN, .lr = NAN, .info = &t->info};
+    t->event = (weft_event){.steps = t->recipe->msg->train->steps,
+                            .val_loss = NAN,
+                            .val_bits = NAN,
+                            .loss = NAN,
+                            .grad_norm = NAN,
+                            .lr = NAN,
+                            .info = &t->info};
     t->start_ns = t->rate_ns = weft_now_ns(t->ctx);
     t->rate_tokens = t->progress.tokens;
     tell(t, WEFT_EVENT_START, NULL);

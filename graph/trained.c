@@ -1,11 +1,16 @@
-/* trained.c - a model with weights from whatever path a user gives: run, checkpoint, recipe or model file. */
+/* trained.c - a model with weights from whatever path a user gives: run, checkpoint, recipe or
+ * model file. */
 #include "graph/trained.h"
 
 #include <string.h>
 
-static bool is_there(weft_ctx *c, const char *path) { return path && c->io->exists(c->io->user, path) == 1; }
+static bool is_there(weft_ctx *c, const char *path)
+{
+    return path && c->io->exists(c->io->user, path) == 1;
+}
 
-/* The run directory that holds `path`: itself, or the one two levels above a checkpoint folder. NULL: neither. */
+/* The run directory that holds `path`: itself, or the one two levels above a checkpoint folder.
+ * NULL: neither. */
 static const char *find_run(weft_trained *t, const char *path)
 {
     static const char *const up[] = {"", "/../..", "/.."};
@@ -24,8 +29,10 @@ static weft_status open_run(weft_trained *t, const char *path, const char *weigh
     if (!t->folder)
         return weft_error_status(t->ctx)
                    ? weft_error_status(t->ctx)
-                   : weft_fail(t->ctx, WEFT_MISSING, "%s: expected a run directory or one of its checkpoints: "
-                                                     "there is no recipe.txtpb", path);
+                   : weft_fail(t->ctx, WEFT_MISSING,
+                               "%s: expected a run directory or one of its checkpoints: "
+                               "there is no recipe.txtpb",
+                               path);
     const char *recipe = weft_arena_printf(t->arena, "%s/recipe.txtpb", t->folder);
     WEFT_TRY(recipe ? weft_recipe_load(t->ctx, recipe, t->set, t->n_set, &t->recipe) : WEFT_NOMEM);
     return weft_weights_find(t->arena, weights ? weights : path, &t->weights);
@@ -52,8 +59,8 @@ static weft_status copy_settings(weft_trained *t, const char *const *set, int n)
     return weft_error_status(t->ctx);
 }
 
-static weft_status open_trained(weft_trained *t, const char *path, const char *weights, const char *const *set,
-                                int n_set)
+static weft_status open_trained(weft_trained *t, const char *path, const char *weights,
+                                const char *const *set, int n_set)
 {
     weft_graph *g = NULL;
     WEFT_TRY(copy_settings(t, set, n_set));
@@ -68,8 +75,8 @@ static weft_status open_trained(weft_trained *t, const char *path, const char *w
     return WEFT_OK;
 }
 
-weft_status weft_trained_open(weft_ctx *c, const char *path, const char *weights, const char *const *set, int n_set,
-                              weft_trained **out)
+weft_status weft_trained_open(weft_ctx *c, const char *path, const char *weights,
+                              const char *const *set, int n_set, weft_trained **out)
 {
     *out = NULL;
     weft_arena *a = weft_arena_new(c, 0);
@@ -100,7 +107,8 @@ void weft_trained_free(weft_trained *t)
 const char *weft_trained_file(const weft_trained *t, weft_recipe_path which)
 {
     static const char *const own[] = {"tokenizer.json", "vocab.json"};
-    for (size_t i = 0; which == WEFT_RECIPE_TOKENIZER && t->folder && i < sizeof own / sizeof *own; i++) {
+    for (size_t i = 0; which == WEFT_RECIPE_TOKENIZER && t->folder && i < sizeof own / sizeof *own;
+         i++) {
         const char *path = weft_arena_printf(t->arena, "%s/%s", t->folder, own[i]);
         if (is_there(t->ctx, path))
             return path;
@@ -150,28 +158,38 @@ weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session
     return weft_session_init(s, t->recipe ? t->recipe->msg->train->seed : 1);
 }
 
-/* ---- evaluation ---------------------------------------------------------------------------------------------------------- */
-static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *g, weft_tokens *data,
-                            const weft_eval_options *o, weft_eval_result *out)
+/* ---- evaluation
+ * ----------------------------------------------------------------------------------------------------------
+ */
+static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *g,
+                            weft_tokens *data, const weft_eval_options *o, weft_eval_result *out)
 {
     weft_type type;
     const char *fetch[] = {t->loss};
     const weft_compile_options w = {.reference = o->reference, .no_rewrite = o->no_rewrite};
     WEFT_TRY(weft_tokens_type(g, &type));
-    weft_evaluator e = {.loss = t->loss, .token_bytes = o->token_bytes, .progress = o->progress, .user = o->user,
+    weft_evaluator e = {.loss = t->loss,
+                        .token_bytes = o->token_bytes,
+                        .progress = o->progress,
+                        .user = o->user,
                         .sampler = {.tokens = data, .B = type.dim[0], .T = type.dim[1], .seed = 1}};
     WEFT_TRY(weft_program_compile(s, g, fetch, 1, &w, &e.program));
     WEFT_TRY(weft_trained_fill(t, g, s));
     return weft_evaluator_run(&e, o->batches, out);
 }
 
-weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o, weft_eval_result *out)
+weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,
+                          weft_eval_result *out)
 {
     weft_graph *g = NULL;
     weft_session *s = NULL;
     weft_tokens *tokens = NULL;
     *out = (weft_eval_result){0};
-    weft_status status = weft_trained_graph(t, o->batch ? o->batch : t->recipe ? 0 : 1, o->length, &g);
+    weft_status status = weft_trained_graph(t,
+                                            o->batch    ? o->batch
+                                            : t->recipe ? 0
+                                                        : 1,
+                                            o->length, &g);
     if (!status)
         status = weft_tokens_open(t->ctx, data, t->vocab ? t->vocab : 65536, &tokens);
     if (!status)

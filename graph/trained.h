@@ -8,19 +8,19 @@
 struct weft_trained {
     weft_ctx *ctx;
     weft_arena *arena;
-    weft_recipe *recipe;      /* NULL: from a model file */
-    const char *model;        /* model file, when there is no recipe */
+    weft_recipe *recipe; /* NULL: from a model file */
+    const char *model;   /* model file, when there is no recipe */
     const char *const *set;
     int n_set;
-    const char *weights;      /* NULL: start values */
+    const char *weights;       /* NULL: start values */
     const char *loss, *folder; /* folder: the run directory, NULL without one */
     int64_t vocab;
 };
 
 /* The expanded graph for a batch and a length (0: the recipe's or the model's own). */
 weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, weft_graph **out);
-/* Gives the session all states of g (files hold them all, programs may need fewer), loads the weights, and runs the
- * initialisers of what is left. */
+/* Gives the session all states of g (files hold them all, programs may need fewer), loads the
+ * weights, and runs the initialisers of what is left. */
 weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s);
 
 #endif

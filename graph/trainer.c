@@ -1,4 +1,5 @@
-/* trainer.c - building a training run: graph, programs, data, run directory, and where it goes on. */
+/* trainer.c - building a training run: graph, programs, data, run directory, and where it goes on.
+ */
 #include "graph/trainer.h"
 
 #include <math.h>
@@ -7,17 +8,18 @@
 
 #include "graph/optim.h"
 
-/* ---- recipe -> programs ---------------------------------------------------------------------------------------------- */
+/* ---- recipe -> programs
+ * ---------------------------------------------------------------------------------------------- */
 /* Forward part as training differentiates it, or as it stands without options. */
-static weft_status forward_part(const weft_recipe *r, const weft_graph *forward, const weft_rewrite_options *o,
-                                weft_graph **out)
+static weft_status forward_part(const weft_recipe *r, const weft_graph *forward,
+                                const weft_rewrite_options *o, weft_graph **out)
 {
     const char *loss = r->msg->train->loss;
     return o ? weft_graph_prepare(forward, &loss, 1, o, out) : weft_graph_lower(forward, out);
 }
 
-weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward, const weft_rewrite_options *rewrite,
-                              weft_graph **out)
+weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward,
+                              const weft_rewrite_options *rewrite, weft_graph **out)
 {
     weft_optim o;
     weft_graph *g = NULL;
@@ -32,14 +34,16 @@ weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward, c
 }
 
 weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward, weft_session *s,
-                                const weft_compile_options *o, weft_program **micro, weft_program **step)
+                                const weft_compile_options *o, weft_program **micro,
+                                weft_program **step)
 {
     weft_optim optim;
     weft_graph *g = NULL;
     *micro = *step = NULL;
     weft_compile_options train = *o;
     train.train = true;
-    const weft_rewrite_options rewrite = {.train = true, .no_rewrite = o->no_rewrite, .disable = o->disable_rules};
+    const weft_rewrite_options rewrite = {
+        .train = true, .no_rewrite = o->no_rewrite, .disable = o->disable_rules};
     WEFT_TRY(forward_part(r, forward, &rewrite, &g));
     weft_status status = weft_optim_append(g, r->msg, &optim);
     if (!status && optim.n_micro)
@@ -53,8 +57,8 @@ weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward,
 static weft_status compile_programs(weft_trainer *t)
 {
     const Weft__Train *m = t->recipe->msg->train;
-    const weft_compile_options o = {.train = true, .no_rewrite = t->options->no_rewrite,
-                                    .max_memory = (size_t)m->max_memory};
+    const weft_compile_options o = {
+        .train = true, .no_rewrite = t->options->no_rewrite, .max_memory = (size_t)m->max_memory};
     weft_compile_options eval = o;
     int64_t start = weft_now_ns(t->ctx);
     eval.train = false;
@@ -67,7 +71,8 @@ static weft_status compile_programs(weft_trainer *t)
     if (t->micro) {
         weft_program_measure(t->micro, &size);
         t->info.flops += size.flops * (double)m->accumulate;
-        t->info.plan_bytes = size.plan_bytes > t->info.plan_bytes ? size.plan_bytes : t->info.plan_bytes;
+        t->info.plan_bytes =
+            size.plan_bytes > t->info.plan_bytes ? size.plan_bytes : t->info.plan_bytes;
     }
     if (t->val_tokens) {
         const char *fetch[] = {m->loss};
@@ -97,43 +102,58 @@ static weft_status build_model(weft_trainer *t)
     t->progress.graph_hash = weft_graph_hash(t->forward);
     t->progress.vocab = weft_graph_vocab(t->forward, 65536);
     if (t->options->vocab > t->progress.vocab)
-        return weft_fail(t->ctx, WEFT_MISMATCH, "the tokenizer has %lld tokens, but the model's vocabulary is %lld",
+        return weft_fail(t->ctx, WEFT_MISMATCH,
+                         "the tokenizer has %lld tokens, but the model's vocabulary is %lld",
                          (long long)t->options->vocab, (long long)t->progress.vocab);
     return WEFT_OK;
 }
 
-/* ---- data -------------------------------------------------------------------------------------------------------------- */
+/* ---- data
+ * --------------------------------------------------------------------------------------------------------------
+ */
 static weft_status open_data(weft_trainer *t)
 {
     const Weft__Recipe *m = t->recipe->msg;
     if (!m->data->train || !*m->data->train)
-        return weft_fail(t->ctx, WEFT_MALFORMED, "%s: data.train: expected a token file", t->recipe->path);
+        return weft_fail(t->ctx, WEFT_MALFORMED, "%s: data.train: expected a token file",
+                         t->recipe->path);
     WEFT_TRY(weft_tokens_open(t->ctx, m->data->train, t->progress.vocab, &t->train_tokens));
-    t->sampler = (weft_sampler){.tokens = t->train_tokens, .B = t->info.batch, .T = t->info.length,
-                                .seed = m->train->seed, .shuffle = !strcmp(m->data->sampling, "shuffle")};
+    t->sampler = (weft_sampler){.tokens = t->train_tokens,
+                                .B = t->info.batch,
+                                .T = t->info.length,
+                                .seed = m->train->seed,
+                                .shuffle = !strcmp(m->data->sampling, "shuffle")};
     t->info.train_tokens = weft_tokens_count(t->train_tokens);
     t->progress.data_hash = weft_tokens_hash(t->train_tokens);
     t->progress.seed = m->train->seed;
     if (weft_sampler_blocks(&t->sampler) < 1)
-        return weft_fail(t->ctx, WEFT_MALFORMED, "%s: %lld tokens are too few for one sequence of %lld", m->data->train,
+        return weft_fail(t->ctx, WEFT_MALFORMED,
+                         "%s: %lld tokens are too few for one sequence of %lld", m->data->train,
                          (long long)t->info.train_tokens, (long long)t->info.length);
     if (!m->data->val || !*m->data->val)
         return WEFT_OK;
     WEFT_TRY(weft_tokens_open(t->ctx, m->data->val, t->progress.vocab, &t->val_tokens));
     t->info.val_tokens = weft_tokens_count(t->val_tokens);
-    t->eval = (weft_evaluator){.loss = m->train->loss, .token_bytes = t->options->token_bytes,
+    t->eval = (weft_evaluator){.loss = m->train->loss,
+                               .token_bytes = t->options->token_bytes,
                                .user = t->options->user,
-                               .sampler = {.tokens = t->val_tokens, .B = t->info.batch, .T = t->info.length,
+                               .sampler = {.tokens = t->val_tokens,
+                                           .B = t->info.batch,
+                                           .T = t->info.length,
                                            .seed = m->train->seed}};
     if (weft_sampler_blocks(&t->eval.sampler) < t->info.batch)
-        return weft_fail(t->ctx, WEFT_MALFORMED, "%s: %lld tokens are too few for one batch of %lld sequences of %lld",
+        return weft_fail(t->ctx, WEFT_MALFORMED,
+                         "%s: %lld tokens are too few for one batch of %lld sequences of %lld",
                          m->data->val, (long long)t->info.val_tokens, (long long)t->info.batch,
                          (long long)t->info.length);
     return WEFT_OK;
 }
 
-/* ---- run directory ------------------------------------------------------------------------------------------------------- */
-/* Copies a file of the tokenizer, so that the run directory stands on its own. Missing ones are skipped. */
+/* ---- run directory
+ * -------------------------------------------------------------------------------------------------------
+ */
+/* Copies a file of the tokenizer, so that the run directory stands on its own. Missing ones are
+ * skipped. */
 static weft_status copy_file(weft_trainer *t, const char *from, const char *name)
 {
     char *data;
@@ -174,9 +194,11 @@ static weft_status write_inputs(weft_trainer *t)
     return copy_tokenizer(t);
 }
 
-static weft_status disagree(weft_trainer *t, const char *path, const char *what, uint64_t found, uint64_t expected)
+static weft_status disagree(weft_trainer *t, const char *path, const char *what, uint64_t found,
+                            uint64_t expected)
 {
-    return weft_fail(t->ctx, WEFT_MISMATCH, "cannot resume from %s: its %s (%016llx) is not that of this run (%016llx)",
+    return weft_fail(t->ctx, WEFT_MISMATCH,
+                     "cannot resume from %s: its %s (%016llx) is not that of this run (%016llx)",
                      path, what, (unsigned long long)found, (unsigned long long)expected);
 }
 
@@ -208,7 +230,8 @@ static weft_status find_checkpoint(weft_trainer *t, const char **path, weft_prog
         return s;
     if (t->options->resume == WEFT_RESUME_NEVER)
         return weft_fail(t->ctx, WEFT_CANTCREATE,
-                         "%s: has checkpoints (step %lld); --resume goes on from there, --out=DIR begins elsewhere",
+                         "%s: has checkpoints (step %lld); --resume goes on from there, --out=DIR "
+                         "begins elsewhere",
                          t->dir, (long long)p->step);
     return check_same(t, *path, p);
 }
@@ -217,7 +240,8 @@ static weft_status load_start(weft_trainer *t)
 {
     const Weft__Recipe *m = t->recipe->msg;
     for (size_t i = 0; i < m->n_load; i++)
-        WEFT_TRY(weft_weights_load(t->session, m->load[i]->file, m->load[i]->scope ? m->load[i]->scope : ""));
+        WEFT_TRY(weft_weights_load(t->session, m->load[i]->file,
+                                   m->load[i]->scope ? m->load[i]->scope : ""));
     return weft_session_init(t->session, m->train->seed);
 }
 
@@ -240,8 +264,10 @@ static weft_status make_config(weft_trainer *t)
     weft_string_init(&s, t->ctx);
     weft_string_printf(&s, "{\n  \"model_type\": ");
     weft_string_json(&s, t->forward->entry);
-    weft_string_printf(&s, ",\n  \"vocab_size\": %lld,\n  \"batch\": %lld,\n  \"length\": %lld,\n  \"parameters\": ",
-                       (long long)t->progress.vocab, (long long)t->info.batch, (long long)t->info.length);
+    weft_string_printf(
+        &s,
+        ",\n  \"vocab_size\": %lld,\n  \"batch\": %lld,\n  \"length\": %lld,\n  \"parameters\": ",
+        (long long)t->progress.vocab, (long long)t->info.batch, (long long)t->info.length);
     weft_string_json(&s, t->forward->n_call ? t->forward->call[0].params : "");
     weft_string_printf(&s, "\n}\n");
     WEFT_TRY(weft_string_take(&s, &text));
@@ -254,7 +280,8 @@ static weft_status open_run(weft_trainer *t)
 {
     const char *path;
     weft_progress p;
-    t->dir = t->options->dir ? t->options->dir : weft_arena_printf(t->arena, "runs/%s", t->recipe->name);
+    t->dir =
+        t->options->dir ? t->options->dir : weft_arena_printf(t->arena, "runs/%s", t->recipe->name);
     if (!t->dir)
         return WEFT_NOMEM;
     t->info.dir = t->dir;

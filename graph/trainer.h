@@ -1,4 +1,5 @@
-/* trainer.h - what a training run holds together; trainer.c builds it, train.c runs it, runlog.c writes its logs. */
+/* trainer.h - what a training run holds together; trainer.c builds it, train.c runs it, runlog.c
+ * writes its logs. */
 #ifndef WEFT_TRAINER_H
 #define WEFT_TRAINER_H
 
@@ -6,7 +7,9 @@
 #include "graph/data.h"
 #include "graph/recipe.h"
 
-/* ---- evaluate.c ---------------------------------------------------------------------------------------------------- */
+/* ---- evaluate.c
+ * ----------------------------------------------------------------------------------------------------
+ */
 /* A forward program outside training and the batches that it is fed with. */
 typedef struct {
     weft_program *program;
@@ -29,7 +32,9 @@ weft_status weft_tokens_type(const weft_graph *g, weft_type *t);
 /* How many ids the model knows: the last size of its output "logits", or `missing` without one. */
 int64_t weft_graph_vocab(const weft_graph *g, int64_t missing);
 
-/* ---- runlog.c ------------------------------------------------------------------------------------------------------- */
+/* ---- runlog.c
+ * -------------------------------------------------------------------------------------------------------
+ */
 typedef struct {
     weft_ctx *ctx;
     const char *path, *timing_path;
@@ -37,14 +42,18 @@ typedef struct {
     int64_t bytes; /* of log.jsonl */
 } weft_runlog;
 /* Opens DIR/log.jsonl for appending after its first `bytes` bytes, and DIR/timing.jsonl. */
-weft_status weft_runlog_open(weft_ctx *c, weft_arena *a, const char *dir, int64_t bytes, weft_runlog *out);
+weft_status weft_runlog_open(weft_ctx *c, weft_arena *a, const char *dir, int64_t bytes,
+                             weft_runlog *out);
 void weft_runlog_close(weft_runlog *l);
 weft_status weft_runlog_step(weft_runlog *l, const weft_event *e);
 weft_status weft_runlog_eval(weft_runlog *l, const weft_event *e, const weft_eval_result *r);
-/* What depends on the clock or on when the run was stopped goes to timing.jsonl; failures there are ignored. */
+/* What depends on the clock or on when the run was stopped goes to timing.jsonl; failures there are
+ * ignored. */
 void weft_runlog_time(weft_runlog *l, const char *kind, const weft_event *e);
 
-/* ---- trainer.c ------------------------------------------------------------------------------------------------------ */
+/* ---- trainer.c
+ * ------------------------------------------------------------------------------------------------------
+ */
 typedef struct {
     weft_ctx *ctx;
     weft_arena *arena;
@@ -54,15 +63,16 @@ typedef struct {
     weft_model *model;
     weft_graph *forward, *graph; /* as expanded and lowered; with gradients and optimizer */
     weft_session *session;
-    weft_program *micro, *step;  /* adds one micro-batch to the gradients (NULL: no accumulation); makes the step */
-    weft_evaluator eval;         /* eval.program NULL: no validation data */
+    weft_program *micro,
+        *step; /* adds one micro-batch to the gradients (NULL: no accumulation); makes the step */
+    weft_evaluator eval; /* eval.program NULL: no validation data */
     weft_tokens *train_tokens, *val_tokens;
     weft_sampler sampler;
     weft_run_dir *run_dir;
     weft_runlog log;
     weft_progress progress;
     weft_train_info info;
-    weft_event event;            /* as last told */
+    weft_event event; /* as last told */
     int64_t start_ns, rate_ns, rate_tokens;
     int save_failures;
 } weft_trainer;

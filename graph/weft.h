@@ -1,8 +1,10 @@
-/* weft.h - the public interface of libweft: load a model file, expand, compile, run, train, generate.
+/* weft.h - the public interface of libweft: load a model file, expand, compile, run, train,
+ * generate.
  *
- * Every object belongs to the weft_ctx that made it; a context and all that hangs on it is used by one thread at a
- * time (kernels use OpenMP inside).  Functions that can fail return a weft_status, which is also the exit code of
- * the tool; the message is then weft_error(ctx).  The library never prints, exits or aborts. */
+ * Every object belongs to the weft_ctx that made it; a context and all that hangs on it is used by
+ * one thread at a time (kernels use OpenMP inside).  Functions that can fail return a weft_status,
+ * which is also the exit code of the tool; the message is then weft_error(ctx).  The library never
+ * prints, exits or aborts. */
 #ifndef WEFT_H
 #define WEFT_H
 
@@ -15,7 +17,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define WEFT_API __attribute__((visibility("default")))
+#define WEFT_API          __attribute__((visibility("default")))
 #define WEFT_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #else
 #define WEFT_API
@@ -25,27 +27,35 @@ extern "C" {
 /* Outcome of a call, and exit code of the tool (numbers follow sysexits.h where it has one). */
 typedef enum {
     WEFT_OK = 0,
-    WEFT_FAILED = 1,       /* a check ran and said no (gradcheck, compare) */
-    WEFT_USAGE = 2,        /* the command line, an option, a setting */
-    WEFT_MALFORMED = 65,   /* an input file breaks its format or its meaning */
-    WEFT_MISSING = 66,     /* an input file is missing or unreadable */
-    WEFT_UNSUPPORTED = 69, /* valid, but this build cannot do it */
-    WEFT_INTERNAL = 70,    /* our bug: please report */
-    WEFT_NOMEM = 71,       /* out of memory, or over --max-memory */
-    WEFT_CANTCREATE = 73,  /* an output cannot be created */
-    WEFT_IO = 74,          /* reading or writing failed */
-    WEFT_LOCKED = 75,      /* another run uses the directory */
-    WEFT_MISMATCH = 78,    /* inputs are fine but disagree (vocabulary, shapes, graph hash) */
-    WEFT_NUMERIC = 80,     /* NaN or Inf */
-    WEFT_CORRUPT = 81,     /* checkpoint damaged, none usable */
-    WEFT_INTERRUPTED = 130,/* stopped by SIGINT after saving */
-    WEFT_TERMINATED = 143  /* stopped by SIGTERM after saving */
+    WEFT_FAILED = 1,        /* a check ran and said no (gradcheck, compare) */
+    WEFT_USAGE = 2,         /* the command line, an option, a setting */
+    WEFT_MALFORMED = 65,    /* an input file breaks its format or its meaning */
+    WEFT_MISSING = 66,      /* an input file is missing or unreadable */
+    WEFT_UNSUPPORTED = 69,  /* valid, but this build cannot do it */
+    WEFT_INTERNAL = 70,     /* our bug: please report */
+    WEFT_NOMEM = 71,        /* out of memory, or over --max-memory */
+    WEFT_CANTCREATE = 73,   /* an output cannot be created */
+    WEFT_IO = 74,           /* reading or writing failed */
+    WEFT_LOCKED = 75,       /* another run uses the directory */
+    WEFT_MISMATCH = 78,     /* inputs are fine but disagree (vocabulary, shapes, graph hash) */
+    WEFT_NUMERIC = 80,      /* NaN or Inf */
+    WEFT_CORRUPT = 81,      /* checkpoint damaged, none usable */
+    WEFT_INTERRUPTED = 130, /* stopped by SIGINT after saving */
+    WEFT_TERMINATED = 143   /* stopped by SIGTERM after saving */
 } weft_status;
 
 #define WEFT_MAX_RANK 8
 
 /* Element types. F64 is the type of the reference kernels, not of graph files. */
-typedef enum { WEFT_F32 = 1, WEFT_F64, WEFT_BF16, WEFT_I32, WEFT_I64, WEFT_U16, WEFT_BOOL } weft_dtype;
+typedef enum {
+    WEFT_F32 = 1,
+    WEFT_F64,
+    WEFT_BF16,
+    WEFT_I32,
+    WEFT_I64,
+    WEFT_U16,
+    WEFT_BOOL
+} weft_dtype;
 
 /* Element type and sizes, outermost axis first. A scalar has rank 0. */
 typedef struct {
@@ -55,13 +65,15 @@ typedef struct {
 } weft_type;
 
 typedef struct weft_ctx weft_ctx;
-typedef struct weft_model weft_model;     /* a parsed model file with its imports and settings */
-typedef struct weft_graph weft_graph;     /* a flat typed graph */
-typedef struct weft_session weft_session; /* state values in memory, and the programs that use them */
+typedef struct weft_model weft_model; /* a parsed model file with its imports and settings */
+typedef struct weft_graph weft_graph; /* a flat typed graph */
+typedef struct weft_session
+    weft_session; /* state values in memory, and the programs that use them */
 typedef struct weft_program weft_program; /* a compiled part of a graph */
 typedef struct weft_recipe weft_recipe;   /* how a model is trained */
 
-/* The allocator seam: every allocation of the library goes through it. `alloc` returns uninitialised memory. */
+/* The allocator seam: every allocation of the library goes through it. `alloc` returns
+ * uninitialised memory. */
 typedef struct {
     void *(*alloc)(void *user, size_t bytes);
     void *(*realloc)(void *user, void *old, size_t bytes);
@@ -75,40 +87,50 @@ typedef struct {
     const weft_allocator *allocator; /* NULL: malloc */
     const struct weft_io *io;        /* NULL: the operating system */
     int threads;                     /* 0: OMP_NUM_THREADS or all cores */
-    void (*log)(void *user, const char *line); /* progress and warnings, one line each; NULL: dropped */
+    void (*log)(void *user,
+                const char *line); /* progress and warnings, one line each; NULL: dropped */
     void *log_user;
 } weft_options;
 
-/* ---- context and errors ------------------------------------------------------------------------------------- */
-WEFT_API weft_ctx *weft_open(const weft_options *o); /* NULL: defaults. Returns NULL when out of memory. */
+/* ---- context and errors
+ * ------------------------------------------------------------------------------------- */
+WEFT_API weft_ctx *
+weft_open(const weft_options *o); /* NULL: defaults. Returns NULL when out of memory. */
 WEFT_API void weft_close(weft_ctx *c);
-WEFT_API const char *weft_error(const weft_ctx *c);  /* first failure and its context lines; "" if none */
+WEFT_API const char *
+weft_error(const weft_ctx *c); /* first failure and its context lines; "" if none */
 WEFT_API weft_status weft_error_status(const weft_ctx *c);
 WEFT_API void weft_error_clear(weft_ctx *c);
-WEFT_API const char *weft_version(void);             /* "0.1.0" */
+WEFT_API const char *weft_version(void); /* "0.1.0" */
 WEFT_API int weft_threads(const weft_ctx *c);
-WEFT_API weft_status weft_threads_set(weft_ctx *c, int threads); /* 1..1024; programs compiled later use it */
-/* The candidate nearest to `word` in edit distance, or NULL if none is near enough for a "did you mean". */
+WEFT_API weft_status weft_threads_set(weft_ctx *c,
+                                      int threads); /* 1..1024; programs compiled later use it */
+/* The candidate nearest to `word` in edit distance, or NULL if none is near enough for a "did you
+ * mean". */
 WEFT_API const char *weft_nearest(const char *word, const char *const *candidates, int n);
 
-/* Text that the library made, NUL-terminated, is the caller's: release it with this. NULL is fine. */
+/* Text that the library made, NUL-terminated, is the caller's: release it with this. NULL is fine.
+ */
 WEFT_API void weft_text_free(weft_ctx *c, char *text);
-/* What the library was built with and runs on: its version, compiler, oneDNN and its CPU ISA, OpenMP, protobuf-c;
- * one "name value" line each. */
+/* What the library was built with and runs on: its version, compiler, oneDNN and its CPU ISA,
+ * OpenMP, protobuf-c; one "name value" line each. */
 WEFT_API weft_status weft_build_text(weft_ctx *c, char **out);
 
-/* ---- ops and rules: what a graph file may use ------------------------------------------------------------------- */
+/* ---- ops and rules: what a graph file may use
+ * ------------------------------------------------------------------- */
 typedef enum { WEFT_DOC_LIST, WEFT_DOC_TEXT, WEFT_DOC_MARKDOWN, WEFT_DOC_JSON } weft_doc_format;
-/* Describes the op `name`, or all ops in alphabetical order when NULL. LIST: a line each. An unknown name is
- * WEFT_USAGE and is answered with the nearest. */
+/* Describes the op `name`, or all ops in alphabetical order when NULL. LIST: a line each. An
+ * unknown name is WEFT_USAGE and is answered with the nearest. */
 WEFT_API weft_status weft_ops_text(weft_ctx *c, const char *name, weft_doc_format f, char **out);
-WEFT_API weft_status weft_rules_text(weft_ctx *c, weft_doc_format f, char **out); /* rewrite rules, the same way */
+WEFT_API weft_status weft_rules_text(weft_ctx *c, weft_doc_format f,
+                                     char **out); /* rewrite rules, the same way */
 
-/* ---- model files -------------------------------------------------------------------------------------------- */
-/* Reads a .txtpb or .binpb file with its imports. `set`: n_set strings "name=value", parameters of the entry
- * module. Errors name file:line:column. Free with weft_model_free before the context. */
-WEFT_API weft_status weft_model_load(weft_ctx *c, const char *path, const char *const *set, int n_set,
-                                     weft_model **out);
+/* ---- model files
+ * -------------------------------------------------------------------------------------------- */
+/* Reads a .txtpb or .binpb file with its imports. `set`: n_set strings "name=value", parameters of
+ * the entry module. Errors name file:line:column. Free with weft_model_free before the context. */
+WEFT_API weft_status weft_model_load(weft_ctx *c, const char *path, const char *const *set,
+                                     int n_set, weft_model **out);
 WEFT_API void weft_model_free(weft_model *m);
 /* Writes the model with its imports merged as one file: binary for .binpb, text otherwise. */
 WEFT_API weft_status weft_model_save(weft_model *m, const char *path);
@@ -121,45 +143,58 @@ WEFT_API weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_ki
 /* How a graph is compiled. */
 typedef struct {
     bool train, reference, no_rewrite, check_nan, profile;
-    bool plan_only;    /* no memory is taken: the programs of this session can be measured and printed, not run */
+    bool plan_only; /* no memory is taken: the programs of this session can be measured and printed,
+                       not run */
     const char *disable_rules;
     size_t max_memory; /* 0: no limit; counts state + plan */
 } weft_compile_options;
 
-/* ---- recipes ------------------------------------------------------------------------------------------------ */
-/* Reads a recipe and applies settings: "train.steps=5" is a field of the recipe, a name without a dot that is none of
- * its fields is a parameter of the model. Values are checked. */
-WEFT_API weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set, int n_set,
-                                      weft_recipe **out);
+/* ---- recipes
+ * ------------------------------------------------------------------------------------------------
+ */
+/* Reads a recipe and applies settings: "train.steps=5" is a field of the recipe, a name without a
+ * dot that is none of its fields is a parameter of the model. Values are checked. */
+WEFT_API weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set,
+                                      int n_set, weft_recipe **out);
 /* A recipe of defaults for a model that is loaded apart; `loss`: the output that is minimised. */
 WEFT_API weft_status weft_recipe_default(weft_ctx *c, const char *loss, weft_recipe **out);
 WEFT_API void weft_recipe_free(weft_recipe *r);
 /* One more setting, like those of weft_recipe_load. */
 WEFT_API weft_status weft_recipe_set(weft_recipe *r, const char *setting);
 WEFT_API const char *weft_recipe_name(const weft_recipe *r);
-WEFT_API const char *weft_recipe_loss(const weft_recipe *r); /* name of the output that is minimised */
+WEFT_API const char *
+weft_recipe_loss(const weft_recipe *r); /* name of the output that is minimised */
 typedef enum { WEFT_RECIPE_TRAIN, WEFT_RECIPE_VAL, WEFT_RECIPE_TOKENIZER } weft_recipe_path;
 /* Path of a data file as the recipe gives it, from the working directory; NULL if it names none. */
 WEFT_API const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which);
 /* The recipe's model with its settings, batch B and length T (0: the recipe's). */
-WEFT_API weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t length, weft_model **out);
-/* Compiles a training step into the session: *step makes one optimizer step; with gradient accumulation *micro (else
- * NULL) adds one micro-batch and *step needs no data. `o->train` is taken as true. */
-WEFT_API weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward, weft_session *s,
-                                         const weft_compile_options *o, weft_program **micro, weft_program **step);
+WEFT_API weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t length,
+                                       weft_model **out);
+/* Compiles a training step into the session: *step makes one optimizer step; with gradient
+ * accumulation *micro (else NULL) adds one micro-batch and *step needs no data. `o->train` is taken
+ * as true. */
+WEFT_API weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward,
+                                         weft_session *s, const weft_compile_options *o,
+                                         weft_program **micro, weft_program **step);
 /* Writes the recipe as it stands, settings and defaults included, for the model file `model`. */
 WEFT_API weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model);
 
-/* ---- graphs ------------------------------------------------------------------------------------------------- */
-/* Every function that gives a graph gives a new one, to be freed before the context; the old one stays as it is. */
-WEFT_API weft_status weft_graph_expand(weft_model *m, weft_graph **out); /* modules -> flat typed graph */
+/* ---- graphs
+ * -------------------------------------------------------------------------------------------------
+ */
+/* Every function that gives a graph gives a new one, to be freed before the context; the old one
+ * stays as it is. */
+WEFT_API weft_status weft_graph_expand(weft_model *m,
+                                       weft_graph **out); /* modules -> flat typed graph */
 WEFT_API void weft_graph_free(weft_graph *g);
 /* Re-infers every node and checks the invariants of the representation. */
 WEFT_API weft_status weft_graph_verify(const weft_graph *g);
 /* Replaces meta nodes (gradient(...)) by what they stand for. */
 WEFT_API weft_status weft_graph_lower(const weft_graph *g, weft_graph **out);
-/* A lowered graph that also has an output "grad:NAME" for each trainable weight, of the output `loss`. */
-WEFT_API weft_status weft_graph_differentiate(const weft_graph *g, const char *loss, weft_graph **out);
+/* A lowered graph that also has an output "grad:NAME" for each trainable weight, of the output
+ * `loss`. */
+WEFT_API weft_status weft_graph_differentiate(const weft_graph *g, const char *loss,
+                                              weft_graph **out);
 
 /* Mode of a rewrite and of a compiled program. */
 typedef struct {
@@ -167,15 +202,17 @@ typedef struct {
     bool no_rewrite;     /* only what correctness needs */
     const char *disable; /* comma-separated names of rules that are switched off, or NULL */
 } weft_rewrite_options;
-/* The graph of one training step of a recipe: gradients, clipping, schedule and optimizer as nodes. With `o` the model
- * is pruned to the loss and rewritten before it is differentiated, as training does, so that fused ops are
- * differentiated as such; NULL: it is differentiated as it stands. */
-WEFT_API weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward, const weft_rewrite_options *o,
-                                       weft_graph **out);
+/* The graph of one training step of a recipe: gradients, clipping, schedule and optimizer as nodes.
+ * With `o` the model is pruned to the loss and rewritten before it is differentiated, as training
+ * does, so that fused ops are differentiated as such; NULL: it is differentiated as it stands. */
+WEFT_API weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward,
+                                       const weft_rewrite_options *o, weft_graph **out);
 /* Applies the rewrite rules until nothing changes, and drops what no output needs. */
-WEFT_API weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out);
+WEFT_API weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options *o,
+                                         weft_graph **out);
 
-/* The flat graph as a model file (for weft_model_save); as one line per node; as a Graphviz drawing. */
+/* The flat graph as a model file (for weft_model_save); as one line per node; as a Graphviz
+ * drawing. */
 WEFT_API weft_status weft_graph_to_model(const weft_graph *g, weft_model **out);
 WEFT_API weft_status weft_graph_text(const weft_graph *g, char **out);
 typedef struct {
@@ -188,52 +225,68 @@ WEFT_API weft_status weft_graph_dot(const weft_graph *g, const weft_dot_options 
 /* Ports of the entry module. NULL beyond the end; *t may be NULL. */
 WEFT_API const char *weft_graph_input_at(const weft_graph *g, int i, weft_type *t);
 WEFT_API const char *weft_graph_output_at(const weft_graph *g, int i, weft_type *t);
-WEFT_API int64_t weft_type_count(const weft_type *t); /* elements; types of a graph are checked, no overflow */
+WEFT_API int64_t
+weft_type_count(const weft_type *t); /* elements; types of a graph are checked, no overflow */
 /* "f32[4,12]" into buf; returns buf. */
 WEFT_API const char *weft_type_print(char *buf, size_t n, const weft_type *t);
 
 typedef struct {
     int n_value, n_node, n_weight;
-    int64_t parameters, trainable; /* stored scalars of the weights; those that training may change */
-    double flops;                  /* of one run of every node; a multiply-add counts two */
-    int64_t tokens;                /* elements of the input "tokens" (1 without one): flops / tokens is per token */
+    int64_t parameters,
+        trainable; /* stored scalars of the weights; those that training may change */
+    double flops;  /* of one run of every node; a multiply-add counts two */
+    int64_t
+        tokens; /* elements of the input "tokens" (1 without one): flops / tokens is per token */
 } weft_graph_size;
 WEFT_API weft_status weft_graph_measure(const weft_graph *g, weft_graph_size *out);
 
-/* ---- running ------------------------------------------------------------------------------------------------ */
+/* ---- running
+ * ------------------------------------------------------------------------------------------------
+ */
 /* A session holds the state values (weights, moments, counters, caches) that its programs share. */
 WEFT_API weft_status weft_session_new(weft_ctx *c, bool reference, weft_session **out);
 WEFT_API void weft_session_free(weft_session *s); /* frees its programs */
-/* Adds the states of `g` that the session lacks (types must agree where it has them). Compiling does this for what a
- * program needs; do it for the whole graph before loading a file that holds all its weights. */
+/* Adds the states of `g` that the session lacks (types must agree where it has them). Compiling
+ * does this for what a program needs; do it for the whole graph before loading a file that holds
+ * all its weights. */
 WEFT_API weft_status weft_session_add_states(weft_session *s, const weft_graph *g);
-/* Runs the initialisers of all states that are not ready. Bits depend on (seed, name, index) alone. */
+/* Runs the initialisers of all states that are not ready. Bits depend on (seed, name, index) alone.
+ */
 WEFT_API weft_status weft_session_init(weft_session *s, uint64_t seed);
-/* The memory of a state, dense and row-major, for reading or writing between runs; NULL if unknown. */
+/* The memory of a state, dense and row-major, for reading or writing between runs; NULL if unknown.
+ */
 WEFT_API void *weft_session_data(weft_session *s, const char *name, weft_type *t);
-/* Weights from a safetensors file or a checkpoint folder; strict names after `scope` is put before them. */
+/* Weights from a safetensors file or a checkpoint folder; strict names after `scope` is put before
+ * them. */
 WEFT_API weft_status weft_weights_load(weft_session *s, const char *path, const char *scope);
 
-/* Compiles what `fetch` (names of outputs or values) needs of g, which is not kept. The session gets g's states. */
-WEFT_API weft_status weft_program_compile(weft_session *s, const weft_graph *g, const char *const *fetch, int n_fetch,
+/* Compiles what `fetch` (names of outputs or values) needs of g, which is not kept. The session
+ * gets g's states. */
+WEFT_API weft_status weft_program_compile(weft_session *s, const weft_graph *g,
+                                          const char *const *fetch, int n_fetch,
                                           const weft_compile_options *o, weft_program **out);
 /* Pointer to fill before a run; NULL and *t zero if the program does not need this input. */
 WEFT_API void *weft_program_input(weft_program *p, const char *name, weft_type *t);
 WEFT_API weft_status weft_program_run(weft_program *p);
-/* Where a fetched value stands after a run; NULL if it was not fetched. Valid until any program of the session runs. */
+/* Where a fetched value stands after a run; NULL if it was not fetched. Valid until any program of
+ * the session runs. */
 WEFT_API const void *weft_program_output(weft_program *p, const char *name, weft_type *t);
 
-/* Fills an input from a file: a safetensors file with a tensor of its name (or with one tensor), a .txt file of numbers,
- * or exactly its bytes, little-endian. WEFT_USAGE for an unknown input, WEFT_MISMATCH for other sizes. */
+/* Fills an input from a file: a safetensors file with a tensor of its name (or with one tensor), a
+ * .txt file of numbers, or exactly its bytes, little-endian. WEFT_USAGE for an unknown input,
+ * WEFT_MISMATCH for other sizes. */
 WEFT_API weft_status weft_program_feed_file(weft_program *p, const char *name, const char *path);
-/* Fills an input with random numbers: normal ones, or integers in 0..below-1; bits depend on (seed, name) alone. */
-WEFT_API weft_status weft_program_feed_random(weft_program *p, const char *name, uint64_t seed, int64_t below);
+/* Fills an input with random numbers: normal ones, or integers in 0..below-1; bits depend on (seed,
+ * name) alone. */
+WEFT_API weft_status weft_program_feed_random(weft_program *p, const char *name, uint64_t seed,
+                                              int64_t below);
 /* Writes fetched outputs as a safetensors file. */
-WEFT_API weft_status weft_program_save(weft_program *p, const char *const *name, int n, const char *path);
+WEFT_API weft_status weft_program_save(weft_program *p, const char *const *name, int n,
+                                       const char *path);
 /* Element i, in row-major order, of dense data, as a double. */
 WEFT_API double weft_element(const weft_type *t, const void *data, int64_t i);
-/* How fast this machine multiplies matrices: the best rate of oneDNN's own multi-threaded f32 product over some large
- * shapes, in FLOP/s; takes about `seconds`. The yardstick of weft bench. */
+/* How fast this machine multiplies matrices: the best rate of oneDNN's own multi-threaded f32
+ * product over some large shapes, in FLOP/s; takes about `seconds`. The yardstick of weft bench. */
 WEFT_API weft_status weft_gemm_rate(weft_ctx *c, double seconds, double *out);
 
 typedef struct {
@@ -253,54 +306,65 @@ typedef struct {
     const char *file;              /* where the node was written, or NULL */
     int line;
     bool backward;
-    weft_type type;                /* of the first output */
+    weft_type type; /* of the first output */
     double flops;
     size_t scratch_bytes;
-    int64_t ns, calls;             /* of profiled runs */
+    int64_t ns, calls; /* of profiled runs */
 } weft_step_info;
-WEFT_API bool weft_program_step_at(const weft_program *p, int i, weft_step_info *out); /* false: beyond the end */
-/* Every step with its memory, implementation and source; the memory plan's peak and largest live values. */
+WEFT_API bool weft_program_step_at(const weft_program *p, int i,
+                                   weft_step_info *out); /* false: beyond the end */
+/* Every step with its memory, implementation and source; the memory plan's peak and largest live
+ * values. */
 WEFT_API weft_status weft_program_text(const weft_program *p, char **out);
 
-/* ---- gradient check ----------------------------------------------------------------------------------------------- */
+/* ---- gradient check
+ * -----------------------------------------------------------------------------------------------
+ */
 typedef struct {
-    const char *name;  /* of the state or input that was varied */
-    int64_t count;     /* its elements */
-    int64_t probes;    /* differences taken: every element, or random directions */
-    double norm;       /* 2-norm of what was compared; 0 means that nothing was tested */
-    double error;      /* |analytic - differences| / max of both norms, 2-norms */
+    const char *name; /* of the state or input that was varied */
+    int64_t count;    /* its elements */
+    int64_t probes;   /* differences taken: every element, or random directions */
+    double norm;      /* 2-norm of what was compared; 0 means that nothing was tested */
+    double error;     /* |analytic - differences| / max of both norms, 2-norms */
 } weft_gradcheck_result;
 
 typedef struct {
-    const char *output;  /* check this output only; NULL: all float outputs of the graph */
-    uint64_t seed;       /* of weights, inputs and the random output cotangent */
-    double eps;          /* 0: 1e-5 */
-    double tolerance;    /* 0: 1e-7 */
-    int64_t elements;    /* tensors up to this size: every element (0: 10000); above: random directions */
-    int64_t directions;  /* 0: 64 */
-    int64_t ints_below;  /* integer inputs are drawn from 0..ints_below-1 (0: 2) */
-    bool eval;           /* outside training: without dropout */
-    bool rewrite;        /* check the rewritten graph */
-    /* Fills an input (f64 for every float type) instead of the random numbers; returns false to keep those. */
+    const char *output; /* check this output only; NULL: all float outputs of the graph */
+    uint64_t seed;      /* of weights, inputs and the random output cotangent */
+    double eps;         /* 0: 1e-5 */
+    double tolerance;   /* 0: 1e-7 */
+    int64_t
+        elements; /* tensors up to this size: every element (0: 10000); above: random directions */
+    int64_t directions; /* 0: 64 */
+    int64_t ints_below; /* integer inputs are drawn from 0..ints_below-1 (0: 2) */
+    bool eval;          /* outside training: without dropout */
+    bool rewrite;       /* check the rewritten graph */
+    /* Fills an input (f64 for every float type) instead of the random numbers; returns false to
+     * keep those. */
     bool (*fill)(void *user, const char *name, const weft_type *t, void *data);
     void (*report)(void *user, const weft_gradcheck_result *r); /* after each tensor; may be NULL */
     void *user;
 } weft_gradcheck_options;
 
-/* Compares the gradients of a random combination of the outputs by every trainable state and every float input with
- * central differences, in double, on the reference kernels. WEFT_FAILED if one differs by more than the tolerance. */
+/* Compares the gradients of a random combination of the outputs by every trainable state and every
+ * float input with central differences, in double, on the reference kernels. WEFT_FAILED if one
+ * differs by more than the tolerance. */
 WEFT_API weft_status weft_graph_gradcheck(const weft_graph *g, const weft_gradcheck_options *o);
 
-/* ---- training ----------------------------------------------------------------------------------------------- */
-/* What a training run consists of. Events and what they point to are valid during the callback only. */
+/* ---- training
+ * -----------------------------------------------------------------------------------------------
+ */
+/* What a training run consists of. Events and what they point to are valid during the callback
+ * only. */
 typedef struct {
     const char *name, *dir;
     int64_t parameters, trainable;
-    int64_t batch, length, accumulate; /* sequences and tokens of a micro-batch, micro-batches per step */
-    int64_t train_tokens, val_tokens;  /* in the files; val 0: none */
-    int64_t first_step;                /* > 0: resumed */
+    int64_t batch, length,
+        accumulate; /* sequences and tokens of a micro-batch, micro-batches per step */
+    int64_t train_tokens, val_tokens; /* in the files; val 0: none */
+    int64_t first_step;               /* > 0: resumed */
     size_t state_bytes, plan_bytes;
-    double flops;                      /* of one step */
+    double flops; /* of one step */
     int64_t compile_ns;
     int threads;
 } weft_train_info;
@@ -317,8 +381,8 @@ typedef enum {
 typedef struct {
     weft_event_kind kind;
     const weft_train_info *info;
-    int64_t step, steps;       /* optimizer steps done; steps of the whole run */
-    int64_t tokens;            /* seen so far */
+    int64_t step, steps; /* optimizer steps done; steps of the whole run */
+    int64_t tokens;      /* seen so far */
     double loss, grad_norm, lr;
     double val_loss, val_bits; /* nats per token, bits per byte; NaN: not known yet */
     double tokens_per_s, seconds, seconds_left; /* of this process; the rate over the last steps */
@@ -334,40 +398,47 @@ typedef enum {
 typedef struct {
     const char *dir; /* run directory; NULL: runs/NAME */
     weft_resume resume;
-    int64_t stop_at;             /* save and return WEFT_OK when so many steps are done; 0: at the recipe's end */
-    const volatile int *stop;    /* becomes SIGINT or SIGTERM: finish the step, save, return; NULL: never */
+    int64_t
+        stop_at; /* save and return WEFT_OK when so many steps are done; 0: at the recipe's end */
+    const volatile int
+        *stop; /* becomes SIGINT or SIGTERM: finish the step, save, return; NULL: never */
     bool no_rewrite;
-    int64_t vocab;               /* ids that the tokenizer makes: WEFT_MISMATCH if the model knows fewer; 0: not known */
+    int64_t vocab; /* ids that the tokenizer makes: WEFT_MISMATCH if the model knows fewer; 0: not
+                      known */
     void (*event)(void *user, const weft_event *e); /* NULL: silent */
     /* UTF-8 bytes that the tokens stand for, for bits per byte; NULL: not known. */
     int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n);
     void *user;
 } weft_train_options;
 
-/* Trains by a recipe. The run directory gets recipe.txtpb and model.txtpb as run, the tokenizer, log.jsonl (equal
- * bytes for equal runs, interrupted or not), timing.jsonl (what the clock said) and checkpoints/.
- * Returns WEFT_INTERRUPTED or WEFT_TERMINATED after a stop by signal, WEFT_NUMERIC when loss or gradient are not
- * finite (the weights are those of the last good step), WEFT_MISMATCH when a checkpoint belongs to another model,
- * seed or data. */
+/* Trains by a recipe. The run directory gets recipe.txtpb and model.txtpb as run, the tokenizer,
+ * log.jsonl (equal bytes for equal runs, interrupted or not), timing.jsonl (what the clock said)
+ * and checkpoints/. Returns WEFT_INTERRUPTED or WEFT_TERMINATED after a stop by signal,
+ * WEFT_NUMERIC when loss or gradient are not finite (the weights are those of the last good step),
+ * WEFT_MISMATCH when a checkpoint belongs to another model, seed or data. */
 WEFT_API weft_status weft_train(weft_recipe *r, const weft_train_options *o);
 
-/* ---- using a trained model ---------------------------------------------------------------------------------- */
-/* A model with weights: from a run directory (its newest good checkpoint), a checkpoint folder, a recipe or a model
- * file; the last two take `weights` (a safetensors file, checkpoint or run) or, without, start values by the seed. */
+/* ---- using a trained model
+ * ---------------------------------------------------------------------------------- */
+/* A model with weights: from a run directory (its newest good checkpoint), a checkpoint folder, a
+ * recipe or a model file; the last two take `weights` (a safetensors file, checkpoint or run) or,
+ * without, start values by the seed. */
 typedef struct weft_trained weft_trained;
-WEFT_API weft_status weft_trained_open(weft_ctx *c, const char *path, const char *weights, const char *const *set,
-                                       int n_set, weft_trained **out);
+WEFT_API weft_status weft_trained_open(weft_ctx *c, const char *path, const char *weights,
+                                       const char *const *set, int n_set, weft_trained **out);
 WEFT_API void weft_trained_free(weft_trained *t);
 /* Path of the tokenizer or of the validation data that the run used; NULL if it names none. */
 WEFT_API const char *weft_trained_file(const weft_trained *t, weft_recipe_path which);
-WEFT_API const char *weft_trained_weights(const weft_trained *t); /* where the weights came from; NULL: start values */
-WEFT_API int64_t weft_trained_vocab(const weft_trained *t);       /* ids that the model knows: sizes of its logits */
+WEFT_API const char *
+weft_trained_weights(const weft_trained *t); /* where the weights came from; NULL: start values */
+WEFT_API int64_t
+weft_trained_vocab(const weft_trained *t); /* ids that the model knows: sizes of its logits */
 
 typedef struct {
     int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
     int64_t batches;       /* 0: all whole batches of the file */
     bool reference, no_rewrite;
-    void (*progress)(void *user, int64_t done, int64_t all); /* NULL: silent */
+    void (*progress)(void *user, int64_t done, int64_t all);           /* NULL: silent */
     int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n); /* NULL: not known */
     void *user;
 } weft_eval_options;
@@ -382,18 +453,18 @@ WEFT_API weft_status weft_evaluate(weft_trained *t, const char *data, const weft
 typedef struct {
     const int32_t *prompt; /* at least one token */
     int64_t n_prompt;
-    int64_t n_new;         /* tokens to add */
-    double temperature;    /* 0: always the most probable token */
-    int64_t top_k;         /* 0: all */
-    double top_p;          /* 1: all */
+    int64_t n_new;      /* tokens to add */
+    double temperature; /* 0: always the most probable token */
+    int64_t top_k;      /* 0: all */
+    double top_p;       /* 1: all */
     uint64_t seed;
-    uint32_t sample;       /* number of the sample: another sequence from the same seed */
-    bool no_cache;         /* compute the whole window for every token */
+    uint32_t sample; /* number of the sample: another sequence from the same seed */
+    bool no_cache;   /* compute the whole window for every token */
     bool (*token)(void *user, int32_t id); /* false: stop */
     void *user;
 } weft_generate_options;
-/* Draws tokens one by one. When the context is full, the older half of it is dropped. Token i depends on (weights,
- * prompt, seed, sample, i) alone. */
+/* Draws tokens one by one. When the context is full, the older half of it is dropped. Token i
+ * depends on (weights, prompt, seed, sample, i) alone. */
 WEFT_API weft_status weft_generate(weft_trained *t, const weft_generate_options *o);
 
 #ifdef __cplusplus

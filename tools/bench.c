@@ -1,4 +1,5 @@
-/* bench.c - weft bench: how fast a training step is, against what the machine's matrix products could do. */
+/* bench.c - weft bench: how fast a training step is, against what the machine's matrix products
+ * could do. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +24,9 @@ typedef struct {
     weft_program *micro, *step;
     weft_graph_size size;
     weft_program_size plan;
-    double flops;          /* of one step */
+    double flops; /* of one step */
     double gemm_rate;
-    double *seconds;       /* [steps], sorted after measuring */
+    double *seconds; /* [steps], sorted after measuring */
     double resident_before, resident_after;
     profile_table profile;
 } bench;
@@ -70,7 +71,9 @@ static weft_status load(weft_ctx *c, const settings *o, const cli_list *set, ben
 
 static weft_status compile(weft_ctx *c, const settings *o, bench *b)
 {
-    const weft_compile_options w = {.train = !o->forward, .profile = true, .no_rewrite = o->disable && !*o->disable,
+    const weft_compile_options w = {.train = !o->forward,
+                                    .profile = true,
+                                    .no_rewrite = o->disable && !*o->disable,
                                     .disable_rules = o->disable && *o->disable ? o->disable : NULL};
     weft_program_size z;
     weft_status s = weft_gemm_rate(c, o->gemm_seconds, &b->gemm_rate);
@@ -165,24 +168,30 @@ static weft_status measure(const settings *o, bench *b)
     return WEFT_OK;
 }
 
-static double median(const bench *b, int64_t n) { return (b->seconds[(n - 1) / 2] + b->seconds[n / 2]) / 2; }
+static double median(const bench *b, int64_t n)
+{
+    return (b->seconds[(n - 1) / 2] + b->seconds[n / 2]) / 2;
+}
 
 static void print_text(weft_ctx *c, const settings *o, const bench *b)
 {
     char x[48], y[48];
     double m = median(b, o->steps), share = b->flops / (m * b->gemm_rate);
-    printf("model        %s, %s parameters, %s\n", o->path, cli_count(x, sizeof x, b->size.parameters),
+    printf("model        %s, %s parameters, %s\n", o->path,
+           cli_count(x, sizeof x, b->size.parameters),
            o->forward ? "forward only" : "training step");
     printf("speed        %.1f tokens/s: %lld tokens in %.4f s (median of %lld; %.4f to %.4f)\n",
-           (double)b->size.tokens / m, (long long)b->size.tokens, m, (long long)o->steps, b->seconds[0],
-           b->seconds[o->steps - 1]);
-    printf("work         %.1f GFLOP a step, %.1f GFLOP/s with %d threads\n", b->flops * 1e-9, b->flops / m * 1e-9,
-           weft_threads(c));
-    printf("machine      %.1f GFLOP/s for a large matrix product in this process: the step reaches %.1f %%\n",
+           (double)b->size.tokens / m, (long long)b->size.tokens, m, (long long)o->steps,
+           b->seconds[0], b->seconds[o->steps - 1]);
+    printf("work         %.1f GFLOP a step, %.1f GFLOP/s with %d threads\n", b->flops * 1e-9,
+           b->flops / m * 1e-9, weft_threads(c));
+    printf("machine      %.1f GFLOP/s for a large matrix product in this process: the step reaches "
+           "%.1f %%\n",
            b->gemm_rate * 1e-9, 100 * share);
     printf("compile      %.3f s, %d steps\n", (double)b->plan.compile_ns * 1e-9, b->plan.n_step);
     printf("memory       %s state + %s planned; the process grew by %s\n\n",
-           cli_bytes(x, sizeof x, (double)b->plan.state_bytes), cli_bytes(y, sizeof y, (double)b->plan.plan_bytes),
+           cli_bytes(x, sizeof x, (double)b->plan.state_bytes),
+           cli_bytes(y, sizeof y, (double)b->plan.plan_bytes),
            cli_bytes((char[48]){0}, 48, b->resident_after - b->resident_before));
     profile_print(&b->profile, stdout);
 }
@@ -192,8 +201,8 @@ static void print_json(weft_ctx *c, const settings *o, const bench *b)
     double m = median(b, o->steps);
     printf("{\"model\":");
     cli_json_text(stdout, o->path);
-    printf(",\"tokens\":%lld,\"threads\":%d,\"steps\":%lld", (long long)b->size.tokens, weft_threads(c),
-           (long long)o->steps);
+    printf(",\"tokens\":%lld,\"threads\":%d,\"steps\":%lld", (long long)b->size.tokens,
+           weft_threads(c), (long long)o->steps);
     cli_json_number(stdout, ",", "tokens_per_s", (double)b->size.tokens / m);
     cli_json_number(stdout, ",", "seconds", m);
     cli_json_number(stdout, ",", "flops", b->flops);
@@ -221,25 +230,33 @@ int verb_bench(weft_ctx *c, int argc, char **argv)
     cli_list set = {{0}, 0};
     char batch_text[32], length_text[32];
     int64_t threads = 0, batch = 4, length = 256;
-    settings o = {.path = "models/gpt2.txtpb", .loss = "loss", .steps = 5, .warmup = 2, .gemm_seconds = 2};
+    settings o = {
+        .path = "models/gpt2.txtpb", .loss = "loss", .steps = 5, .warmup = 2, .gemm_seconds = 2};
     const cli_option option[] = {
         {"batch", CLI_INT, &batch, "B", "sequences (default 4); model files only", 1, 1 << 20},
-        {"length", CLI_INT, &length, "T", "tokens of a sequence (default 256); model files only", 1, 1 << 24},
+        {"length", CLI_INT, &length, "T", "tokens of a sequence (default 256); model files only", 1,
+         1 << 24},
         {"steps", CLI_INT, &o.steps, "N", "steps that are measured (default 5)", 1, 1e6},
         {"warmup", CLI_INT, &o.warmup, "N", "steps before (default 2)", 0, 1e6},
         {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe", 0, 0},
         {"loss", CLI_TEXT, &o.loss, "OUTPUT", "output that is minimised (default: loss)", 0, 0},
         {"forward", CLI_FLAG, &o.forward, NULL, "only the loss, outside training", 0, 0},
         {"threads", CLI_INT, &threads, "N", "threads (default: all cores)", 1, 1024},
-        {"no-rewrite", CLI_MAYBE, &o.disable, "RULES", "without rewrite rules, or without these", 0, 0},
-        {"gemm-seconds", CLI_FLOAT, &o.gemm_seconds, "S", "how long to measure the machine (default 2)", 0, 1e4},
+        {"no-rewrite", CLI_MAYBE, &o.disable, "RULES", "without rewrite rules, or without these", 0,
+         0},
+        {"gemm-seconds", CLI_FLOAT, &o.gemm_seconds, "S",
+         "how long to measure the machine (default 2)", 0, 1e4},
         {"json", CLI_FLAG, &o.json, NULL, "for machines", 0, 0},
         {0}};
     const cli_spec spec = {
-        "bench", "[MODEL|RECIPE] [OPTION]...",
-        "Runs training steps on random tokens and prints tokens/s, the share of the machine's matrix\n"
+        "bench",
+        "[MODEL|RECIPE] [OPTION]...",
+        "Runs training steps on random tokens and prints tokens/s, the share of the machine's "
+        "matrix\n"
         "product rate, memory, and the time by op. The default model is models/gpt2.txtpb.",
-        option, 0, 1};
+        option,
+        0,
+        1};
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;

@@ -88,17 +88,22 @@ static weft_status load(weft_ctx *c, report *r, const cli_list *set, const char 
         s = weft_graph_verify(r->forward);
     if (s)
         return s;
-    r->loss = loss ? loss : r->recipe ? weft_recipe_loss(r->recipe) : has_output(r->forward, "loss") ? "loss" : NULL;
+    r->loss = loss                             ? loss
+              : r->recipe                      ? weft_recipe_loss(r->recipe)
+              : has_output(r->forward, "loss") ? "loss"
+                                               : NULL;
     return r->loss && !r->recipe ? weft_recipe_default(c, r->loss, &r->recipe) : WEFT_OK;
 }
 
-static weft_status examine(weft_ctx *c, report *r, const cli_list *set, const char *loss, weft_compile_options *o)
+static weft_status examine(weft_ctx *c, report *r, const cli_list *set, const char *loss,
+                           weft_compile_options *o)
 {
     weft_graph *grad = NULL;
     weft_status s = load(c, r, set, loss);
     if (!s)
         s = weft_graph_measure(r->forward, &r->size);
-    /* A loss that only the recipe names is left to plan(), whose error says that it is the recipe's. */
+    /* A loss that only the recipe names is left to plan(), whose error says that it is the
+     * recipe's. */
     if (!s && r->loss && (loss || r->kind == WEFT_FILE_MODEL || has_output(r->forward, r->loss))) {
         s = weft_graph_differentiate(r->forward, r->loss, &grad);
         if (!s)
@@ -125,16 +130,19 @@ static void print_text(const report *r)
     const weft_graph_size *z = &r->size;
     printf("%-12s %s\n", r->kind == WEFT_FILE_RECIPE ? "recipe" : "model", r->path);
     print_ports(r);
-    printf("parameters   %s stored, %s trainable, in %d weights\n", cli_count(a, sizeof a, z->parameters),
-           cli_count(b, sizeof b, z->trainable), z->n_weight);
+    printf("parameters   %s stored, %s trainable, in %d weights\n",
+           cli_count(a, sizeof a, z->parameters), cli_count(b, sizeof b, z->trainable),
+           z->n_weight);
     printf("graph        %d values, %d nodes; %d steps %s\n", z->n_value, z->n_node, r->plan.n_step,
            r->loss ? "in training" : "to run");
     printf("FLOPs/token  %.4g M forward", z->flops / (double)z->tokens * 1e-6);
     if (r->loss)
         printf(", %.4g M in training", r->training_flops / (double)z->tokens * 1e-6);
     printf("\nmemory       %s state + %s planned for %s (%s without sharing)\n",
-           cli_bytes(a, sizeof a, (double)r->plan.state_bytes), cli_bytes(b, sizeof b, (double)r->plan.plan_bytes),
-           r->loss ? "a training step" : "a run", cli_bytes((char[48]){0}, 48, (double)r->plan.naive_bytes));
+           cli_bytes(a, sizeof a, (double)r->plan.state_bytes),
+           cli_bytes(b, sizeof b, (double)r->plan.plan_bytes),
+           r->loss ? "a training step" : "a run",
+           cli_bytes((char[48]){0}, 48, (double)r->plan.naive_bytes));
     printf("ok\n");
 }
 
@@ -143,13 +151,16 @@ static void print_json(const report *r)
     const weft_graph_size *z = &r->size;
     printf("{\"file\":");
     cli_json_text(stdout, r->path);
-    printf(",\"kind\":\"%s\",\"parameters\":%lld,\"trainable\":%lld,\"weights\":%d,\"values\":%d,\"nodes\":%d,"
+    printf(",\"kind\":\"%s\",\"parameters\":%lld,\"trainable\":%lld,\"weights\":%d,\"values\":%d,"
+           "\"nodes\":%d,"
            "\"tokens\":%lld,\"flops_forward\":%.17g",
-           r->kind == WEFT_FILE_RECIPE ? "recipe" : "model", (long long)z->parameters, (long long)z->trainable,
-           z->n_weight, z->n_value, z->n_node, (long long)z->tokens, z->flops);
+           r->kind == WEFT_FILE_RECIPE ? "recipe" : "model", (long long)z->parameters,
+           (long long)z->trainable, z->n_weight, z->n_value, z->n_node, (long long)z->tokens,
+           z->flops);
     if (r->loss)
         printf(",\"flops_training\":%.17g", r->training_flops);
-    printf(",\"state_bytes\":%zu,\"plan_bytes\":%zu,\"naive_bytes\":%zu,\"steps\":%d,\"compile_ns\":%lld",
+    printf(",\"state_bytes\":%zu,\"plan_bytes\":%zu,\"naive_bytes\":%zu,\"steps\":%d,\"compile_"
+           "ns\":%lld",
            r->plan.state_bytes, r->plan.plan_bytes, r->plan.naive_bytes, r->plan.n_step,
            (long long)r->plan.compile_ns);
     printf("}\n");
@@ -169,21 +180,29 @@ int verb_check(weft_ctx *c, int argc, char **argv)
     bool json = false;
     int64_t max_memory = 0;
     const cli_option option[] = {
-        {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe; may be repeated", 0, 0},
-        {"loss", CLI_TEXT, &loss, "OUTPUT", "differentiate this output (default: loss, if there is one)", 0, 0},
+        {"set", CLI_LIST, &set, "NAME=VALUE",
+         "parameter of the model, field of the recipe; may be repeated", 0, 0},
+        {"loss", CLI_TEXT, &loss, "OUTPUT",
+         "differentiate this output (default: loss, if there is one)", 0, 0},
         {"max-memory", CLI_INT, &max_memory, "BYTES", "refuse a plan above this", 0, 9e18},
-        {"no-rewrite", CLI_MAYBE, &disable, "RULES", "without rewrite rules, or without these (comma-separated)", 0, 0},
+        {"no-rewrite", CLI_MAYBE, &disable, "RULES",
+         "without rewrite rules, or without these (comma-separated)", 0, 0},
         {"json", CLI_FLAG, &json, NULL, "for machines", 0, 0},
         {0}};
-    const cli_spec spec = {"check", "MODEL|RECIPE [OPTION]...",
-                           "Loads, expands, verifies, differentiates and plans a model or a recipe, and prints its\n"
-                           "parameters, floating-point operations and memory. Nothing is run.",
-                           option, 1, 1};
+    const cli_spec spec = {
+        "check",
+        "MODEL|RECIPE [OPTION]...",
+        "Loads, expands, verifies, differentiates and plans a model or a recipe, and prints its\n"
+        "parameters, floating-point operations and memory. Nothing is run.",
+        option,
+        1,
+        1};
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;
     report r = {.path = argv[0]};
-    weft_compile_options o = {.max_memory = (size_t)max_memory, .plan_only = true,
+    weft_compile_options o = {.max_memory = (size_t)max_memory,
+                              .plan_only = true,
                               .no_rewrite = disable && !*disable,
                               .disable_rules = disable && *disable ? disable : NULL};
     weft_status status = examine(c, &r, &set, loss, &o);

@@ -68,9 +68,15 @@ static bool store(const cli_spec *s, const cli_option *o, const char *text)
     int64_t i = 0;
     char range[96];
     switch (o->kind) {
-    case CLI_FLAG: *(bool *)o->to = true; return true;
-    case CLI_TEXT: *(const char **)o->to = text; return true;
-    case CLI_MAYBE: *(const char **)o->to = text ? text : ""; return true;
+    case CLI_FLAG:
+        *(bool *)o->to = true;
+        return true;
+    case CLI_TEXT:
+        *(const char **)o->to = text;
+        return true;
+    case CLI_MAYBE:
+        *(const char **)o->to = text ? text : "";
+        return true;
     case CLI_LIST: {
         cli_list *l = o->to;
         if (l->n == CLI_LIST_MAX) {
@@ -80,7 +86,8 @@ static bool store(const cli_spec *s, const cli_option *o, const char *text)
         l->item[l->n++] = text;
         return true;
     }
-    default: break;
+    default:
+        break;
     }
     if (!parse_number(o, text, &f, &i)) {
         describe_range(range, sizeof range, o);

@@ -14,7 +14,8 @@ static void on_progress(void *user, int64_t done, int64_t all)
 {
     const eval_user *u = user;
     if (u->live)
-        fprintf(stderr, "\rbatch %lld/%lld\033[K%s", (long long)done, (long long)all, done == all ? "\r\033[K" : "");
+        fprintf(stderr, "\rbatch %lld/%lld\033[K%s", (long long)done, (long long)all,
+                done == all ? "\r\033[K" : "");
 }
 
 static int64_t count_bytes(void *user, const int32_t *ids, int64_t n)
@@ -37,27 +38,29 @@ static void print_result(const weft_eval_result *r, const char *weights, bool js
         return;
     }
     printf("weights        %s\n", weights ? weights : "start values");
-    printf("tokens         %lld\nloss           %.6f\nperplexity     %.4f\n", (long long)r->tokens, r->loss, exp(r->loss));
+    printf("tokens         %lld\nloss           %.6f\nperplexity     %.4f\n", (long long)r->tokens,
+           r->loss, exp(r->loss));
     if (r->bytes > 0)
         printf("bits per byte  %.4f over %lld bytes\n", bits, (long long)r->bytes);
 }
 
-static int evaluate(weft_ctx *c, weft_trained *t, const char *data, const char *tokenizer, weft_eval_options *o,
-                    eval_user *u, bool json)
+static int evaluate(weft_ctx *c, weft_trained *t, const char *data, const char *tokenizer,
+                    weft_eval_options *o, eval_user *u, bool json)
 {
     weft_eval_result r;
     data = data ? data : weft_trained_file(t, WEFT_RECIPE_VAL);
     if (!data)
         return cli_usage("eval", "--data=FILE is needed: the recipe names no validation data");
-    if (cli_tokens_open(c, tokenizer ? tokenizer : weft_trained_file(t, WEFT_RECIPE_TOKENIZER), &u->tokens))
+    if (cli_tokens_open(c, tokenizer ? tokenizer : weft_trained_file(t, WEFT_RECIPE_TOKENIZER),
+                        &u->tokens))
         return cli_fail(c);
     o->token_bytes = u->tokens.bpe ? count_bytes : NULL;
     o->progress = on_progress;
     o->user = u;
     u->live = isatty(2);
     if (weft_trained_vocab(t) && u->tokens.n > weft_trained_vocab(t)) {
-        fprintf(stderr, "weft: error: the tokenizer has %d tokens, but the model knows only %lld\n", u->tokens.n,
-                (long long)weft_trained_vocab(t));
+        fprintf(stderr, "weft: error: the tokenizer has %d tokens, but the model knows only %lld\n",
+                u->tokens.n, (long long)weft_trained_vocab(t));
         return WEFT_MISMATCH;
     }
     if (weft_evaluate(t, data, o, &r))
@@ -74,29 +77,36 @@ int verb_eval(weft_ctx *c, int argc, char **argv)
     bool json = false;
     weft_eval_options o = {0};
     const cli_option option[] = {
-        {"data", CLI_TEXT, &data, "FILE", "token file (default: the recipe's validation data)", 0, 0},
-        {"weights", CLI_TEXT, &weights, "PATH", "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
+        {"data", CLI_TEXT, &data, "FILE", "token file (default: the recipe's validation data)", 0,
+         0},
+        {"weights", CLI_TEXT, &weights, "PATH",
+         "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
         {"tokenizer", CLI_TEXT, &tokenizer, "PATH", "for bits per byte (default: the run's)", 0, 0},
         {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe", 0, 0},
         {"batch", CLI_INT, &o.batch, "N", "sequences at once", 1, 1 << 20},
         {"length", CLI_INT, &o.length, "N", "tokens of a sequence", 1, 1 << 24},
         {"batches", CLI_INT, &o.batches, "N", "only the first N batches", 1, 1e12},
         {"threads", CLI_INT, &threads, "N", "threads (default: all cores)", 1, 1024},
-        {"reference", CLI_FLAG, &o.reference, NULL, "in double precision, with the plain reference kernels (slow)", 0, 0},
+        {"reference", CLI_FLAG, &o.reference, NULL,
+         "in double precision, with the plain reference kernels (slow)", 0, 0},
         {"no-rewrite", CLI_FLAG, &o.no_rewrite, NULL, "without rewrite rules", 0, 0},
         {"json", CLI_FLAG, &json, NULL, "for machines", 0, 0},
         {0}};
-    const cli_spec spec = {
-        "eval", "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
-        "Mean next-token loss, perplexity and bits per byte over consecutive blocks of a token file.\n"
-        "Tokens after the last whole batch are left out.",
-        option, 1, 1};
+    const cli_spec spec = {"eval",
+                           "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
+                           "Mean next-token loss, perplexity and bits per byte over consecutive "
+                           "blocks of a token file.\n"
+                           "Tokens after the last whole batch are left out.",
+                           option,
+                           1,
+                           1};
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;
     weft_trained *t = NULL;
     eval_user u = {.tokens = {.ctx = c}};
-    if ((threads && weft_threads_set(c, (int)threads)) || weft_trained_open(c, argv[0], weights, set.item, set.n, &t))
+    if ((threads && weft_threads_set(c, (int)threads)) ||
+        weft_trained_open(c, argv[0], weights, set.item, set.n, &t))
         return cli_fail(c);
     code = evaluate(c, t, data, tokenizer, &o, &u, json);
     cli_tokens_close(&u.tokens);

@@ -63,7 +63,8 @@ static weft_status parse_ids(weft_ctx *c, char *text, weft_ids *out)
         int64_t id;
         char word[64];
         if (!weft_parse_i64(w, &id) || id < 0 || id > INT32_MAX)
-            return weft_fail(c, WEFT_USAGE, "--prompt: '%s' is no token id", weft_printable(word, sizeof word, w));
+            return weft_fail(c, WEFT_USAGE, "--prompt: '%s' is no token id",
+                             weft_printable(word, sizeof word, w));
         WEFT_TRY(weft_ids_reserve(out, 1));
         out->id[out->n++] = (int32_t)id;
     }
@@ -128,14 +129,16 @@ static void print_json_ids(const char *key, const weft_ids *ids)
 }
 
 /* One sample from the first to the last byte. */
-static int speak(weft_ctx *c, weft_trained *t, weft_generate_options *o, speaker *s, int64_t number, int64_t of)
+static int speak(weft_ctx *c, weft_trained *t, weft_generate_options *o, speaker *s, int64_t number,
+                 int64_t of)
 {
     s->drawn.n = 0;
     s->decoder = (weft_decoder){.bpe = s->tokens.bpe};
     weft_string_init(&s->text, c);
     o->sample = (uint32_t)number;
     for (size_t i = 0; !s->ids && i < s->prompt.n; i++)
-        if (s->prompt.id[i] != weft_bpe_end(s->tokens.bpe) && weft_decoder_add(&s->decoder, s->prompt.id[i], &s->text))
+        if (s->prompt.id[i] != weft_bpe_end(s->tokens.bpe) &&
+            weft_decoder_add(&s->decoder, s->prompt.id[i], &s->text))
             return cli_fail(c);
     flush_text(s);
     weft_status status = weft_generate(t, o);
@@ -162,12 +165,14 @@ static int speak(weft_ctx *c, weft_trained *t, weft_generate_options *o, speaker
     return WEFT_OK;
 }
 
-static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char *tokenizer, weft_generate_options *o,
-                    speaker *s, int64_t samples)
+static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char *tokenizer,
+                    weft_generate_options *o, speaker *s, int64_t samples)
 {
     const char *path = tokenizer ? tokenizer : weft_trained_file(t, WEFT_RECIPE_TOKENIZER);
     if (!s->ids && !path)
-        return cli_usage("generate", "the run names no tokenizer: give --tokenizer=PATH, or --ids for bare token ids");
+        return cli_usage(
+            "generate",
+            "the run names no tokenizer: give --tokenizer=PATH, or --ids for bare token ids");
     if (!s->ids && cli_tokens_open(c, path, &s->tokens))
         return cli_fail(c);
     if (encode_prompt(c, s, prompt))
@@ -190,32 +195,41 @@ int verb_generate(weft_ctx *c, int argc, char **argv)
     speaker s = {.tokens = {.ctx = c}, .prompt = {.ctx = c}, .drawn = {.ctx = c}};
     weft_generate_options o = {.n_new = 100, .temperature = 0.8, .top_p = 1};
     const cli_option option[] = {
-        {"prompt", CLI_TEXT, &prompt, "TEXT", "text to go on from; @FILE: a file; -: standard input", 0, 0},
+        {"prompt", CLI_TEXT, &prompt, "TEXT",
+         "text to go on from; @FILE: a file; -: standard input", 0, 0},
         {"tokens", CLI_INT, &o.n_new, "N", "tokens to draw (default 100)", 0, 1e9},
-        {"temperature", CLI_FLOAT, &o.temperature, "X", "0: always the most probable (default 0.8)", 0, 1e3},
+        {"temperature", CLI_FLOAT, &o.temperature, "X", "0: always the most probable (default 0.8)",
+         0, 1e3},
         {"top-k", CLI_INT, &o.top_k, "K", "only the K most probable; 0 (default): all", 0, 1e9},
-        {"top-p", CLI_FLOAT, &o.top_p, "P", "only the most probable that together have P (default 1)", 1e-9, 1},
+        {"top-p", CLI_FLOAT, &o.top_p, "P",
+         "only the most probable that together have P (default 1)", 1e-9, 1},
         {"seed", CLI_INT, &seed, "N", "of the random numbers (default 1)", 0, 9e18},
         {"n", CLI_INT, &samples, "N", "samples (default 1)", 1, 1e6},
         {"no-cache", CLI_FLAG, &o.no_cache, NULL, "compute the whole window for every token", 0, 0},
         {"to-end", CLI_FLAG, &s.to_end, NULL, "do not stop at <|endoftext|>", 0, 0},
-        {"ids", CLI_FLAG, &s.ids, NULL, "the prompt and the output are token ids; needs no tokenizer", 0, 0},
-        {"weights", CLI_TEXT, &weights, "PATH", "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
+        {"ids", CLI_FLAG, &s.ids, NULL,
+         "the prompt and the output are token ids; needs no tokenizer", 0, 0},
+        {"weights", CLI_TEXT, &weights, "PATH",
+         "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
         {"tokenizer", CLI_TEXT, &tokenizer, "PATH", "instead of the run's", 0, 0},
         {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe", 0, 0},
         {"threads", CLI_INT, &threads, "N", "threads (default: all cores)", 1, 1024},
         {"json", CLI_FLAG, &s.json, NULL, "one object a sample", 0, 0},
         {0}};
-    const cli_spec spec = {
-        "generate", "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
-        "Continues a prompt token by token. The same seed gives the same text, whatever the threads.",
-        option, 1, 1};
+    const cli_spec spec = {"generate",
+                           "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
+                           "Continues a prompt token by token. The same seed gives the same text, "
+                           "whatever the threads.",
+                           option,
+                           1,
+                           1};
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;
     o.seed = (uint64_t)seed;
     weft_trained *t = NULL;
-    if ((threads && weft_threads_set(c, (int)threads)) || weft_trained_open(c, argv[0], weights, set.item, set.n, &t))
+    if ((threads && weft_threads_set(c, (int)threads)) ||
+        weft_trained_open(c, argv[0], weights, set.item, set.n, &t))
         return cli_fail(c);
     code = generate(c, t, prompt, tokenizer, &o, &s, samples);
     weft_ids_free(&s.prompt);

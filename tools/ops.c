@@ -10,10 +10,13 @@ int verb_ops(weft_ctx *c, int argc, char **argv)
         {"json", CLI_FLAG, &json, NULL, "for machines", 0, 0},
         {0}};
     const cli_spec spec = {
-        "ops", "[OP] [OPTION]...",
+        "ops",
+        "[OP] [OPTION]...",
         "Lists the ops that a graph file may use, or shows the schema of OP: formula, inputs,\n"
         "outputs and attributes with their types, defaults and ranges.",
-        option, 0, 1};
+        option,
+        0,
+        1};
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;

@@ -4,10 +4,14 @@
 int verb_pack(weft_ctx *c, int argc, char **argv)
 {
     const cli_option option[] = {{0}};
-    const cli_spec spec = {"pack", "MODEL OUTPUT",
-                           "Writes MODEL with its imports merged into one file: packed bytes when OUTPUT ends in\n"
-                           ".binpb, text otherwise. Both forms are read by every verb.",
-                           option, 2, 2};
+    const cli_spec spec = {
+        "pack",
+        "MODEL OUTPUT",
+        "Writes MODEL with its imports merged into one file: packed bytes when OUTPUT ends in\n"
+        ".binpb, text otherwise. Both forms are read by every verb.",
+        option,
+        2,
+        2};
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;

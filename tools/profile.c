@@ -38,11 +38,12 @@ void profile_sort(profile_table *t) { qsort(t->line, (size_t)t->n, sizeof *t->li
 
 void profile_print(const profile_table *t, FILE *f)
 {
-    fprintf(f, "%-28s %-18s %6s %10s %7s %9s\n", "op", "implementation", "calls", "ms", "share", "GFLOP/s");
+    fprintf(f, "%-28s %-18s %6s %10s %7s %9s\n", "op", "implementation", "calls", "ms", "share",
+            "GFLOP/s");
     for (int i = 0; i < t->n; i++) {
         const profile_line *l = &t->line[i];
-        fprintf(f, "%-28s %-18s %6lld %10.3f %6.2f%% ", l->op, l->impl, (long long)l->calls, l->ns * 1e-6,
-                t->ns > 0 ? 100 * l->ns / t->ns : 0);
+        fprintf(f, "%-28s %-18s %6lld %10.3f %6.2f%% ", l->op, l->impl, (long long)l->calls,
+                l->ns * 1e-6, t->ns > 0 ? 100 * l->ns / t->ns : 0);
         if (l->flops > 0 && l->ns > 0)
             fprintf(f, "%9.1f\n", l->flops / l->ns);
         else
@@ -59,8 +60,8 @@ void profile_json(const profile_table *t, FILE *f)
         cli_json_text(f, l->op);
         fprintf(f, ",\"impl\":");
         cli_json_text(f, l->impl);
-        fprintf(f, ",\"calls\":%lld,\"ms\":%.6f,\"share\":%.6f,\"flops\":%.17g}", (long long)l->calls, l->ns * 1e-6,
-                t->ns > 0 ? l->ns / t->ns : 0, l->flops);
+        fprintf(f, ",\"calls\":%lld,\"ms\":%.6f,\"share\":%.6f,\"flops\":%.17g}",
+                (long long)l->calls, l->ns * 1e-6, t->ns > 0 ? l->ns / t->ns : 0, l->flops);
     }
     fprintf(f, "]");
 }

@@ -1,4 +1,5 @@
-/* progress.c - what a person sees of a training run: a table at the start, then one live line or some plain ones. */
+/* progress.c - what a person sees of a training run: a table at the start, then one live line or
+ * some plain ones. */
 #include "tools/progress.h"
 
 #include <math.h>
@@ -19,17 +20,20 @@ static void print_start(const weft_event *e)
     fprintf(stderr, "run          %s in %s\n", i->name, i->dir);
     fprintf(stderr, "parameters   %s, %s trainable\n", cli_count(a, sizeof a, i->parameters),
             cli_count(b, sizeof b, i->trainable));
-    fprintf(stderr, "memory       %s state + %s planned\n", cli_bytes(a, sizeof a, (double)i->state_bytes),
+    fprintf(stderr, "memory       %s state + %s planned\n",
+            cli_bytes(a, sizeof a, (double)i->state_bytes),
             cli_bytes(b, sizeof b, (double)i->plan_bytes));
     fprintf(stderr, "data         %s tokens to train on", cli_count(a, sizeof a, i->train_tokens));
     if (i->val_tokens)
         fprintf(stderr, ", %s for validation", cli_count(b, sizeof b, i->val_tokens));
-    fprintf(stderr, "\nbatch        %lld x %lld tokens x %lld micro-batches = %s tokens a step, %.2f epochs in %lld steps\n",
+    fprintf(stderr,
+            "\nbatch        %lld x %lld tokens x %lld micro-batches = %s tokens a step, %.2f "
+            "epochs in %lld steps\n",
             (long long)i->batch, (long long)i->length, (long long)i->accumulate,
-            cli_count(a, sizeof a, (int64_t)per_step), per_step * (double)e->steps / (double)i->train_tokens,
-            (long long)e->steps);
-    fprintf(stderr, "work         %.3g GFLOP a step, %d threads, compiled in %.2f s\n", i->flops * 1e-9, i->threads,
-            (double)i->compile_ns * 1e-9);
+            cli_count(a, sizeof a, (int64_t)per_step),
+            per_step * (double)e->steps / (double)i->train_tokens, (long long)e->steps);
+    fprintf(stderr, "work         %.3g GFLOP a step, %d threads, compiled in %.2f s\n",
+            i->flops * 1e-9, i->threads, (double)i->compile_ns * 1e-9);
     if (i->first_step)
         fprintf(stderr, "resumed      at step %lld\n", (long long)i->first_step);
 }
@@ -48,14 +52,15 @@ static const char *duration(char *buf, size_t n, double seconds)
 static void format_line(char *buf, size_t n, const weft_event *e)
 {
     char left[32];
-    int k = snprintf(buf, n, "step %lld/%lld  loss %.4f", (long long)e->step, (long long)e->steps, e->loss);
+    int k = snprintf(buf, n, "step %lld/%lld  loss %.4f", (long long)e->step, (long long)e->steps,
+                     e->loss);
     if (!isnan(e->val_loss) && k > 0 && (size_t)k < n)
         k += snprintf(buf + k, n - (size_t)k, "  val %.4f", e->val_loss);
     if (!isnan(e->val_bits) && k > 0 && (size_t)k < n)
         k += snprintf(buf + k, n - (size_t)k, " (%.3f bits/byte)", e->val_bits);
     if (k > 0 && (size_t)k < n)
-        snprintf(buf + k, n - (size_t)k, "  lr %.2e  norm %.3f  %.0f tok/s  %s left", e->lr, e->grad_norm,
-                 e->tokens_per_s, duration(left, sizeof left, e->seconds_left));
+        snprintf(buf + k, n - (size_t)k, "  lr %.2e  norm %.3f  %.0f tok/s  %s left", e->lr,
+                 e->grad_norm, e->tokens_per_s, duration(left, sizeof left, e->seconds_left));
 }
 
 static void print_line(cli_progress *p, const weft_event *e, bool important)
@@ -85,8 +90,12 @@ void cli_progress_event(cli_progress *p, const weft_event *e)
         if (!p->quiet)
             print_start(e);
         break;
-    case WEFT_EVENT_STEP: print_line(p, e, e->step == e->steps && !e->info->val_tokens); break;
-    case WEFT_EVENT_EVAL: print_line(p, e, true); break;
+    case WEFT_EVENT_STEP:
+        print_line(p, e, e->step == e->steps && !e->info->val_tokens);
+        break;
+    case WEFT_EVENT_EVAL:
+        print_line(p, e, true);
+        break;
     case WEFT_EVENT_SAVE:
         if (!p->quiet && !p->live)
             fprintf(stderr, "saved %s/%s\n", e->info->dir, e->path);
@@ -95,7 +104,9 @@ void cli_progress_event(cli_progress *p, const weft_event *e)
         cli_progress_end(p);
         fprintf(stderr, "weft: warning: %s\n", e->path);
         break;
-    case WEFT_EVENT_END: cli_progress_end(p); break;
+    case WEFT_EVENT_END:
+        cli_progress_end(p);
+        break;
     }
     p->last = *e;
     p->last.info = NULL;

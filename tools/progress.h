@@ -7,7 +7,7 @@
 typedef enum { PROGRESS_AUTO, PROGRESS_ALWAYS, PROGRESS_NEVER } cli_progress_mode;
 
 typedef struct {
-    bool live;        /* one line, drawn again and again; else lines */
+    bool live; /* one line, drawn again and again; else lines */
     bool quiet;
     double last_line; /* seconds at which the last line was written */
     weft_event last;  /* without pointers: it outlives the run */

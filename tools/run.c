@@ -22,7 +22,9 @@ typedef struct {
 
 static weft_status load(weft_ctx *c, const char *path, const settings *o, objects *x)
 {
-    const weft_compile_options w = {.train = o->train, .check_nan = o->check_nan, .profile = o->profile,
+    const weft_compile_options w = {.train = o->train,
+                                    .check_nan = o->check_nan,
+                                    .profile = o->profile,
                                     .no_rewrite = o->disable && !*o->disable,
                                     .disable_rules = o->disable && *o->disable ? o->disable : NULL};
     weft_status s = weft_model_load(c, path, o->set.item, o->set.n, &x->model);
@@ -35,7 +37,8 @@ static weft_status load(weft_ctx *c, const char *path, const settings *o, object
     for (; x->n_fetch < o->fetch.n; x->n_fetch++)
         x->fetch[x->n_fetch] = o->fetch.item[x->n_fetch];
     const char *name;
-    for (int i = 0; !o->fetch.n && i < CLI_LIST_MAX && (name = weft_graph_output_at(x->graph, i, NULL)); i++)
+    for (int i = 0;
+         !o->fetch.n && i < CLI_LIST_MAX && (name = weft_graph_output_at(x->graph, i, NULL)); i++)
         x->fetch[x->n_fetch++] = name;
     s = weft_program_compile(x->session, x->graph, x->fetch, x->n_fetch, &w, &x->program);
     if (!s)
@@ -62,10 +65,12 @@ static weft_status check_inputs(weft_ctx *c, const settings *o, const objects *x
         size_t n = strcspn(o->input.item[i], "=");
         const char *known = NULL;
         snprintf(name, sizeof name, "%.*s", (int)n, o->input.item[i]);
-        for (int k = 0; (known = weft_graph_input_at(x->graph, k, NULL)) && strcmp(known, name); k++)
+        for (int k = 0; (known = weft_graph_input_at(x->graph, k, NULL)) && strcmp(known, name);
+             k++)
             ;
         if (!known || o->input.item[i][n] != '=')
-            return weft_program_feed_file(x->program, name, ""); /* the library says what there is */
+            return weft_program_feed_file(x->program, name,
+                                          ""); /* the library says what there is */
     }
     (void)c;
     return WEFT_OK;
@@ -94,7 +99,8 @@ static weft_status feed(const settings *o, const objects *x)
     return WEFT_OK;
 }
 
-static void print_output(const char *name, const weft_type *t, const void *data, int64_t show, bool json, bool first)
+static void print_output(const char *name, const weft_type *t, const void *data, int64_t show,
+                         bool json, bool first)
 {
     char type[160];
     int64_t n = weft_type_count(t);
@@ -115,9 +121,14 @@ static void print_output(const char *name, const weft_type *t, const void *data,
         cli_json_number(stdout, ",", "mean", sum / (double)n);
         printf(",\"values\":[");
     } else
-        printf("%-12s %-22s min %.9g  max %.9g  mean %.9g\n", name, type, min, max, sum / (double)n);
+        printf("%-12s %-22s min %.9g  max %.9g  mean %.9g\n", name, type, min, max,
+               sum / (double)n);
     for (int64_t i = 0; i < n && i < show; i++)
-        printf(json ? "%s%.17g" : "%s%.9g", i ? json ? "," : " " : json ? "" : "  ", weft_element(t, data, i));
+        printf(json ? "%s%.17g" : "%s%.9g",
+               i      ? json ? "," : " "
+               : json ? ""
+                      : "  ",
+               weft_element(t, data, i));
     printf(json ? "]}" : show > 0 ? "\n" : "");
 }
 
@@ -160,25 +171,37 @@ int verb_run(weft_ctx *c, int argc, char **argv)
     settings o = {.seed = 1, .below = 2, .show = 8, .repeat = 1};
     int64_t threads = 0;
     const cli_option option[] = {
-        {"input", CLI_LIST, &o.input, "NAME=FILE", "an input: .safetensors, .txt (numbers) or raw bytes", 0, 0},
-        {"fetch", CLI_LIST, &o.fetch, "NAME", "an output or any value by name (default: all outputs)", 0, 0},
+        {"input", CLI_LIST, &o.input, "NAME=FILE",
+         "an input: .safetensors, .txt (numbers) or raw bytes", 0, 0},
+        {"fetch", CLI_LIST, &o.fetch, "NAME",
+         "an output or any value by name (default: all outputs)", 0, 0},
         {"set", CLI_LIST, &o.set, "NAME=VALUE", "parameter of the model", 0, 0},
-        {"weights", CLI_TEXT, &o.weights, "PATH", "safetensors file or checkpoint folder (default: start values)", 0, 0},
+        {"weights", CLI_TEXT, &o.weights, "PATH",
+         "safetensors file or checkpoint folder (default: start values)", 0, 0},
         {"output", CLI_TEXT, &o.output, "FILE", "write what was fetched as safetensors", 0, 0},
-        {"seed", CLI_INT, &o.seed, "N", "of start values, random inputs and dropout (default 1)", 0, 9e18},
+        {"seed", CLI_INT, &o.seed, "N", "of start values, random inputs and dropout (default 1)", 0,
+         9e18},
         {"below", CLI_INT, &o.below, "N", "random integers are in 0..N-1 (default 2)", 1, 1e15},
         {"show", CLI_INT, &o.show, "N", "print the first N elements (default 8)", 0, 1e15},
         {"repeat", CLI_INT, &o.repeat, "N", "run N times (for profiles)", 1, 1e9},
         {"train", CLI_FLAG, &o.train, NULL, "as in training: with dropout", 0, 0},
-        {"reference", CLI_FLAG, &o.reference, NULL, "in double precision, with the plain reference kernels", 0, 0},
-        {"check-nan", CLI_FLAG, &o.check_nan, NULL, "stop at the first value that is NaN or Inf (exit 80)", 0, 0},
+        {"reference", CLI_FLAG, &o.reference, NULL,
+         "in double precision, with the plain reference kernels", 0, 0},
+        {"check-nan", CLI_FLAG, &o.check_nan, NULL,
+         "stop at the first value that is NaN or Inf (exit 80)", 0, 0},
         {"profile", CLI_FLAG, &o.profile, NULL, "time by op, on standard error", 0, 0},
-        {"no-rewrite", CLI_MAYBE, &o.disable, "RULES", "without rewrite rules, or without these", 0, 0},
+        {"no-rewrite", CLI_MAYBE, &o.disable, "RULES", "without rewrite rules, or without these", 0,
+         0},
         {"threads", CLI_INT, &threads, "N", "threads (default: all cores)", 1, 1024},
         {"json", CLI_FLAG, &o.json, NULL, "for machines", 0, 0},
         {0}};
-    const cli_spec spec = {"run", "MODEL [OPTION]...",
-                           "Runs a model once and prints what it gives. Inputs without a file are random.", option, 1, 1};
+    const cli_spec spec = {
+        "run",
+        "MODEL [OPTION]...",
+        "Runs a model once and prints what it gives. Inputs without a file are random.",
+        option,
+        1,
+        1};
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;

@@ -1,4 +1,5 @@
-/* show.c - weft show: a model at any stage of its way, as text, as a model file, or as a drawing. */
+/* show.c - weft show: a model at any stage of its way, as text, as a model file, or as a drawing.
+ */
 #include <errno.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -6,7 +7,14 @@
 
 #include "tools/verbs.h"
 
-typedef enum { STAGE_LOADED, STAGE_EXPANDED, STAGE_GRAD, STAGE_OPTIMIZED, STAGE_PLAN, N_STAGES } stage;
+typedef enum {
+    STAGE_LOADED,
+    STAGE_EXPANDED,
+    STAGE_GRAD,
+    STAGE_OPTIMIZED,
+    STAGE_PLAN,
+    N_STAGES
+} stage;
 static const char *const stage_name[] = {"loaded", "expanded", "grad", "optimized", "plan"};
 typedef enum { AS_TEXT, AS_TXTPB, AS_BINPB, AS_DOT, AS_SVG, N_FORMS } form;
 static const char *const form_name[] = {"text", "txtpb", "binpb", "dot", "svg"};
@@ -32,8 +40,8 @@ static int choose(const char *option, const char *value, const char *const *name
         if (!strcmp(value, names[*out]))
             return -1;
     const char *near = weft_nearest(value, names, n);
-    return cli_usage("show", "--%s=%s: expected %s%s%s...; did you mean '%s'?", option, value, names[0], ", ",
-                     names[1], near ? near : names[0]);
+    return cli_usage("show", "--%s=%s: expected %s%s%s...; did you mean '%s'?", option, value,
+                     names[0], ", ", names[1], near ? near : names[0]);
 }
 
 static bool has_output(const weft_graph *g, const char *name)
@@ -59,12 +67,13 @@ static weft_status load(weft_ctx *c, const char *path, const cli_list *set, obje
 
 static weft_rewrite_options rewrites(const settings *o)
 {
-    return (weft_rewrite_options){.train = !o->eval, .no_rewrite = o->disable && !*o->disable,
+    return (weft_rewrite_options){.train = !o->eval,
+                                  .no_rewrite = o->disable && !*o->disable,
                                   .disable = o->disable && *o->disable ? o->disable : NULL};
 }
 
-/* The expanded graph; x->graph: with gradients, or with an optimizer too when the stage is later and there is a loss.
- * A model without a recipe is trained by the default one. */
+/* The expanded graph; x->graph: with gradients, or with an optimizer too when the stage is later
+ * and there is a loss. A model without a recipe is trained by the default one. */
 static weft_status build(weft_ctx *c, settings *o, objects *x)
 {
     weft_status s = weft_graph_expand(x->model, &x->forward);
@@ -93,7 +102,9 @@ static weft_status optimize(settings *o, objects *x)
     return s;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing
+ * ------------------------------------------------------------------------------------------------------
+ */
 static int write_text(weft_ctx *c, const settings *o, char *text, bool append)
 {
     FILE *f = o->output ? fopen(o->output, append ? "a" : "w") : stdout;
@@ -111,7 +122,9 @@ static int write_text(weft_ctx *c, const settings *o, char *text, bool append)
 /* The steps and the memory plan of what would run: an optimizer step, or the forward graph. */
 static int print_plan(weft_ctx *c, settings *o, objects *x)
 {
-    const weft_compile_options w = {.train = !o->eval, .plan_only = true, .no_rewrite = o->disable && !*o->disable,
+    const weft_compile_options w = {.train = !o->eval,
+                                    .plan_only = true,
+                                    .no_rewrite = o->disable && !*o->disable,
                                     .disable_rules = o->disable && *o->disable ? o->disable : NULL};
     const weft_graph *g = x->graph ? x->graph : x->forward;
     const char *fetch[4096];
@@ -135,7 +148,8 @@ static int print_plan(weft_ctx *c, settings *o, objects *x)
 /* Feeds the text to `dot -Tsvg`, whose output goes to the file or to stdout. */
 static int write_svg(weft_ctx *c, const settings *o, char *text)
 {
-    char *const args[] = {"dot", "-Tsvg", o->output ? "-o" : NULL, (char *)(uintptr_t)o->output, NULL};
+    char *const args[] = {"dot", "-Tsvg", o->output ? "-o" : NULL, (char *)(uintptr_t)o->output,
+                          NULL};
     int fd[2];
     fflush(stdout);
     pid_t child = pipe(fd) ? -1 : fork();
@@ -144,7 +158,8 @@ static int write_svg(weft_ctx *c, const settings *o, char *text)
         close(fd[0]);
         close(fd[1]);
         execvp("dot", args);
-        fprintf(stderr, "weft: error: cannot run 'dot' (%s); install graphviz, or use --as=dot\n", strerror(errno));
+        fprintf(stderr, "weft: error: cannot run 'dot' (%s); install graphviz, or use --as=dot\n",
+                strerror(errno));
         _exit(WEFT_UNSUPPORTED);
     }
     if (child < 0) {
@@ -216,21 +231,31 @@ int verb_show(weft_ctx *c, int argc, char **argv)
     int64_t depth = 0;
     settings o = {0};
     const cli_option option[] = {
-        {"stage", CLI_TEXT, &at, "STAGE", "loaded, expanded (default), grad, optimized or plan", 0, 0},
+        {"stage", CLI_TEXT, &at, "STAGE", "loaded, expanded (default), grad, optimized or plan", 0,
+         0},
         {"as", CLI_TEXT, &as, "FORM", "text (default), txtpb, binpb, dot or svg", 0, 0},
         {"output", CLI_TEXT, &o.output, "FILE", "write here instead of to standard output", 0, 0},
-        {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe; may be repeated", 0, 0},
+        {"set", CLI_LIST, &set, "NAME=VALUE",
+         "parameter of the model, field of the recipe; may be repeated", 0, 0},
         {"loss", CLI_TEXT, &o.loss, "OUTPUT", "differentiate this output (default: loss)", 0, 0},
-        {"eval", CLI_FLAG, &o.eval, NULL, "stages optimized and plan: the forward graph outside training", 0, 0},
-        {"no-rewrite", CLI_MAYBE, &o.disable, "RULES", "without rewrite rules, or without these", 0, 0},
+        {"eval", CLI_FLAG, &o.eval, NULL,
+         "stages optimized and plan: the forward graph outside training", 0, 0},
+        {"no-rewrite", CLI_MAYBE, &o.disable, "RULES", "without rewrite rules, or without these", 0,
+         0},
         {"depth", CLI_INT, &depth, "N", "drawings: scopes nested deeper are one box", 0, 1000},
-        {"unfold", CLI_FLAG, &o.dot.unfold, NULL, "drawings: every repetition of a repeated scope", 0, 0},
+        {"unfold", CLI_FLAG, &o.dot.unfold, NULL, "drawings: every repetition of a repeated scope",
+         0, 0},
         {"rankdir", CLI_TEXT, &o.dot.rankdir, "DIR", "drawings: TB (default), LR, BT or RL", 0, 0},
         {0}};
-    const cli_spec spec = {"show", "MODEL|RECIPE [OPTION]...",
-                           "Prints a model at a stage: as loaded (imports merged), expanded to a flat typed graph, with\n"
-                           "gradients, after the rewrite rules, or as the memory plan and steps that would run.",
-                           option, 1, 1};
+    const cli_spec spec = {
+        "show",
+        "MODEL|RECIPE [OPTION]...",
+        "Prints a model at a stage: as loaded (imports merged), expanded to a flat typed graph, "
+        "with\n"
+        "gradients, after the rewrite rules, or as the memory plan and steps that would run.",
+        option,
+        1,
+        1};
     int code = cli_parse(&spec, &argc, &argv), k = 0;
     if (code >= 0 || (code = choose("stage", at, stage_name, N_STAGES, &k)) >= 0)
         return code;

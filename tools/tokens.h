@@ -1,4 +1,5 @@
-/* tokens.h - a tokenizer as train, eval and generate need it: bytes per token, prompts to ids, ids to text. */
+/* tokens.h - a tokenizer as train, eval and generate need it: bytes per token, prompts to ids, ids
+ * to text. */
 #ifndef WEFT_TOOLS_TOKENS_H
 #define WEFT_TOOLS_TOKENS_H
 
@@ -14,7 +15,8 @@ typedef struct {
 /* Loads a tokenizer; path NULL gives one that knows nothing. */
 weft_status cli_tokens_open(weft_ctx *c, const char *path, cli_tokens *out);
 void cli_tokens_close(cli_tokens *t);
-/* How many bytes ids stand for; the callback of weft_train_options and weft_eval_options, user = cli_tokens. */
+/* How many bytes ids stand for; the callback of weft_train_options and weft_eval_options, user =
+ * cli_tokens. */
 int64_t cli_tokens_bytes(void *user, const int32_t *ids, int64_t n);
 
 #endif

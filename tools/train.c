@@ -38,7 +38,8 @@ static void on_event(void *user, const weft_event *e)
     cli_progress_event(&u->progress, e);
     if (!first && e->kind == WEFT_EVENT_STEP && !u->progress.quiet) {
         cli_progress_end(&u->progress);
-        fprintf(stderr, "weft: stopping after step %lld; once more to leave at once\n", (long long)e->step);
+        fprintf(stderr, "weft: stopping after step %lld; once more to leave at once\n",
+                (long long)e->step);
     }
 }
 
@@ -115,8 +116,8 @@ static int choose_progress(const char *text, cli_progress_mode *out)
 }
 
 /* Opens a recipe, or the recipe of a run directory, which is then where the run goes on. */
-static weft_status open_recipe(weft_ctx *c, const char *path, const cli_list *set, weft_train_options *o,
-                               weft_recipe **out)
+static weft_status open_recipe(weft_ctx *c, const char *path, const cli_list *set,
+                               weft_train_options *o, weft_recipe **out)
 {
     struct stat st;
     char inside[4096];
@@ -138,26 +139,37 @@ int verb_train(weft_ctx *c, int argc, char **argv)
     weft_train_options o = {0};
     const cli_option option[] = {
         {"out", CLI_TEXT, &o.dir, "DIR", "run directory (default: runs/NAME)", 0, 0},
-        {"set", CLI_LIST, &set, "NAME=VALUE", "field of the recipe (train.steps=5) or parameter of the model", 0, 0},
-        {"resume", CLI_MAYBE, &resume, "auto|never", "go on from the newest checkpoint; auto: if there is one", 0, 0},
+        {"set", CLI_LIST, &set, "NAME=VALUE",
+         "field of the recipe (train.steps=5) or parameter of the model", 0, 0},
+        {"resume", CLI_MAYBE, &resume, "auto|never",
+         "go on from the newest checkpoint; auto: if there is one", 0, 0},
         {"steps", CLI_INT, &steps, "N", "the same as --set train.steps=N", 0, 1e12},
-        {"stop-at", CLI_INT, &o.stop_at, "N", "save and stop when N steps are done, as a signal would", 0, 1e12},
-        {"threads", CLI_INT, &threads, "N", "threads (default: all cores); results do not depend on it", 1, 1024},
+        {"stop-at", CLI_INT, &o.stop_at, "N",
+         "save and stop when N steps are done, as a signal would", 0, 1e12},
+        {"threads", CLI_INT, &threads, "N",
+         "threads (default: all cores); results do not depend on it", 1, 1024},
         {"no-rewrite", CLI_FLAG, &o.no_rewrite, NULL, "without rewrite rules", 0, 0},
-        {"progress", CLI_TEXT, &progress, "WHEN", "one live line: auto (on a terminal), always or never", 0, 0},
+        {"progress", CLI_TEXT, &progress, "WHEN",
+         "one live line: auto (on a terminal), always or never", 0, 0},
         {"quiet", CLI_FLAG, &quiet, NULL, "no progress", 0, 0},
         {"json", CLI_FLAG, &json, NULL, "the outcome as JSON on standard output", 0, 0},
         {0}};
     const cli_spec spec = {
-        "train", "RECIPE|RUN [OPTION]...",
-        "Trains a model by a recipe. The run directory gets the recipe and the model as run, log.jsonl,\n"
-        "timing.jsonl and checkpoints. SIGINT and SIGTERM finish the step, save and stop (exit 130 and\n"
+        "train",
+        "RECIPE|RUN [OPTION]...",
+        "Trains a model by a recipe. The run directory gets the recipe and the model as run, "
+        "log.jsonl,\n"
+        "timing.jsonl and checkpoints. SIGINT and SIGTERM finish the step, save and stop (exit 130 "
+        "and\n"
         "143); a second one leaves at once. --resume goes on with the same bits.",
-        option, 1, 1};
+        option,
+        1,
+        1};
     train_user u = {.tokens = {.ctx = c}};
     cli_progress_mode mode = PROGRESS_AUTO;
     int code = cli_parse(&spec, &argc, &argv);
-    if (code >= 0 || (code = choose_resume(resume, &o.resume)) >= 0 || (code = choose_progress(progress, &mode)) >= 0)
+    if (code >= 0 || (code = choose_resume(resume, &o.resume)) >= 0 ||
+        (code = choose_progress(progress, &mode)) >= 0)
         return code;
     cli_progress_init(&u.progress, mode, quiet);
     if (steps >= 0 && set.n < CLI_LIST_MAX) {

@@ -1,4 +1,5 @@
-/* verbs.h - the verbs of the tool, and the one way in which all of them read options, complain and write numbers. */
+/* verbs.h - the verbs of the tool, and the one way in which all of them read options, complain and
+ * write numbers. */
 #ifndef WEFT_TOOLS_VERBS_H
 #define WEFT_TOOLS_VERBS_H
 
@@ -19,11 +20,13 @@ int verb_bench(weft_ctx *c, int argc, char **argv);
 int verb_ops(weft_ctx *c, int argc, char **argv);
 int verb_tokenize(weft_ctx *c, int argc, char **argv);
 
-/* ---- options: one table gives the parser, --help, and the man page ----------------------------------------------- */
+/* ---- options: one table gives the parser, --help, and the man page
+ * ----------------------------------------------- */
 typedef enum {
     CLI_FLAG,  /* bool */
     CLI_TEXT,  /* const char * */
-    CLI_MAYBE, /* const char *, the argument may be left out: "--resume[=auto]"; then the text is "" */
+    CLI_MAYBE, /* const char *, the argument may be left out: "--resume[=auto]"; then the text is ""
+                */
     CLI_INT,   /* int64_t in min..max */
     CLI_FLOAT, /* double in min..max */
     CLI_LIST   /* cli_list: may be repeated */
@@ -39,10 +42,10 @@ typedef struct {
 typedef struct {
     const char *name; /* without dashes; NULL ends the table */
     cli_kind kind;
-    void *to;         /* where the value goes; holds the default before parsing */
-    const char *arg;  /* what --help calls the argument: "N", "FILE" */
+    void *to;        /* where the value goes; holds the default before parsing */
+    const char *arg; /* what --help calls the argument: "N", "FILE" */
     const char *help;
-    double min, max;  /* INT, FLOAT: inclusive, when min < max */
+    double min, max; /* INT, FLOAT: inclusive, when min < max */
 } cli_option;
 
 typedef struct {
@@ -53,16 +56,20 @@ typedef struct {
     int min_args, max_args; /* positional arguments */
 } cli_spec;
 
-/* Reads options (GNU style, anywhere on the line). On return argv[0..*argc-1] are the positional arguments.
- * Returns -1 to go on, or the exit code: 0 after --help, WEFT_USAGE after a complaint on stderr. */
+/* Reads options (GNU style, anywhere on the line). On return argv[0..*argc-1] are the positional
+ * arguments. Returns -1 to go on, or the exit code: 0 after --help, WEFT_USAGE after a complaint on
+ * stderr. */
 int cli_parse(const cli_spec *s, int *argc, char ***argv);
 
-/* ---- talking ------------------------------------------------------------------------------------------------------ */
-int cli_fail(weft_ctx *c);                        /* prints the error of c; returns its status */
-int cli_usage(const char *verb, const char *fmt, ...) WEFT_PRINTF(2, 3); /* prints a complaint; returns WEFT_USAGE */
-int cli_finish(weft_ctx *c, int status);          /* flushes stdout; a full or closed stdout is WEFT_IO */
-int cli_print(weft_ctx *c, char *text);           /* prints text of the library and frees it; returns 0 */
-void cli_json_text(FILE *f, const char *s);       /* "s" with escapes */
+/* ---- talking
+ * ------------------------------------------------------------------------------------------------------
+ */
+int cli_fail(weft_ctx *c); /* prints the error of c; returns its status */
+int cli_usage(const char *verb, const char *fmt, ...)
+    WEFT_PRINTF(2, 3);                      /* prints a complaint; returns WEFT_USAGE */
+int cli_finish(weft_ctx *c, int status);    /* flushes stdout; a full or closed stdout is WEFT_IO */
+int cli_print(weft_ctx *c, char *text);     /* prints text of the library and frees it; returns 0 */
+void cli_json_text(FILE *f, const char *s); /* "s" with escapes */
 /* before"key":number, or null when v is not finite */
 void cli_json_number(FILE *f, const char *before, const char *key, double v);
 const char *cli_count(char *buf, size_t n, int64_t v);    /* 124,439,808 */

@@ -10,7 +10,8 @@ typedef struct {
 } verb;
 
 static const verb verbs[] = {
-    {"check", "load, expand, verify, differentiate and plan a model or recipe, without running it", verb_check},
+    {"check", "load, expand, verify, differentiate and plan a model or recipe, without running it",
+     verb_check},
     {"show", "print a model at any stage, or draw it", verb_show},
     {"train", "train a model by a recipe; resume, stop and go on", verb_train},
     {"eval", "loss, perplexity, bits per byte on a token file", verb_eval},
