@@ -1,8 +1,8 @@
 /* gemm.c - matrix products in tiles that depend on sizes alone, so bits do not depend on threads.
  *
- * A tile spans the whole depth K and is one call of a one-thread primitive; a product with few rows
- * (decoding) goes to our own loops, which read the large operand once, as fast as memory delivers
- * it. */
+ * A tile spans the whole depth K and is one call of a one-thread primitive; tiny products go to
+ * plain loops. Own kernels for few rows (decoding) were tried: oneDNN's are as fast from one row
+ * on. */
 #include <string.h>
 
 #include <omp.h>
@@ -11,15 +11,8 @@
 #include "graph/plan.h"
 #include "graph/prim.h"
 
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define CLONES
-#endif
-
-/* FEW_ROWS: at most this many rows go to the own loops (oneDNN needs more to be worth its packing).
- * FEW_COLUMNS: columns of one task of the own loops. */
-enum { FEW_ROWS = 6, FEW_COLUMNS = 256 };
+/* Products of at most this many multiply-adds do not pay for a call of oneDNN. */
+enum { TINY = 4096 };
 
 struct weft_gemm {
     weft_gemm_desc d;                 /* as the tiles see it: after packing */
@@ -94,9 +87,9 @@ static bool same_cache_lines(int64_t stride) { return stride && stride % 1024 ==
 
 /* Packing costs about half a nanosecond an element: worth it for products that read each element
  * often. */
-static bool worth_packing(const weft_gemm_desc *d, int64_t uses, int64_t elements)
+static bool worth_packing(const weft_gemm_desc *d, int64_t elements)
 {
-    return d->dtype == WEFT_F32 && d->outer * d->batch == 1 && uses >= 256 &&
+    return d->dtype == WEFT_F32 && d->outer * d->batch == 1 && d->m >= 256 && d->n >= 256 &&
            elements <= (int64_t)1 << 24;
 }
 
@@ -125,10 +118,9 @@ static void choose_tiles(weft_gemm *g)
     bool ta = d->a_col != 1;
     if (ta && d->dtype == WEFT_F32 && d->outer * d->batch == 1 && large_tiles(g) >= ENOUGH_TILES)
         return;
-    if (ta && worth_packing(d, d->n, d->m * d->k))
+    if (ta && worth_packing(d, d->m * d->k))
         pack_a(g);
-    if (same_cache_lines(d->b_col == 1 ? d->b_row : d->b_col) &&
-        worth_packing(d, d->m, d->n * d->k))
+    if (same_cache_lines(d->b_col == 1 ? d->b_row : d->b_col) && worth_packing(d, d->n * d->k))
         pack_b(g);
     small_tiles(g);
 }
@@ -183,8 +175,10 @@ static bool valid(const weft_gemm_desc *d, bool own)
 static void tidy(weft_gemm_desc *d)
 {
     d->outer = d->outer ? d->outer : 1;
-    d->a_row = d->m == 1 ? d->k * d->a_col : d->a_row;
-    d->c_row = d->m == 1 ? d->n : d->c_row;
+    if (d->m == 1) {
+        d->a_row = d->a_col == 1 ? d->k : 1;
+        d->c_row = d->n;
+    }
     if (d->k == 1) {
         d->a_col = d->a_row == 1 ? d->m : 1;
         d->b_row = d->b_col == 1 ? d->n : 1;
@@ -202,7 +196,8 @@ const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *desc)
         return NULL;
     g->d = *desc;
     tidy(&g->d);
-    bool own = g->d.dtype == WEFT_F32 && !g->d.gelu && (g->d.m <= FEW_ROWS || g->d.k == 0);
+    bool own = g->d.dtype == WEFT_F32 && !g->d.gelu &&
+               (double)g->d.m * (double)g->d.n * (double)g->d.k <= TINY;
     if (!valid(&g->d, own)) {
         weft_call_fail(
             k, "internal: a product of sizes %lld x %lld x %lld with strides that it cannot take",
@@ -211,10 +206,9 @@ const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *desc)
     }
     if (own) {
         g->tile_m = g->d.m;
-        g->tile_n = FEW_COLUMNS;
-        g->n_m = 1;
-        g->n_n = ceil_div(g->d.n, FEW_COLUMNS);
-        weft_kernel_impl(k, "weft:few-rows");
+        g->tile_n = g->d.n;
+        g->n_m = g->n_n = 1;
+        weft_kernel_impl(k, "weft:tiny");
         return g;
     }
     g->bias_first = g->d.bias && g->d.alpha != 1.0f;
@@ -226,91 +220,21 @@ const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *desc)
     return k->failed ? NULL : g;
 }
 
-/* ---- own loops for few rows ----------------------------------------------------------------- */
+/* ---- own loops for tiny products ------------------------------------------------------------ */
 typedef struct {
     const float *a, *b, *bias;
     float *c;
     int64_t m, n; /* of this task */
 } task;
 
-/* B has rows of N: sums for FEW_COLUMNS columns stay in the first-level cache while the rows of B
- * stream by. Four rows of B at a time, added in a fixed order. */
-CLONES static void few_rows_plain(const weft_gemm_desc *d, const task *t, float *restrict sum)
+static void tiny_product(const weft_gemm_desc *d, const task *t)
 {
-    for (int64_t i = 0; i < t->m; i++, sum += FEW_COLUMNS) {
-        const float *a = t->a + i * d->a_row;
-        for (int64_t j = 0; j < t->n; j++)
-            sum[j] = 0;
-        int64_t p = 0;
-        for (; p + 4 <= d->k; p += 4) {
-            const float *b0 = t->b + p * d->b_row, *b1 = b0 + d->b_row, *b2 = b1 + d->b_row,
-                        *b3 = b2 + d->b_row;
-            float a0 = a[p * d->a_col], a1 = a[(p + 1) * d->a_col];
-            float a2 = a[(p + 2) * d->a_col], a3 = a[(p + 3) * d->a_col];
-#pragma omp simd
-            for (int64_t j = 0; j < t->n; j++)
-                sum[j] += (a0 * b0[j] + a1 * b1[j]) + (a2 * b2[j] + a3 * b3[j]);
-        }
-        for (; p < d->k; p++) {
-            const float *b0 = t->b + p * d->b_row;
-            float a0 = a[p * d->a_col];
-#pragma omp simd
-            for (int64_t j = 0; j < t->n; j++)
-                sum[j] += a0 * b0[j];
-        }
-    }
-}
-
-enum { LANES = 16 }; /* of a dot product, combined in a fixed order */
-
-/* B has columns of K (b_row is 1): each result is a dot product of two contiguous runs. */
-CLONES static void few_rows_dots(const weft_gemm_desc *d, const task *t, float *restrict sum)
-{
-    for (int64_t i = 0; i < t->m; i++, sum += FEW_COLUMNS) {
-        const float *a = t->a + i * d->a_row;
-        for (int64_t j = 0; j < t->n; j++) {
-            const float *b = t->b + j * d->b_col;
-            float lane[LANES] = {0}, total = 0;
-            int64_t p = 0;
-            for (; p + LANES <= d->k; p += LANES) {
-#pragma omp simd
-                for (int l = 0; l < LANES; l++)
-                    lane[l] += a[p + l] * b[p + l];
-            }
-            for (; p < d->k; p++)
-                total += a[p * d->a_col] * b[p];
-            for (int w = LANES / 2; w; w /= 2)
-                for (int l = 0; l < w; l++)
-                    lane[l] += lane[l + w];
-            sum[j] = total + lane[0];
-        }
-    }
-}
-
-/* The same when A's row is not contiguous. */
-static void few_rows_strided(const weft_gemm_desc *d, const task *t, float *sum)
-{
-    for (int64_t i = 0; i < t->m; i++, sum += FEW_COLUMNS)
-        for (int64_t j = 0; j < t->n; j++) {
-            sum[j] = 0;
-            for (int64_t p = 0; p < d->k; p++)
-                sum[j] += t->a[i * d->a_row + p * d->a_col] * t->b[p * d->b_row + j * d->b_col];
-        }
-}
-
-static void few_rows(const weft_gemm_desc *d, const task *t)
-{
-    float sum[FEW_ROWS * FEW_COLUMNS];
-    if (d->b_col == 1)
-        few_rows_plain(d, t, sum);
-    else if (d->a_col == 1)
-        few_rows_dots(d, t, sum);
-    else
-        few_rows_strided(d, t, sum);
     for (int64_t i = 0; i < t->m; i++)
         for (int64_t j = 0; j < t->n; j++) {
-            float y = d->alpha * sum[i * FEW_COLUMNS + j] + (t->bias ? t->bias[j] : 0.0f);
-            float *c = &t->c[i * d->c_row + j];
+            float sum = 0, *c = &t->c[i * d->c_row + j];
+            for (int64_t p = 0; p < d->k; p++)
+                sum += t->a[i * d->a_row + p * d->a_col] * t->b[p * d->b_row + j * d->b_col];
+            float y = d->alpha * sum + (t->bias ? t->bias[j] : 0.0f);
             *c = d->accumulate ? *c + y : y;
         }
 }
@@ -347,7 +271,7 @@ static bool run_task(const weft_gemm *g, const weft_run *r, int thread, int64_t 
               .n = last_n ? d->n - n0 : g->tile_n};
     const weft_prim *p = g->prim[last_m][last_n];
     if (!p) {
-        few_rows(d, &t);
+        tiny_product(d, &t);
         return true;
     }
     if (g->bias_first)
