@@ -10,8 +10,7 @@
 
 enum { SNIFF_LIMIT = 1 << 26 };
 
-/* ---- model file or recipe?
- * ----------------------------------------------------------------------------------------- */
+/* ---- model file or recipe? ---- */
 static bool has_field(const ProtobufCMessageDescriptor *d, const char *name, size_t n)
 {
     char word[64];

@@ -8,8 +8,7 @@
 
 #include "graph/optim.h"
 
-/* ---- recipe -> programs
- * ---------------------------------------------------------------------------------------------- */
+/* ---- recipe -> programs ---- */
 /* Forward part as training differentiates it, or as it stands without options. */
 static weft_status forward_part(const weft_recipe *r, const weft_graph *forward,
                                 const weft_rewrite_options *o, weft_graph **out)

@@ -92,8 +92,7 @@ typedef struct {
     void *log_user;
 } weft_options;
 
-/* ---- context and errors
- * ------------------------------------------------------------------------------------- */
+/* ---- context and errors ---- */
 WEFT_API weft_ctx *
 weft_open(const weft_options *o); /* NULL: defaults. Returns NULL when out of memory. */
 WEFT_API void weft_close(weft_ctx *c);
@@ -116,8 +115,7 @@ WEFT_API void weft_text_free(weft_ctx *c, char *text);
  * OpenMP, protobuf-c; one "name value" line each. */
 WEFT_API weft_status weft_build_text(weft_ctx *c, char **out);
 
-/* ---- ops and rules: what a graph file may use
- * ------------------------------------------------------------------- */
+/* ---- ops and rules: what a graph file may use ---- */
 typedef enum { WEFT_DOC_LIST, WEFT_DOC_TEXT, WEFT_DOC_MARKDOWN, WEFT_DOC_JSON } weft_doc_format;
 /* Describes the op `name`, or all ops in alphabetical order when NULL. LIST: a line each. An
  * unknown name is WEFT_USAGE and is answered with the nearest. */
@@ -125,8 +123,7 @@ WEFT_API weft_status weft_ops_text(weft_ctx *c, const char *name, weft_doc_forma
 WEFT_API weft_status weft_rules_text(weft_ctx *c, weft_doc_format f,
                                      char **out); /* rewrite rules, the same way */
 
-/* ---- model files
- * -------------------------------------------------------------------------------------------- */
+/* ---- model files ---- */
 /* Reads a .txtpb or .binpb file with its imports. `set`: n_set strings "name=value", parameters of
  * the entry module. Errors name file:line:column. Free with weft_model_free before the context. */
 WEFT_API weft_status weft_model_load(weft_ctx *c, const char *path, const char *const *set,
@@ -418,8 +415,7 @@ typedef struct {
  * WEFT_MISMATCH when a checkpoint belongs to another model, seed or data. */
 WEFT_API weft_status weft_train(weft_recipe *r, const weft_train_options *o);
 
-/* ---- using a trained model
- * ---------------------------------------------------------------------------------- */
+/* ---- using a trained model ---- */
 /* A model with weights: from a run directory (its newest good checkpoint), a checkpoint folder, a
  * recipe or a model file; the last two take `weights` (a safetensors file, checkpoint or run) or,
  * without, start values by the seed. */

@@ -70,8 +70,7 @@ weft_status weft_decoder_add(weft_decoder *d, int32_t id, weft_string *out);
 void weft_decoder_end(weft_decoder *d,
                       weft_string *out); /* appends what is held, complete or not */
 
-/* ---- the pre-tokenizer
- * ---------------------------------------------------------------------------------------- */
+/* ---- the pre-tokenizer ---- */
 /* Length of the first piece of a text (n > 0 bytes) under GPT-2's pattern
  *   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+   */
 size_t weft_split(const char *text, size_t n);

@@ -58,8 +58,7 @@ static inline const bpe_slot *bpe_find(const weft_bpe *t, int32_t left, int32_t 
     }
 }
 
-/* ---- making one: open, tokens, merges, close; every step checks
- * ------------------------------------------------- */
+/* ---- making one: open, tokens, merges, close; every step checks ---- */
 /* Where an entry stands, for messages: "FILE: model.merges[12]" or "merges.txt:13". */
 typedef struct {
     const char *file, *path; /* path: "model.vocab", "" at the top of a vocab.json */
@@ -76,8 +75,7 @@ weft_status bpe_begin_merges(weft_bpe *t, bpe_place at, int64_t n);
 /* The next merge in order of rank; `where` names it in messages. */
 weft_status bpe_add_merge(weft_bpe *t, const char *where, const char *left, const char *right);
 
-/* ---- counted pieces
- * ------------------------------------------------------------------------------------------- */
+/* ---- counted pieces ---- */
 typedef struct {
     const char *p; /* bytes; NULL: a free slot */
     uint32_t n, hash;

@@ -36,12 +36,15 @@ typedef struct {
 
 static int choose(const char *option, const char *value, const char *const *names, int n, int *out)
 {
+    char all[160] = "";
     for (*out = 0; *out < n; ++*out)
         if (!strcmp(value, names[*out]))
             return -1;
+    for (int i = 0; i < n; i++)
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", names[i]);
     const char *near = weft_nearest(value, names, n);
-    return cli_usage("show", "--%s=%s: expected %s%s%s...; did you mean '%s'?", option, value,
-                     names[0], ", ", names[1], near ? near : names[0]);
+    return cli_usage("show", "--%s=%s: expected one of %s%s%s%s", option, value, all,
+                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 static bool has_output(const weft_graph *g, const char *name)
