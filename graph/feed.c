@@ -44,9 +44,7 @@ static weft_status find_input(weft_program *p, const char *name, weft_type *t, v
                      near ? near : "", near ? "'?" : "");
 }
 
-/* ---- files
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- files ---- */
 static weft_status wrong_size(weft_ctx *c, const char *path, const char *name, int64_t found,
                               const weft_type *t, const char *unit)
 {
@@ -128,9 +126,7 @@ weft_status weft_program_feed_file(weft_program *p, const char *name, const char
     return s;
 }
 
-/* ---- random numbers
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- random numbers ---- */
 weft_status weft_program_feed_random(weft_program *p, const char *name, uint64_t seed,
                                      int64_t below)
 {
@@ -150,9 +146,7 @@ weft_status weft_program_feed_random(weft_program *p, const char *name, uint64_t
     return WEFT_OK;
 }
 
-/* ---- out
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- out ---- */
 weft_status weft_program_save(weft_program *p, const char *const *name, int n, const char *path)
 {
     weft_ctx *c = p->session->ctx;

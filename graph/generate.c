@@ -32,9 +32,7 @@ typedef struct {
     int64_t n_drawn;
 } generator;
 
-/* ---- choosing
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- choosing ---- */
 /* Larger first; equal ones by id, so that the order is total. */
 static int by_size(const void *a, const void *b)
 {
@@ -98,9 +96,7 @@ static weft_status choose(generator *g, const float *logit, int32_t *out)
     return WEFT_OK;
 }
 
-/* ---- computing
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- computing ---- */
 static weft_status run_window(generator *g, const float **logit)
 {
     weft_type t;
@@ -161,9 +157,7 @@ static weft_status draw_all(generator *g)
     return WEFT_OK;
 }
 
-/* ---- building
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- building ---- */
 static weft_status compile_increment(generator *g, const weft_graph *full, int64_t n,
                                      weft_program **out)
 {

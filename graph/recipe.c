@@ -106,9 +106,7 @@ weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_kind *out)
     return s;
 }
 
-/* ---- reading
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 const char *weft_path_beside(weft_arena *a, const char *from, const char *path)
 {
     const char *slash = strrchr(from, '/');
@@ -287,9 +285,7 @@ weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t length, wef
     return s ? weft_note(r->ctx, "in recipe %s", r->path) : WEFT_OK;
 }
 
-/* ---- writing
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 /* Makes every scalar default explicit, so that the file still says what was run when a default
  * changes. */
 static void write_defaults(ProtobufCMessage *m)

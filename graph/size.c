@@ -65,9 +65,7 @@ const char *weft_graph_output_at(const weft_graph *g, int i, weft_type *t)
     return g->output[i].name;
 }
 
-/* ---- hash
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- hash ---- */
 static uint64_t hash_text(const char *s, uint64_t h)
 {
     return weft_hash(s ? s : "", s ? strlen(s) + 1 : 1, h);

@@ -34,9 +34,7 @@ static void tell(weft_trainer *t, weft_event_kind kind, const char *path)
         t->options->event(t->options->user, e);
 }
 
-/* ---- one step
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- one step ---- */
 static weft_status run_micro(weft_trainer *t, int64_t k)
 {
     weft_type type;
@@ -117,9 +115,7 @@ static weft_status stop_on_nan(weft_trainer *t)
     return WEFT_NUMERIC;
 }
 
-/* ---- cadences
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- cadences ---- */
 static bool due(int64_t step, int64_t every, int64_t last)
 {
     return step == last || (every > 0 && step % every == 0);

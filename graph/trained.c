@@ -158,9 +158,7 @@ weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session
     return weft_session_init(s, t->recipe ? t->recipe->msg->train->seed : 1);
 }
 
-/* ---- evaluation
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- evaluation ---- */
 static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *g,
                             weft_tokens *data, const weft_eval_options *o, weft_eval_result *out)
 {

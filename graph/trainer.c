@@ -107,9 +107,7 @@ static weft_status build_model(weft_trainer *t)
     return WEFT_OK;
 }
 
-/* ---- data
- * --------------------------------------------------------------------------------------------------------------
- */
+/* ---- data ---- */
 static weft_status open_data(weft_trainer *t)
 {
     const Weft__Recipe *m = t->recipe->msg;
@@ -148,9 +146,7 @@ static weft_status open_data(weft_trainer *t)
     return WEFT_OK;
 }
 
-/* ---- run directory
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- run directory ---- */
 /* Copies a file of the tokenizer, so that the run directory stands on its own. Missing ones are
  * skipped. */
 static weft_status copy_file(weft_trainer *t, const char *from, const char *name)

@@ -7,9 +7,7 @@
 #include "graph/data.h"
 #include "graph/recipe.h"
 
-/* ---- evaluate.c
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- evaluate.c ---- */
 /* A forward program outside training and the batches that it is fed with. */
 typedef struct {
     weft_program *program;
@@ -32,9 +30,7 @@ weft_status weft_tokens_type(const weft_graph *g, weft_type *t);
 /* How many ids the model knows: the last size of its output "logits", or `missing` without one. */
 int64_t weft_graph_vocab(const weft_graph *g, int64_t missing);
 
-/* ---- runlog.c
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- runlog.c ---- */
 typedef struct {
     weft_ctx *ctx;
     const char *path, *timing_path;
@@ -51,9 +47,7 @@ weft_status weft_runlog_eval(weft_runlog *l, const weft_event *e, const weft_eva
  * ignored. */
 void weft_runlog_time(weft_runlog *l, const char *kind, const weft_event *e);
 
-/* ---- trainer.c
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- trainer.c ---- */
 typedef struct {
     weft_ctx *ctx;
     weft_arena *arena;

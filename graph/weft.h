@@ -146,9 +146,7 @@ typedef struct {
     size_t max_memory; /* 0: no limit; counts state + plan */
 } weft_compile_options;
 
-/* ---- recipes
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- recipes ---- */
 /* Reads a recipe and applies settings: "train.steps=5" is a field of the recipe, a name without a
  * dot that is none of its fields is a parameter of the model. Values are checked. */
 WEFT_API weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set,
@@ -176,9 +174,7 @@ WEFT_API weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph 
 /* Writes the recipe as it stands, settings and defaults included, for the model file `model`. */
 WEFT_API weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model);
 
-/* ---- graphs
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- graphs ---- */
 /* Every function that gives a graph gives a new one, to be freed before the context; the old one
  * stays as it is. */
 WEFT_API weft_status weft_graph_expand(weft_model *m,
@@ -237,9 +233,7 @@ typedef struct {
 } weft_graph_size;
 WEFT_API weft_status weft_graph_measure(const weft_graph *g, weft_graph_size *out);
 
-/* ---- running
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- running ---- */
 /* A session holds the state values (weights, moments, counters, caches) that its programs share. */
 WEFT_API weft_status weft_session_new(weft_ctx *c, bool reference, weft_session **out);
 WEFT_API void weft_session_free(weft_session *s); /* frees its programs */
@@ -314,9 +308,7 @@ WEFT_API bool weft_program_step_at(const weft_program *p, int i,
  * values. */
 WEFT_API weft_status weft_program_text(const weft_program *p, char **out);
 
-/* ---- gradient check
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- gradient check ---- */
 typedef struct {
     const char *name; /* of the state or input that was varied */
     int64_t count;    /* its elements */
@@ -348,9 +340,7 @@ typedef struct {
  * differs by more than the tolerance. */
 WEFT_API weft_status weft_graph_gradcheck(const weft_graph *g, const weft_gradcheck_options *o);
 
-/* ---- training
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- training ---- */
 /* What a training run consists of. Events and what they point to are valid during the callback
  * only. */
 typedef struct {

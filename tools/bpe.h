@@ -31,9 +31,7 @@ int32_t weft_bpe_end(const weft_bpe *t);   /* id of <|endoftext|>, -1 if there i
 const char *weft_bpe_token(const weft_bpe *t, int32_t id, size_t *n);
 bool weft_bpe_is_special(const weft_bpe *t, int32_t id);
 
-/* ---- encoding
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- encoding ---- */
 /* Growing ids; start from {.ctx = c}, end with weft_ids_free. */
 typedef struct {
     weft_ctx *ctx;
@@ -55,9 +53,7 @@ weft_status weft_encoder_add(weft_encoder *e, const char *text, size_t n, bool s
 weft_status weft_bpe_encode(weft_ctx *c, const weft_bpe *t, const char *text, size_t n,
                             bool specials, weft_ids *out);
 
-/* ---- decoding
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- decoding ---- */
 /* Decodes id after id and gives out whole characters only: the first bytes of a character that the
  * next token completes wait in `held`. Start from {.bpe = t}. */
 typedef struct {
@@ -78,9 +74,7 @@ size_t weft_split(const char *text, size_t n);
  * changing its pieces: before white space that follows something else. 0 if there is none. */
 size_t weft_split_point(const char *text, size_t at);
 
-/* ---- training
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- training ---- */
 /* Counts the pieces of texts, added in any order and from any number of trainers; see bpe_train.c.
  */
 typedef struct weft_counts weft_counts;

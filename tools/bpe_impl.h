@@ -93,9 +93,7 @@ struct weft_counts {
 weft_status bpe_counts_sum(weft_arena *a, weft_counts *const *counts, int n, bpe_word **out,
                            size_t *n_out);
 
-/* ---- spelling
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- spelling ---- */
 /* Bytes to the text of a token, and back: false at a character that is not in the byte alphabet. */
 void bpe_spell(const char *bytes, size_t n, weft_string *out);
 bool bpe_unspell(const char *text, char *bytes, size_t *n);

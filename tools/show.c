@@ -105,9 +105,7 @@ static weft_status optimize(settings *o, objects *x)
     return s;
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 static int write_text(weft_ctx *c, const settings *o, char *text, bool append)
 {
     FILE *f = o->output ? fopen(o->output, append ? "a" : "w") : stdout;

@@ -60,9 +60,7 @@ typedef struct {
  * stderr. */
 int cli_parse(const cli_spec *s, int *argc, char ***argv);
 
-/* ---- talking
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- talking ---- */
 int cli_fail(weft_ctx *c); /* prints the error of c; returns its status */
 int cli_usage(const char *verb, const char *fmt, ...)
     WEFT_PRINTF(2, 3);                      /* prints a complaint; returns WEFT_USAGE */
