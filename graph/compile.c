@@ -1,6 +1,6 @@
 /* compile.c - from a graph and the values wanted of it to a program that runs without allocating.
  *
- * Stages: lower meta nodes, prune, rewrite, lay out (views, copies), verify, make the steps, plan
+ * Stages: prune, lower meta nodes, rewrite, lay out (views, copies), verify, make the steps, plan
  * memory, bind. */
 #include <stdlib.h>
 #include <string.h>
@@ -91,11 +91,27 @@ static weft_status prune(weft_program *p, const weft_graph *g)
     return name_outputs(p);
 }
 
+static weft_rewrite_options rewrites(const weft_program *p)
+{
+    return (weft_rewrite_options){.train = p->options.train,
+                                  .no_rewrite = p->options.no_rewrite,
+                                  .disable = p->options.disable_rules};
+}
+
+static weft_status lower(weft_program *p)
+{
+    const weft_rewrite_options o = rewrites(p);
+    weft_graph *h;
+    WEFT_TRY(weft_graph_lower_fused(p->graph, &o, &h));
+    replace(p, h);
+    for (int i = 0; i < p->n_fetch; i++)
+        p->fetch[i] = weft_graph_find_output(h, p->fetch_name[i]);
+    return WEFT_OK;
+}
+
 static weft_status rewrite(weft_program *p)
 {
-    const weft_rewrite_options o = {.train = p->options.train,
-                                    .no_rewrite = p->options.no_rewrite,
-                                    .disable = p->options.disable_rules};
+    const weft_rewrite_options o = rewrites(p);
     weft_graph *h;
     weft_val *map = weft_arena_array(p->arena, (size_t)p->graph->n_value + 1, sizeof *map);
     if (!map)
@@ -230,14 +246,9 @@ static weft_status compile(weft_program *p, const weft_graph *g, const char *con
                            int n_fetch)
 {
     weft_session *s = p->session;
-    weft_graph *lowered = NULL;
-    WEFT_TRY(weft_graph_lower(g, &lowered));
-    weft_status status = find_fetches(p, lowered, fetch, n_fetch);
-    if (!status)
-        status = prune(p, lowered);
-    weft_graph_free(lowered);
-    if (status)
-        return status;
+    WEFT_TRY(find_fetches(p, g, fetch, n_fetch));
+    WEFT_TRY(prune(p, g));
+    WEFT_TRY(lower(p));
     WEFT_TRY(rewrite(p));
     WEFT_TRY(lay_out(p));
     WEFT_TRY(weft_session_add_states(s, p->graph));

@@ -157,6 +157,9 @@ weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, w
  * stay all. `map` (n_value entries or NULL): old -> new value, WEFT_NONE when gone. A training graph is rewritten
  * twice, before it is differentiated and after: rules see forward patterns, and fused ops bring their own gradients. */
 weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out, weft_val *map);
+/* prepare.c: weft_graph_lower; if there are meta nodes and rules are on, fuses before what can be fused without
+ * changing a derivative, so that gradient(...) differentiates fused ops. */
+weft_status weft_graph_lower_fused(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out);
 /* prepare.c: the forward part of a training graph: lowered, pruned to the named outputs (all states stay) and
  * rewritten. Then it is differentiated, the optimizer appended, and the whole compiled, which rewrites again.
  * If one of the outputs does not exist, the graph is lowered only, and whoever reads that output reports it. */

@@ -46,21 +46,38 @@ static void keep_outputs(weft_graph *g, const char *const *outputs, int n)
     g->n_output = kept;
 }
 
+weft_status weft_graph_lower_fused(const weft_graph *g, const weft_rewrite_options *o,
+                                   weft_graph **out)
+{
+    bool meta = false;
+    for (int k = 0; k < g->n_node; k++)
+        meta = meta || g->node[k].op->lower;
+    if (!meta || o->no_rewrite)
+        return weft_graph_lower(g, out);
+    weft_rewrite_options fuse = *o;
+    weft_graph *fused = NULL;
+    fuse.fuse_only = true;
+    WEFT_TRY(weft_graph_rewrite(g, &fuse, &fused, NULL));
+    weft_status s = weft_graph_lower(fused, out);
+    weft_graph_free(fused);
+    return s;
+}
+
 weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n,
                                const weft_rewrite_options *o, weft_graph **out)
 {
-    weft_graph *lowered = NULL, *small = NULL;
+    weft_graph *small = NULL, *lowered = NULL;
     for (int i = 0; i < n; i++) /* who asks for it knows how to say so */
         if (weft_graph_find_output(g, outputs[i]) < 0)
             return weft_graph_lower(g, out);
-    weft_status s = weft_graph_lower(g, &lowered);
-    if (!s)
-        s = prune_to(lowered, outputs, n, &small);
+    weft_status s = prune_to(g, outputs, n, &small);
     if (!s) {
         keep_outputs(small, outputs, n);
-        s = weft_graph_rewrite(small, o, out, NULL);
+        s = weft_graph_lower_fused(small, o, &lowered);
     }
-    weft_graph_free(lowered);
+    if (!s)
+        s = weft_graph_rewrite(lowered, o, out, NULL);
     weft_graph_free(small);
+    weft_graph_free(lowered);
     return s;
 }

@@ -104,6 +104,16 @@ int weft_match_uses(weft_match *m, weft_val v)
     return v >= 0 && v < m->rewriter->n_uses ? m->rewriter->uses[v] : 0;
 }
 
+static bool may_bypass(const rewriter *w, weft_val v)
+{
+    return !w->options->fuse_only || w->uses[v] <= 1;
+}
+
+bool weft_match_may_bypass(weft_match *m, weft_val v)
+{
+    return v >= 0 && may_bypass(m->rewriter, v);
+}
+
 bool weft_match_used(const weft_match *m, int i)
 {
     return i < m->node->n_out && m->rewriter->old_uses[m->node->out[i]] > 0;
@@ -403,8 +413,8 @@ static weft_status rewrite_node(rewriter *w, int k)
         return w->ctx->status;
     for (int i = 0; i < n->n_in; i++)
         in[i] = n->in[i] < 0 ? WEFT_NONE : w->map[n->in[i]];
-    if ((n->op->flags & WEFT_TRAIN_ONLY) &&
-        !w->options->train) { /* correctness, not speed: always */
+    /* This is correctness, not speed: no option stops it. */
+    if ((n->op->flags & WEFT_TRAIN_ONLY) && !w->options->train && may_bypass(w, in[0])) {
         for (int i = 0; i < n->n_out; i++)
             drop[i] = i ? WEFT_NONE : in[0];
         return replace_node(w, n, in, drop);
@@ -511,8 +521,8 @@ static weft_status check_disabled(weft_ctx *c, const char *list)
 
 static bool rule_is_on(const weft_rule *r, const weft_rewrite_options *o)
 {
-    return !o->no_rewrite && !(r->train_only && !o->train) && !(r->eval_only && o->train) &&
-           !in_list(o->disable, r->name);
+    return !o->no_rewrite && (r->fuses || !o->fuse_only) && !(r->train_only && !o->train) &&
+           !(r->eval_only && o->train) && !in_list(o->disable, r->name);
 }
 
 static bool choose_rules(rewriter *w)

@@ -15,6 +15,9 @@ typedef struct {
      * emitted without replacing anything are dropped. NULL: the engine itself does it. */
     void (*apply)(weft_match *m);
     bool train_only, eval_only;
+    /* Also applied before gradient(...) nodes are replaced. The derivative by a value counts the paths through it, so
+     * the rule must then leave alone what weft_match_may_bypass refuses. */
+    bool fuses;
 } weft_rule;
 
 /* The node of the new graph that computes v: its op name, "" for inputs and states. */
@@ -29,6 +32,8 @@ const weft_attr *weft_match_attr(weft_match *m, weft_val v, const char *name);
 /* Readers of v, outputs of the graph included; the root counts while it is looked at. May be too large, never too
  * small: 1 means that the root (or the one node between) is the only reader. */
 int weft_match_uses(weft_match *m, weft_val v);
+/* May readers be led around v? Not if v has other readers while derivatives by values are still to be taken. */
+bool weft_match_may_bypass(weft_match *m, weft_val v);
 bool weft_match_used(const weft_match *m, int i); /* has output i of the root any reader? */
 /* Attribute `name` of the r-th other node of the old graph with the root's op and inputs (and, as equal nodes are
  * shared, other attributes); NULL past the last. For ops that give more outputs on demand. */

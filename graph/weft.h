@@ -194,6 +194,7 @@ typedef struct {
     bool train;          /* false: ops that act in training only vanish (dropout) */
     bool no_rewrite;     /* only what correctness needs */
     const char *disable; /* comma-separated names of rules that are switched off, or NULL */
+    bool fuse_only;      /* for graphs with gradient(...) nodes: only rules that leave every derivative what it is */
 } weft_rewrite_options;
 /* The graph of one training step of a recipe: gradients, clipping, schedule and optimizer as nodes.
  * With `o` the model is pruned to the loss and rewritten before it is differentiated, as training

@@ -349,7 +349,9 @@ static void rule_attention(weft_match *m)
     if (!plain_matmul(m, o, false) || weft_match_attr(m, o, "alpha")->f != 1 ||
         !weft_match_is(m, p, "causal_softmax") || weft_match_in(m, p, 1) >= 0 ||
         weft_match_uses(m, p) != 1 || !plain_matmul(m, s, true) ||
-        !weft_match_is(m, q, "split_heads") || !split_part(m, k, q, 1) || !split_part(m, v, q, 2))
+        !weft_match_is(m, q, "split_heads") || !split_part(m, k, q, 1) || !split_part(m, v, q, 2) ||
+        !weft_match_may_bypass(m, q) || !weft_match_may_bypass(m, k) ||
+        !weft_match_may_bypass(m, v))
         return;
     weft_val qkv = weft_match_in(m, q, 0);
     weft_match_replace(m, 0,
@@ -365,4 +367,5 @@ const weft_rule weft_rule_attention = {
            "split_heads(x) "
            "-> attention(x); not with dropout of the probabilities",
     .apply = rule_attention,
+    .fuses = true,
 };

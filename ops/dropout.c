@@ -126,7 +126,7 @@ const weft_op weft_op_dropout = {
 /* ---- rule ---- */
 static void apply_no_dropout(weft_match *m)
 {
-    if (weft_attr_float(m, "p") == 0)
+    if (weft_attr_float(m, "p") == 0 && weft_match_may_bypass(m, weft_x(m, 0)))
         weft_match_replace(m, 0, weft_x(m, 0));
 }
 
@@ -135,4 +135,5 @@ const weft_rule weft_rule_no_dropout = {
     .root = "dropout",
     .doc = "dropout(x, p=0) -> x",
     .apply = apply_no_dropout,
+    .fuses = true,
 };

@@ -365,6 +365,7 @@ const weft_rule weft_rule_linear_cross_entropy = {
     .doc = "cross_entropy(matmul(x, w, tb=1), targets) -> linear_cross_entropy(x, w, targets) when "
            "nothing else reads the logits",
     .apply = rule_linear_cross_entropy,
+    .fuses = true,
 };
 
 /* Where the new node computes a gradient that the root did not, the root's output was a zero. */

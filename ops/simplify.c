@@ -92,10 +92,18 @@ const weft_rule weft_rule_broadcast_same = {.name = "broadcast_same",
                                             .root = "broadcast_to",
                                             .doc = "broadcast_to(x) to the sizes of x -> x",
                                             .apply = rule_same};
+
+/* A cast stops gradients, so one of floats is not nothing, even to the same type. */
+static void rule_cast_same(weft_match *m)
+{
+    if (!weft_dtype_is_float(weft_call_in(m, 0)->dtype))
+        becomes(m, weft_x(m, 0));
+}
+
 const weft_rule weft_rule_cast_same = {.name = "cast_same",
                                        .root = "cast",
-                                       .doc = "cast(x) to the element type of x -> x",
-                                       .apply = rule_same};
+                                       .doc = "cast(x) of integers to their own type -> x",
+                                       .apply = rule_cast_same};
 
 static void rule_concat_one(weft_match *m)
 {

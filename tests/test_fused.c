@@ -166,6 +166,74 @@ static void test_linear_cross_entropy_chunks(void **state)
     compare(g, "linear_cross_entropy", names, 3, 65600, false);
 }
 
+/* ---- gradient(...) nodes: fused before they are replaced, where that changes no derivative ----
+ */
+/* A layer with attention; the output is the gradient of its loss by `by` ("qkv", "q", "p" or "y").
+ */
+static weft_graph *label_graph(const char *by)
+{
+    weft_graph *g = weft_graph_new(ctx);
+    weft_val x = input(g, "x", WEFT_F32, 3, 2, 9, 10), w = weight(g, "w", 2, 10, 36);
+    weft_val qkv = EMIT(g, "matmul", "", x, w), q = EMIT(g, "split_heads", "n_head=3", qkv);
+    weft_val s = EMIT(g, "matmul", "tb=1 alpha=0.5", q, nth(g, q, 1)),
+             p0 = EMIT(g, "causal_softmax", "", s);
+    weft_val p = EMIT(g, "dropout", "p=0", p0);
+    weft_val y = EMIT(g, "merge_heads", "", EMIT(g, "matmul", "", p, nth(g, q, 2)));
+    weft_val loss = EMIT(
+        g, "reshape", "dims=", EMIT(g, "sum", "", EMIT(g, "mul", "", y, EMIT(g, "tanh", "", y))));
+    weft_val of = !strcmp(by, "qkv") ? qkv : !strcmp(by, "q") ? q : !strcmp(by, "p") ? p : y;
+    ok(weft_graph_output(g, "label", EMIT(g, "gradient", "", loss, of)));
+    return g;
+}
+
+static void test_gradient_nodes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *by;
+        int fused;
+    } cases[] = {{"qkv", 1}, {"y", 0}, {"q", 0}, {"p", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        weft_graph *g = label_graph(cases[i].by);
+        const char *name = "label";
+        compiled a = compile(g, true, false, &name, 1), b = compile(g, true, true, &name, 1);
+        assert_int_equal(count(a.p->graph, "attention_grad"), cases[i].fused);
+        feed(a.p, "x", 0);
+        feed(b.p, "x", 0);
+        ok(weft_program_run(a.p));
+        ok(weft_program_run(b.p));
+        if (distance(a.p, b.p, name) > 1e-13) /* both in double */
+            fail_msg("gradient by %s: %g", cases[i].by, distance(a.p, b.p, name));
+        weft_session_free(a.s);
+        weft_session_free(b.s);
+        weft_graph_free(g);
+    }
+}
+
+/* x = dropout(h, p=0) and h are one value, but the derivative by x does not count the other path
+ * through h. */
+static void test_gradient_by_one_path(void **state)
+{
+    (void)state;
+    weft_graph *g = weft_graph_new(ctx);
+    weft_val h = EMIT(g, "exp", "", input(g, "x", WEFT_F32, 1, 6, 0, 0)),
+             x = EMIT(g, "dropout", "p=0", h);
+    weft_val y = EMIT(g, "add", "", EMIT(g, "mul", "", x, x), EMIT(g, "scale", "alpha=100", h));
+    weft_val loss = EMIT(g, "reshape", "dims=", EMIT(g, "sum", "", y));
+    ok(weft_graph_output(g, "label", EMIT(g, "gradient", "", loss, x)));
+    for (int train = 0; train < 2; train++) { /* outside training every dropout vanishes */
+        const char *name = "label";
+        compiled c = compile(g, false, false, &name, 1);
+        ok(weft_program_compile(c.s, g, &name, 1, &(weft_compile_options){.train = train}, &c.p));
+        feed(c.p, "x", 0);
+        ok(weft_program_run(c.p));
+        for (int i = 0; i < 6; i++) /* 2 x = 2 exp(u) with |u| <= 2: without the 100 */
+            assert_true(fetched(c.p, name, i) < 15);
+        weft_session_free(c.s);
+    }
+    weft_graph_free(g);
+}
+
 /* ---- bits do not depend on the threads ---- */
 static void same_bits(weft_graph *g, const char *const *names, int n, int classes)
 {
@@ -291,6 +359,8 @@ int main(void)
         cmocka_unit_test(test_attention_values),
         cmocka_unit_test(test_linear_cross_entropy_values),
         cmocka_unit_test(test_linear_cross_entropy_chunks),
+        cmocka_unit_test(test_gradient_nodes),
+        cmocka_unit_test(test_gradient_by_one_path),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_nan),
     };

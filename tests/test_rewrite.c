@@ -167,7 +167,7 @@ static void test_identities(void **state)
         {"broadcast_to", "dims=3,4", 0}, {"broadcast_to", "dims=2,3,4", 1},
         {"transpose", "perm=0,1", 0},    {"transpose", "perm=0,-1", 0},
         {"transpose", "perm=1,0", 1},    {"transpose", "", 1},
-        {"concat", "axis=0", 0},         {"cast", "to=f32", 0},
+        {"concat", "axis=0", 0},         {"cast", "to=f32", 1},
         {"cast", "to=i32", 1},           {"dropout", "p=0", 0},
         {"dropout", "p=0.25", 1},
     };
