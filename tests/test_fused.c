@@ -272,6 +272,13 @@ static void test_threads(void **state)
 /* ---- every instruction set of this machine ---- */
 enum { POSITIONS = 150, HEAD = 21 };
 
+static float uniform(int i)
+{
+    uint32_t r[4];
+    weft_random4(r, 3, 1, 0, (uint64_t)i);
+    return (float)r[0] / 2147483648.0f - 1;
+}
+
 /* y, lse and dqkv of one head, by whole heads or by blocks. */
 static void run_isa(const attention_isa *isa, bool whole, float *y, float *lse, float *dqkv)
 {
@@ -286,9 +293,9 @@ static void run_isa(const attention_isa *isa, bool whole, float *y, float *lse, 
                         .lse = lse};
     g.dp = (HEAD + isa->panel - 1) / isa->panel * isa->panel;
     for (int i = 0; i < POSITIONS * 3 * HEAD; i++)
-        qkv[i] = (float)sin(i * 1.7) * 2;
+        qkv[i] = uniform(i);
     for (int i = 0; i < POSITIONS * HEAD; i++)
-        dy[i] = (float)cos(i * 0.9);
+        dy[i] = uniform(-i);
     int64_t queries = weft_attention_queries(&g, NULL);
     float *work = calloc((size_t)(queries + weft_attention_work(g.dp, g.t, true)), sizeof *work);
     assert_non_null(work);
