@@ -48,8 +48,8 @@ static weft_attr default_attr(const weft_attr_def *d)
 static weft_status bad_attr(weft_ctx *c, const weft_op *op, const char *text, const char *why)
 {
     char shown[200];
-    return weft_fail(c, WEFT_MALFORMED, "%s: attribute '%s': %s", op->name, weft_printable(shown, sizeof shown, text),
-                     why);
+    return weft_fail(c, WEFT_MALFORMED, "%s: attribute '%s': %s", op->name,
+                     weft_printable(shown, sizeof shown, text), why);
 }
 
 static weft_status unknown_attr(weft_ctx *c, const weft_op *op, const char *name)
@@ -62,7 +62,8 @@ static weft_status unknown_attr(weft_ctx *c, const weft_op *op, const char *name
     weft_printable(shown, sizeof shown, name);
     const char *near = weft_nearest(name, known, n);
     if (near)
-        return weft_fail(c, WEFT_MALFORMED, "%s has no attribute '%s'; did you mean '%s'?", op->name, shown, near);
+        return weft_fail(c, WEFT_MALFORMED, "%s has no attribute '%s'; did you mean '%s'?",
+                         op->name, shown, near);
     return weft_fail(c, WEFT_MALFORMED, "%s has no attribute '%s'%s", op->name, shown,
                      n ? "; see weft ops for those it has" : ": it takes none");
 }
@@ -80,8 +81,8 @@ static int choice_index(const char *choices, const char *word)
     return -1;
 }
 
-static weft_status eval_ints(weft_ctx *c, const weft_op *op, const weft_params *params, const char *text,
-                             const char *value, weft_attr *out)
+static weft_status eval_ints(weft_ctx *c, const weft_op *op, const weft_params *params,
+                             const char *text, const char *value, weft_attr *out)
 {
     char why[256];
     out->n = 0;
@@ -99,7 +100,8 @@ static weft_status eval_ints(weft_ctx *c, const weft_op *op, const weft_params *
     return WEFT_OK;
 }
 
-static weft_status check_range(weft_ctx *c, const weft_op *op, const weft_attr_def *d, const char *text, double v)
+static weft_status check_range(weft_ctx *c, const weft_op *op, const weft_attr_def *d,
+                               const char *text, double v)
 {
     char why[256];
     if (!(d->min < d->max) || (v >= d->min && v <= d->max))
@@ -108,8 +110,9 @@ static weft_status check_range(weft_ctx *c, const weft_op *op, const weft_attr_d
     return bad_attr(c, op, text, why);
 }
 
-static weft_status eval_one(weft_ctx *c, const weft_op *op, const weft_attr_def *d, const weft_params *params,
-                            const char *text, const char *value, weft_attr *out)
+static weft_status eval_one(weft_ctx *c, const weft_op *op, const weft_attr_def *d,
+                            const weft_params *params, const char *text, const char *value,
+                            weft_attr *out)
 {
     char why[256];
     if (d->kind == WEFT_ATTR_INTS)
@@ -124,8 +127,9 @@ static weft_status eval_one(weft_ctx *c, const weft_op *op, const weft_attr_def 
         out->f = (double)out->i;
         return WEFT_OK;
     }
-    bool ok = d->kind == WEFT_ATTR_FLOAT ? weft_expr_eval(params, value, strlen(value), &out->f, why, sizeof why)
-                                         : weft_expr_eval_int(params, value, strlen(value), &out->i, why, sizeof why);
+    bool ok = d->kind == WEFT_ATTR_FLOAT
+                  ? weft_expr_eval(params, value, strlen(value), &out->f, why, sizeof why)
+                  : weft_expr_eval_int(params, value, strlen(value), &out->i, why, sizeof why);
     if (!ok)
         return bad_attr(c, op, text, why);
     if (d->kind == WEFT_ATTR_FLOAT)
@@ -137,8 +141,9 @@ static weft_status eval_one(weft_ctx *c, const weft_op *op, const weft_attr_def 
     return check_range(c, op, d, text, out->f);
 }
 
-weft_status weft_attrs_eval(weft_ctx *c, weft_arena *a, const weft_op *op, const weft_params *params,
-                            const char *const *text, int n, weft_attr **out)
+weft_status weft_attrs_eval(weft_ctx *c, weft_arena *a, const weft_op *op,
+                            const weft_params *params, const char *const *text, int n,
+                            weft_attr **out)
 {
     int n_attr = weft_op_n_attr(op);
     bool given[sizeof op->attr / sizeof *op->attr] = {false};
@@ -164,14 +169,14 @@ weft_status weft_attrs_eval(weft_ctx *c, weft_arena *a, const weft_op *op, const
     }
     for (int i = 0; i < n_attr; i++)
         if (op->attr[i].required && !given[i])
-            return weft_fail(c, WEFT_MALFORMED, "%s needs the attribute '%s' (%s)", op->name, op->attr[i].name,
-                             op->attr[i].help);
+            return weft_fail(c, WEFT_MALFORMED, "%s needs the attribute '%s' (%s)", op->name,
+                             op->attr[i].name, op->attr[i].help);
     *out = attr;
     return WEFT_OK;
 }
 
-weft_status weft_attrs_parse(weft_ctx *c, weft_arena *a, const weft_op *op, const char *const *text, int n,
-                             weft_attr **out)
+weft_status weft_attrs_parse(weft_ctx *c, weft_arena *a, const weft_op *op, const char *const *text,
+                             int n, weft_attr **out)
 {
     static const weft_params none;
     return weft_attrs_eval(c, a, op, &none, text, n, out);
@@ -198,7 +203,8 @@ static const char *print_one(weft_arena *arena, const weft_attr_def *d, const we
 {
     char number[64], list[WEFT_MAX_RANK * 24] = "";
     if (d->kind == WEFT_ATTR_FLOAT)
-        return weft_arena_printf(arena, "%s=%s", d->name, weft_number_print(number, sizeof number, a->f));
+        return weft_arena_printf(arena, "%s=%s", d->name,
+                                 weft_number_print(number, sizeof number, a->f));
     if (d->kind == WEFT_ATTR_ENUM) {
         const char *p = d->choices;
         for (int64_t i = 0; i < a->i && strchr(p, '|'); i++)
@@ -207,7 +213,8 @@ static const char *print_one(weft_arena *arena, const weft_attr_def *d, const we
     }
     if (d->kind == WEFT_ATTR_INTS) {
         for (int i = 0, k = 0; i < a->n; i++)
-            k += snprintf(list + k, sizeof list - (size_t)k, "%s%lld", i ? "," : "", (long long)a->v[i]);
+            k += snprintf(list + k, sizeof list - (size_t)k, "%s%lld", i ? "," : "",
+                          (long long)a->v[i]);
         return weft_arena_printf(arena, "%s=%s", d->name, list);
     }
     return weft_arena_printf(arena, "%s=%lld", d->name, (long long)a->i);
@@ -217,7 +224,8 @@ int weft_attrs_print(weft_arena *a, const weft_node *n, const char **out, int ma
 {
     int k = 0;
     for (int i = 0; i < weft_op_n_attr(n->op) && k < max; i++)
-        if (!is_default(&n->op->attr[i], &n->attr[i]) && !(out[k++] = print_one(a, &n->op->attr[i], &n->attr[i])))
+        if (!is_default(&n->op->attr[i], &n->attr[i]) &&
+            !(out[k++] = print_one(a, &n->op->attr[i], &n->attr[i])))
             return -1;
     return k;
 }

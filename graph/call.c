@@ -1,4 +1,5 @@
-/* call.c - the helpers that the callbacks of an op call (op.h): attributes, types, inference, emitting nodes. */
+/* call.c - the helpers that the callbacks of an op call (op.h): attributes, types, inference,
+ * emitting nodes. */
 #include <stdio.h>
 #include <string.h>
 
@@ -23,8 +24,14 @@ static const weft_type no_type;
 
 int weft_call_n_in(const weft_call *c) { return c->n_in; }
 bool weft_call_has(const weft_call *c, int i) { return i < c->n_in && c->in_type[i].dtype; }
-const weft_type *weft_call_in(const weft_call *c, int i) { return i < c->n_in ? &c->in_type[i] : &no_type; }
-const weft_type *weft_call_out(const weft_call *c, int i) { return i < c->n_out ? &c->out_type[i] : &no_type; }
+const weft_type *weft_call_in(const weft_call *c, int i)
+{
+    return i < c->n_in ? &c->in_type[i] : &no_type;
+}
+const weft_type *weft_call_out(const weft_call *c, int i)
+{
+    return i < c->n_out ? &c->out_type[i] : &no_type;
+}
 
 const weft_attr *weft_attr_get(const weft_call *c, const char *name)
 {
@@ -42,8 +49,8 @@ int weft_attr_axis(weft_call *c, const char *name)
     int rank = weft_call_in(c, 0)->rank;
     if (axis >= -rank && axis < rank)
         return (int)(axis < 0 ? axis + rank : axis);
-    weft_call_fail(c, "attribute %s=%lld is out of range [%d,%d) for %s: %s", name, (long long)axis, -rank, rank,
-                   c->op->in[0].name, weft_type_text(c, weft_call_in(c, 0)));
+    weft_call_fail(c, "attribute %s=%lld is out of range [%d,%d) for %s: %s", name, (long long)axis,
+                   -rank, rank, c->op->in[0].name, weft_type_text(c, weft_call_in(c, 0)));
     return -1;
 }
 
@@ -82,15 +89,17 @@ weft_type weft_infer_broadcast(weft_infer *c, int n)
         for (int i = 0; i < z.rank; i++) {
             int ya = i - (z.rank - y.rank), xa = i - (z.rank - x->rank);
             if (!broadcast_dim(ya < 0 ? 1 : y.dim[ya], xa < 0 ? 1 : x->dim[xa], &z.dim[i])) {
-                weft_call_fail(c, "sizes do not broadcast: %s: %s and %s: %s (axis %d from the right)", c->op->in[0].name,
-                               weft_type_text(c, weft_call_in(c, 0)), c->op->in[k].name, weft_type_text(c, x),
-                               z.rank - i);
+                weft_call_fail(c,
+                               "sizes do not broadcast: %s: %s and %s: %s (axis %d from the right)",
+                               c->op->in[0].name, weft_type_text(c, weft_call_in(c, 0)),
+                               c->op->in[k].name, weft_type_text(c, x), z.rank - i);
                 return z;
             }
         }
         if (x->dtype != y.dtype) {
             weft_call_fail(c, "element types differ: %s: %s and %s: %s", c->op->in[0].name,
-                           weft_type_text(c, weft_call_in(c, 0)), c->op->in[k].name, weft_type_text(c, x));
+                           weft_type_text(c, weft_call_in(c, 0)), c->op->in[k].name,
+                           weft_type_text(c, x));
             return z;
         }
         y = z;
@@ -102,13 +111,15 @@ bool weft_infer_same(weft_infer *c, int i, int j)
 {
     if (weft_type_equal(weft_call_in(c, i), weft_call_in(c, j)))
         return true;
-    weft_call_fail(c, "%s and %s must have the same type, but are %s and %s", c->op->in[i].name, c->op->in[j].name,
-                   weft_type_text(c, weft_call_in(c, i)), weft_type_text(c, weft_call_in(c, j)));
+    weft_call_fail(c, "%s and %s must have the same type, but are %s and %s", c->op->in[i].name,
+                   c->op->in[j].name, weft_type_text(c, weft_call_in(c, i)),
+                   weft_type_text(c, weft_call_in(c, j)));
     return false;
 }
 
 /* ---- emitting ---- */
-/* What a drawing node's callback emits draws the same numbers: the gradient of dropout has the mask of dropout. */
+/* What a drawing node's callback emits draws the same numbers: the gradient of dropout has the mask
+ * of dropout. */
 static void keep_stream(const weft_call *c, weft_val v)
 {
     if (v < 0 || !c->node || !(c->node->op->flags & WEFT_DRAWS))
@@ -118,7 +129,8 @@ static void keep_stream(const weft_call *c, weft_val v)
         n->stream = c->node->stream;
 }
 
-weft_val weft_emit(weft_call *c, const char *op, const weft_val *in, int n_in, const char *attrs, ...)
+weft_val weft_emit(weft_call *c, const char *op, const weft_val *in, int n_in, const char *attrs,
+                   ...)
 {
     char text[1024];
     va_list ap;
@@ -136,7 +148,10 @@ weft_val weft_emit(weft_call *c, const char *op, const weft_val *in, int n_in, c
     return v;
 }
 
-weft_val weft_emit1(weft_call *c, const char *op, weft_val a) { return weft_emit(c, op, &a, 1, "%s", ""); }
+weft_val weft_emit1(weft_call *c, const char *op, weft_val a)
+{
+    return weft_emit(c, op, &a, 1, "%s", "");
+}
 
 weft_val weft_emit2(weft_call *c, const char *op, weft_val a, weft_val b)
 {
@@ -160,7 +175,10 @@ weft_val weft_emit_nth(weft_call *c, weft_val first, int i)
     return c->graph->node[v->node].out[i];
 }
 
-const weft_type *weft_val_type(weft_call *c, weft_val v) { return v < 0 ? &no_type : &c->graph->value[v].type; }
+const weft_type *weft_val_type(weft_call *c, weft_val v)
+{
+    return v < 0 ? &no_type : &c->graph->value[v].type;
+}
 
 static const char *dims_text(char *out, size_t n, const weft_type *t)
 {
@@ -182,7 +200,8 @@ weft_val weft_emit_reshape(weft_call *c, weft_val v, const weft_type *t)
 weft_val weft_emit_fill(weft_call *c, double value, const weft_type *t)
 {
     char dims[256], number[64];
-    return weft_emit(c, "fill", NULL, 0, "value=%s dims=%s", weft_number_print(number, sizeof number, value),
+    return weft_emit(c, "fill", NULL, 0, "value=%s dims=%s",
+                     weft_number_print(number, sizeof number, value),
                      dims_text(dims, sizeof dims, t));
 }
 
@@ -206,7 +225,16 @@ bool weft_call_node(weft_call *c, weft_graph *g, const weft_node *n)
         types[i] = n->in[i] < 0 ? no_type : g->value[n->in[i]].type;
     for (int i = 0; i < n->n_out; i++)
         types[n->n_in + i] = g->value[n->out[i]].type;
-    *c = (weft_call){.ctx = g->ctx, .graph = g, .op = n->op, .attr = n->attr, .n_in = n->n_in, .n_out = n->n_out,
-                     .in_type = types, .out_type = types + n->n_in, .in = n->in, .out = n->out, .node = n};
+    *c = (weft_call){.ctx = g->ctx,
+                     .graph = g,
+                     .op = n->op,
+                     .attr = n->attr,
+                     .n_in = n->n_in,
+                     .n_out = n->n_out,
+                     .in_type = types,
+                     .out_type = types + n->n_in,
+                     .in = n->in,
+                     .out = n->out,
+                     .node = n};
     return true;
 }

@@ -1,4 +1,5 @@
-/* expr.c - arithmetic over module parameters, by operator precedence with explicit stacks (no recursion on input). */
+/* expr.c - arithmetic over module parameters, by operator precedence with explicit stacks (no
+ * recursion on input). */
 #include "graph/expr.h"
 
 #include <ctype.h>
@@ -17,7 +18,8 @@ const weft_param *weft_params_find(const weft_params *s, const char *name, size_
     return NULL;
 }
 
-bool weft_params_add(weft_arena *a, weft_params *s, const char *name, double value, const char *origin)
+bool weft_params_add(weft_arena *a, weft_params *s, const char *name, double value,
+                     const char *origin)
 {
     if (!WEFT_GROW(a, s->p, s->n, s->cap))
         return false;
@@ -35,7 +37,8 @@ bool weft_expr_is_name(const char *t, size_t n)
     return true;
 }
 
-/* Operators on the stack: + - * / are themselves, 'n' unary minus, '(' a group, 's' sqrt(, 'm' min(, 'M' max(. */
+/* Operators on the stack: + - * / are themselves, 'n' unary minus, '(' a group, 's' sqrt(, 'm'
+ * min(, 'M' max(. */
 typedef struct {
     const weft_params *params;
     const char *text, *end;
@@ -139,10 +142,13 @@ static bool read_name(parser *p, bool *operand)
     while (p->text < p->end && (isalnum((unsigned char)*p->text) || *p->text == '_'))
         p->text++;
     size_t n = (size_t)(p->text - name);
-    static const struct { const char *name; char op; } functions[] = {{"sqrt", 's'}, {"min", 'm'}, {"max", 'M'}};
+    static const struct {
+        const char *name;
+        char op;
+    } functions[] = {{"sqrt", 's'}, {"min", 'm'}, {"max", 'M'}};
     for (int i = 0; i < 3; i++)
-        if (strlen(functions[i].name) == n && !memcmp(name, functions[i].name, n) && p->text < p->end &&
-            *p->text == '(') {
+        if (strlen(functions[i].name) == n && !memcmp(name, functions[i].name, n) &&
+            p->text < p->end && *p->text == '(') {
             p->text++;
             *operand = false;
             return push_op(p, functions[i].op);
@@ -203,13 +209,15 @@ static bool read_operator(parser *p, bool *operand)
     }
     if (!strchr("+-*/", ch))
         return fail(p, "an operator is expected at '%c'", ch);
-    while (p->n_op && !is_group(p->op[p->n_op - 1]) && precedence(p->op[p->n_op - 1]) >= precedence(ch))
+    while (p->n_op && !is_group(p->op[p->n_op - 1]) &&
+           precedence(p->op[p->n_op - 1]) >= precedence(ch))
         if (!apply(p))
             return false;
     return push_op(p, ch);
 }
 
-bool weft_expr_eval(const weft_params *s, const char *text, size_t n, double *out, char *why, size_t why_size)
+bool weft_expr_eval(const weft_params *s, const char *text, size_t n, double *out, char *why,
+                    size_t why_size)
 {
     parser p = {.params = s, .text = text, .end = text + n, .why = why, .why_size = why_size};
     bool have_value = false;
@@ -220,7 +228,8 @@ bool weft_expr_eval(const weft_params *s, const char *text, size_t n, double *ou
             return false;
     }
     if (!have_value)
-        return fail(&p, n ? "the expression ends where a value is expected" : "the expression is empty");
+        return fail(&p, n ? "the expression ends where a value is expected"
+                          : "the expression is empty");
     while (p.n_op) {
         if (is_group(p.op[p.n_op - 1]))
             return fail(&p, "'(' without ')'");
@@ -231,7 +240,8 @@ bool weft_expr_eval(const weft_params *s, const char *text, size_t n, double *ou
     return isfinite(*out) || fail(&p, "the value is not finite");
 }
 
-bool weft_expr_eval_int(const weft_params *s, const char *text, size_t n, int64_t *out, char *why, size_t why_size)
+bool weft_expr_eval_int(const weft_params *s, const char *text, size_t n, int64_t *out, char *why,
+                        size_t why_size)
 {
     double v;
     if (!weft_expr_eval(s, text, n, &v, why, why_size))

@@ -1,8 +1,10 @@
-/* grad.c - reverse-mode differentiation as graph nodes, and the lowering of meta nodes such as gradient(loss, x).
+/* grad.c - reverse-mode differentiation as graph nodes, and the lowering of meta nodes such as
+ * gradient(loss, x).
  *
- * Input: a graph with inferred types.  Output: the same nodes followed by gradient nodes.  Only nodes on a path from
- * an asked value to the loss are differentiated: nothing is computed for frozen weights, nor above the last value
- * asked for.  Broadcasting is undone and several uses are added up here, never in an op. */
+ * Input: a graph with inferred types.  Output: the same nodes followed by gradient nodes.  Only
+ * nodes on a path from an asked value to the loss are differentiated: nothing is computed for
+ * frozen weights, nor above the last value asked for.  Broadcasting is undone and several uses are
+ * added up here, never in an op. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +12,8 @@
 
 typedef struct {
     weft_graph *g;
-    bool *reach;    /* value depends on an asked one; [n] of the forward graph */
-    weft_val *dy;   /* gradient of a value so far, WEFT_NONE: none */
+    bool *reach;     /* value depends on an asked one; [n] of the forward graph */
+    weft_val *dy;    /* gradient of a value so far, WEFT_NONE: none */
     weft_val *again; /* recomputed value of a forward value, WEFT_NONE: use the first */
     int *done_segment;
     int n_done;
@@ -24,8 +26,14 @@ static weft_val forward_value(const weft_call *c, weft_val v)
     return v >= 0 && b && v < b->n_value && b->again[v] >= 0 ? b->again[v] : v;
 }
 
-weft_val weft_x(weft_grad *g, int i) { return i < g->n_in ? forward_value(g, g->in[i]) : WEFT_NONE; }
-weft_val weft_y(weft_grad *g, int i) { return i < g->n_out ? forward_value(g, g->out[i]) : WEFT_NONE; }
+weft_val weft_x(weft_grad *g, int i)
+{
+    return i < g->n_in ? forward_value(g, g->in[i]) : WEFT_NONE;
+}
+weft_val weft_y(weft_grad *g, int i)
+{
+    return i < g->n_out ? forward_value(g, g->out[i]) : WEFT_NONE;
+}
 
 bool weft_has_dy(weft_grad *g, int i)
 {
@@ -57,7 +65,8 @@ static weft_val unbroadcast(weft_grad *g, weft_val v, const weft_type *t)
     if (same_sizes(weft_val_type(g, v), t))
         return v;
     for (int i = 0, k = 0; i < t->rank; i++)
-        k += snprintf(dims + k, sizeof dims - (size_t)k, "%s%lld", i ? "," : "", (long long)t->dim[i]);
+        k += snprintf(dims + k, sizeof dims - (size_t)k, "%s%lld", i ? "," : "",
+                      (long long)t->dim[i]);
     return weft_emit(g, "sum_to", &v, 1, "dims=%s", dims);
 }
 
@@ -71,7 +80,8 @@ void weft_dx(weft_grad *g, int i, weft_val v)
     *dy = *dy < 0 ? v : weft_emit2(g, "add", *dy, v);
 }
 
-/* ---- recomputation: the nodes of a segment once more, right before the first of them is differentiated ---- */
+/* ---- recomputation: the nodes of a segment once more, right before the first of them is
+ * differentiated ---- */
 static bool recompute(backward *b, int node)
 {
     weft_graph *g = b->g;
@@ -108,8 +118,8 @@ static void mark_reach(backward *b, const weft_val *xs, int n)
             on = on || (x->in[i] >= 0 && b->reach[x->in[i]]);
         if (on && !(x->op->flags & WEFT_NO_GRADIENT))
             for (int i = 0; i < x->n_out; i++)
-                b->reach[x->out[i]] = b->reach[x->out[i]] ||
-                                      weft_dtype_is_float(b->g->value[x->out[i]].type.dtype);
+                b->reach[x->out[i]] =
+                    b->reach[x->out[i]] || weft_dtype_is_float(b->g->value[x->out[i]].type.dtype);
     }
 }
 
@@ -125,7 +135,9 @@ static bool wants_backward(const backward *b, const weft_node *n)
 
 static weft_status no_gradient(const weft_graph *g, const weft_node *n)
 {
-    weft_fail(g->ctx, WEFT_MALFORMED, "no gradient for '%s' on the path from the loss to the values asked for", n->op->name);
+    weft_fail(g->ctx, WEFT_MALFORMED,
+              "no gradient for '%s' on the path from the loss to the values asked for",
+              n->op->name);
     if (n->file)
         weft_note(g->ctx, "in node of scope '%s' (%s:%d)", n->scope, n->file, n->line);
     return g->ctx->status;
@@ -152,9 +164,11 @@ static weft_status differentiate_node(backward *b, int k)
     if (!c.failed && !g->ctx->status)
         return WEFT_OK;
     if (n.file)
-        weft_note(g->ctx, "in the gradient of a node of scope '%s' (%s:%d)", n.scope, n.file, n.line);
-    return g->ctx->status ? g->ctx->status
-                          : weft_fail(g->ctx, WEFT_INTERNAL, "the gradient of '%s' failed", n.op->name);
+        weft_note(g->ctx, "in the gradient of a node of scope '%s' (%s:%d)", n.scope, n.file,
+                  n.line);
+    return g->ctx->status
+               ? g->ctx->status
+               : weft_fail(g->ctx, WEFT_INTERNAL, "the gradient of '%s' failed", n.op->name);
 }
 
 static weft_status check_loss(const weft_graph *g, weft_val loss)
@@ -182,7 +196,8 @@ static bool backward_init(backward *b, weft_graph *g)
     return true;
 }
 
-weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs, int n, weft_val *out)
+weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs, int n,
+                                weft_val *out)
 {
     backward b;
     WEFT_TRY(check_loss(g, loss));
@@ -260,12 +275,15 @@ static weft_status lower_node(const weft_graph *g, weft_graph *h, int k, weft_va
     for (int i = 0; i < n->n_out && !g->ctx->status; i++) {
         map[n->out[i]] = y.out[i];
         if (y.out[i] < 0 || !weft_type_equal(&h->value[y.out[i]].type, &g->value[n->out[i]].type))
-            return weft_fail(g->ctx, WEFT_INTERNAL, "lowering of '%s' gave output %d no value of its type", n->op->name, i);
+            return weft_fail(g->ctx, WEFT_INTERNAL,
+                             "lowering of '%s' gave output %d no value of its type", n->op->name,
+                             i);
         if (g->value[n->out[i]].name && !h->value[y.out[i]].name)
             weft_graph_name(h, y.out[i], g->value[n->out[i]].name);
     }
     if (g->ctx->status && n->file)
-        weft_note(g->ctx, "in node '%s' of scope '%s' (%s:%d)", n->op->name, n->scope, n->file, n->line);
+        weft_note(g->ctx, "in node '%s' of scope '%s' (%s:%d)", n->op->name, n->scope, n->file,
+                  n->line);
     return g->ctx->status;
 }
 

@@ -1,9 +1,10 @@
 /* incr.c - a graph over a window of new positions, for decoding with key/value caches.
  *
- * Input: a forward graph over T positions.  Output: a graph that computes the same values at `n_new` positions that
- * start at the input `pos`; values of earlier positions that it needs again (keys and values of attention, whatever
- * the model calls them) live in states named "cache:...".  Which axis of a value is time is followed from the inputs
- * through every op by the op's `incr` callback; element-wise ops need none.  Nothing here knows a model. */
+ * Input: a forward graph over T positions.  Output: a graph that computes the same values at
+ * `n_new` positions that start at the input `pos`; values of earlier positions that it needs again
+ * (keys and values of attention, whatever the model calls them) live in states named "cache:...".
+ * Which axis of a value is time is followed from the inputs through every op by the op's `incr`
+ * callback; element-wise ops need none.  Nothing here knows a model. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,13 +15,16 @@ typedef struct {
     weft_graph *h;
     int64_t n_new, n_all;
     weft_val pos;
-    weft_val *now;   /* value at the new positions (or the value itself when it has no time) */
-    weft_val *full;  /* value at all positions, once somebody asked */
-    int *axis;       /* time axis of a value of g, -1: none */
+    weft_val *now;  /* value at the new positions (or the value itself when it has no time) */
+    weft_val *full; /* value at all positions, once somebody asked */
+    int *axis;      /* time axis of a value of g, -1: none */
 } window;
 
 /* The callback sees the node of g: types of the full graph; values are looked up through these. */
-static weft_val old_in(const weft_incr *c, int i) { return i < c->node->n_in ? c->node->in[i] : WEFT_NONE; }
+static weft_val old_in(const weft_incr *c, int i)
+{
+    return i < c->node->n_in ? c->node->in[i] : WEFT_NONE;
+}
 
 int weft_incr_axis(weft_incr *c, int i)
 {
@@ -60,14 +64,16 @@ weft_val weft_incr_full(weft_incr *c, int i)
         c->failed = true;
         return WEFT_NONE;
     }
-    w->full[v] = weft_emit(c, "cache_write", (weft_val[]){cache, w->now[v], w->pos}, 3, "axis=%d", w->axis[v]);
+    w->full[v] = weft_emit(c, "cache_write", (weft_val[]){cache, w->now[v], w->pos}, 3, "axis=%d",
+                           w->axis[v]);
     return w->full[v];
 }
 
 weft_val weft_incr_window(weft_incr *c, weft_val v, int axis)
 {
     const window *w = c->pass;
-    return weft_emit(c, "time_slice", (weft_val[]){v, w->pos}, 2, "axis=%d size=%lld", axis, (long long)w->n_new);
+    return weft_emit(c, "time_slice", (weft_val[]){v, w->pos}, 2, "axis=%d size=%lld", axis,
+                     (long long)w->n_new);
 }
 
 void weft_incr_out(weft_incr *c, int i, weft_val v, int axis)
@@ -81,15 +87,17 @@ void weft_incr_out(weft_incr *c, int i, weft_val v, int axis)
     if (!weft_type_equal(&want, weft_val_type(c, v))) {
         char a[256], b[256];
         c->failed = true;
-        weft_fail(c->ctx, WEFT_INTERNAL, "%s over new positions gives %s where %s is expected", c->op->name,
-                  weft_type_print(a, sizeof a, weft_val_type(c, v)), weft_type_print(b, sizeof b, &want));
+        weft_fail(c->ctx, WEFT_INTERNAL, "%s over new positions gives %s where %s is expected",
+                  c->op->name, weft_type_print(a, sizeof a, weft_val_type(c, v)),
+                  weft_type_print(b, sizeof b, &want));
         return;
     }
     w->now[c->node->out[i]] = v;
     w->axis[c->node->out[i]] = axis;
 }
 
-/* Element-wise: time keeps its distance from the right; operands without time that span it are cut to the window. */
+/* Element-wise: time keeps its distance from the right; operands without time that span it are cut
+ * to the window. */
 static void incr_elementwise(weft_incr *c)
 {
     window *w = c->pass;
@@ -135,7 +143,8 @@ static weft_status step_node(window *w, int k)
     }
     if (!n->op->incr && !(n->op->flags & WEFT_ELEMENTWISE))
         return weft_fail(w->g->ctx, WEFT_UNSUPPORTED,
-                         "'%s' (scope '%s') mixes positions in a way that cannot be decoded step by step; use --no-cache",
+                         "'%s' (scope '%s') mixes positions in a way that cannot be decoded step "
+                         "by step; use --no-cache",
                          n->op->name, n->scope);
     if (!weft_call_node(&c, (weft_graph *)w->g, n)) /* types of the full graph; emits into h */
         return w->g->ctx->status;
@@ -180,7 +189,8 @@ static weft_status make_sources(window *w, const char *const *time_inputs, int n
             weft_type t = x->type;
             if (t.rank > 1 && is_time_input(x->name, time_inputs, n)) {
                 if (w->n_all && w->n_all != t.dim[1])
-                    return weft_fail(w->g->ctx, WEFT_MALFORMED, "inputs disagree about the number of positions");
+                    return weft_fail(w->g->ctx, WEFT_MALFORMED,
+                                     "inputs disagree about the number of positions");
                 w->n_all = t.dim[1];
                 t.dim[1] = w->n_new;
                 w->axis[v] = 1;
@@ -195,13 +205,14 @@ static weft_status make_sources(window *w, const char *const *time_inputs, int n
     const weft_type scalar = {.dtype = WEFT_I32};
     w->pos = weft_graph_input(w->h, "pos", &scalar);
     if (w->n_new < 1 || w->n_new > w->n_all)
-        return weft_fail(w->g->ctx, WEFT_USAGE, "%lld new positions do not fit into a window of %lld", (long long)w->n_new,
+        return weft_fail(w->g->ctx, WEFT_USAGE,
+                         "%lld new positions do not fit into a window of %lld", (long long)w->n_new,
                          (long long)w->n_all);
     return w->g->ctx->status;
 }
 
-weft_status weft_graph_incremental(const weft_graph *g, int64_t n_new, const char *const *time_inputs, int n,
-                                   weft_graph **out)
+weft_status weft_graph_incremental(const weft_graph *g, int64_t n_new,
+                                   const char *const *time_inputs, int n, weft_graph **out)
 {
     window w = {.g = g, .h = weft_graph_new(g->ctx), .n_new = n_new};
     if (!w.h)

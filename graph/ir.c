@@ -1,4 +1,5 @@
-/* ir.c - the graph builder: values, nodes, names.  Emit -> check -> infer -> append: no value without a type. */
+/* ir.c - the graph builder: values, nodes, names.  Emit -> check -> infer -> append: no value
+ * without a type. */
 #include "graph/ir.h"
 
 #include <stdio.h>
@@ -66,7 +67,8 @@ static weft_val add_source(weft_graph *g, weft_value v, const char *name)
 {
     char why[128], text[256];
     if (!weft_type_check(&v.type, why, sizeof why)) {
-        weft_fail(g->ctx, WEFT_MALFORMED, "%s '%s' of type %s: %s", v.kind == WEFT_VALUE_INPUT ? "input" : "weight", name,
+        weft_fail(g->ctx, WEFT_MALFORMED, "%s '%s' of type %s: %s",
+                  v.kind == WEFT_VALUE_INPUT ? "input" : "weight", name,
                   weft_type_print(text, sizeof text, &v.type), why);
         return WEFT_NONE;
     }
@@ -84,7 +86,8 @@ weft_val weft_graph_input(weft_graph *g, const char *name, const weft_type *t)
     return add_source(g, (weft_value){.type = *t, .kind = WEFT_VALUE_INPUT, .node = -1}, name);
 }
 
-weft_val weft_graph_state(weft_graph *g, const char *name, const weft_type *t, const char *init, bool trainable)
+weft_val weft_graph_state(weft_graph *g, const char *name, const weft_type *t, const char *init,
+                          bool trainable)
 {
     weft_value v = {.type = *t, .kind = WEFT_VALUE_STATE, .node = -1, .trainable = trainable};
     v.init = weft_arena_strdup(g->arena, init ? init : "zeros");
@@ -126,7 +129,10 @@ weft_val weft_graph_find_output(const weft_graph *g, const char *name)
     return WEFT_NONE;
 }
 
-weft_val weft_graph_find(const weft_graph *g, const char *name) { return weft_map_get(g->names, name, WEFT_NONE); }
+weft_val weft_graph_find(const weft_graph *g, const char *name)
+{
+    return weft_map_get(g->names, name, WEFT_NONE);
+}
 
 weft_graph *weft_graph_like(const weft_graph *g, weft_val *map)
 {
@@ -198,7 +204,8 @@ static bool check_arity(weft_graph *g, const weft_op *op, const weft_val *in, in
     if (!whole && (n_in < required || (n_in > most && !variadic))) {
         weft_fail(g->ctx, WEFT_MALFORMED, "%s takes %s%d input%s, but %d %s given", op->name,
                   variadic || required < most ? (n_in < required ? "at least " : "at most ") : "",
-                  n_in < required ? required : most, (n_in < required ? required : most) == 1 ? "" : "s", n_in,
+                  n_in < required ? required : most,
+                  (n_in < required ? required : most) == 1 ? "" : "s", n_in,
                   n_in == 1 ? "is" : "are");
         return false;
     }
@@ -210,16 +217,17 @@ static bool check_arity(weft_graph *g, const weft_op *op, const weft_val *in, in
         }
         char text[256];
         if (in[i] >= 0 && !kind_takes(p->kind, g->value[in[i]].type.dtype)) {
-            weft_fail(g->ctx, WEFT_MALFORMED, "%s: input '%s' must have %s, but is %s", op->name, p->name,
-                      kind_text(p->kind), weft_type_print(text, sizeof text, &g->value[in[i]].type));
+            weft_fail(g->ctx, WEFT_MALFORMED, "%s: input '%s' must have %s, but is %s", op->name,
+                      p->name, kind_text(p->kind),
+                      weft_type_print(text, sizeof text, &g->value[in[i]].type));
             return false;
         }
     }
     return true;
 }
 
-bool weft_graph_infer(weft_graph *g, const weft_op *op, const weft_attr *attr, const weft_val *in, int n_in,
-                      weft_type *out_type)
+bool weft_graph_infer(weft_graph *g, const weft_op *op, const weft_attr *attr, const weft_val *in,
+                      int n_in, weft_type *out_type)
 {
     enum { FEW = 32 };
     weft_type few[FEW], *type = few;
@@ -227,8 +235,15 @@ bool weft_graph_infer(weft_graph *g, const weft_op *op, const weft_attr *attr, c
         return false;
     for (int i = 0; i < n_in; i++)
         type[i] = in[i] < 0 ? (weft_type){0} : g->value[in[i]].type;
-    weft_call c = {.ctx = g->ctx, .graph = g, .op = op, .attr = attr, .n_in = n_in, .n_out = weft_op_n_out(op),
-                   .in_type = type, .out_type = out_type, .in = in};
+    weft_call c = {.ctx = g->ctx,
+                   .graph = g,
+                   .op = op,
+                   .attr = attr,
+                   .n_in = n_in,
+                   .n_out = weft_op_n_out(op),
+                   .in_type = type,
+                   .out_type = out_type,
+                   .in = in};
     op->infer(&c);
     for (int i = 0; i < c.n_out && !c.failed; i++)
         if (!out_type[i].dtype)
@@ -236,7 +251,8 @@ bool weft_graph_infer(weft_graph *g, const weft_op *op, const weft_attr *attr, c
     return !c.failed;
 }
 
-static bool fill_node(weft_graph *g, weft_node *n, const weft_val *in, int n_in, const weft_attr *attr)
+static bool fill_node(weft_graph *g, weft_node *n, const weft_val *in, int n_in,
+                      const weft_attr *attr)
 {
     int n_attr = weft_op_n_attr(n->op), n_port = weft_op_n_in(n->op), want = n_in;
     for (int i = 0; i < n_port; i++)
@@ -271,8 +287,8 @@ static void stamp(weft_graph *g, weft_node *n)
         n->stream = g->next_stream++;
 }
 
-int weft_graph_append(weft_graph *g, const weft_op *op, const weft_val *in, int n_in, const weft_attr *attr,
-                      weft_val *out)
+int weft_graph_append(weft_graph *g, const weft_op *op, const weft_val *in, int n_in,
+                      const weft_attr *attr, weft_val *out)
 {
     weft_node n = {.op = op, .n_out = weft_op_n_out(op)};
     weft_type type[sizeof op->out / sizeof *op->out] = {{0}};
@@ -282,7 +298,9 @@ int weft_graph_append(weft_graph *g, const weft_op *op, const weft_val *in, int 
         return -1;
     stamp(g, &n);
     for (int i = 0; i < n.n_out; i++) {
-        n.out[i] = add_value(g, (weft_value){.type = type[i], .kind = WEFT_VALUE_NODE, .node = g->n_node, .port = i});
+        n.out[i] = add_value(
+            g,
+            (weft_value){.type = type[i], .kind = WEFT_VALUE_NODE, .node = g->n_node, .port = i});
         if (n.out[i] < 0)
             return -1;
         if (out)
@@ -323,7 +341,8 @@ int weft_graph_copy_node(weft_graph *g, const weft_graph *from, int index, weft_
     return k;
 }
 
-weft_val weft_graph_emit(weft_graph *g, const char *name, const weft_val *in, int n_in, const char *attrs, ...)
+weft_val weft_graph_emit(weft_graph *g, const char *name, const weft_val *in, int n_in,
+                         const char *attrs, ...)
 {
     char text[1024];
     const char *part[16];
@@ -332,7 +351,8 @@ weft_val weft_graph_emit(weft_graph *g, const char *name, const weft_val *in, in
     va_start(ap, attrs);
     vsnprintf(text, sizeof text, attrs, ap);
     va_end(ap);
-    for (char *save = NULL, *p = strtok_r(text, " ", &save); p && n < 16; p = strtok_r(NULL, " ", &save))
+    for (char *save = NULL, *p = strtok_r(text, " ", &save); p && n < 16;
+         p = strtok_r(NULL, " ", &save))
         part[n++] = p;
     const weft_op *op = weft_op_find(name);
     weft_attr *attr;

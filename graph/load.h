@@ -1,4 +1,5 @@
-/* load.h - files to messages: the text format, guarded binary unpacking, model files with imports, settings. */
+/* load.h - files to messages: the text format, guarded binary unpacking, model files with
+ * imports, settings. */
 #ifndef WEFT_LOAD_H
 #define WEFT_LOAD_H
 
@@ -14,35 +15,43 @@ typedef struct {
     int line, col;
 } weft_pos;
 
-typedef struct weft_lines weft_lines; /* pointer of a message, or (text files) of a string in one -> position */
+/* pointer of a message, or (text files) of a string in one -> position */
+typedef struct weft_lines weft_lines;
 weft_lines *weft_lines_new(weft_arena *a);
 weft_pos weft_lines_get(const weft_lines *l, const void *message); /* {"?", 0, 0} if unknown */
 
-/* ---- textproto.c: text <-> any protobuf-c message, by descriptor reflection ------------------------------------------ */
-/* Parses `n` bytes of text (the full protobuf text format) into a new message in the arena. `file` is used in errors
- * ("file:line:col: ...") and kept by reference. Iterative; depth, size and count limits of docs/graph-format.md. */
-weft_status weft_text_parse(weft_arena *a, const ProtobufCMessageDescriptor *d, const char *text, size_t n,
+/* ---- textproto.c: text <-> any protobuf-c message, by descriptor reflection -------------- */
+/* Parses `n` bytes of text (the full protobuf text format) into a new message in the arena.
+ * `file` is used in errors ("file:line:col: ...") and kept by reference. Iterative; depth, size
+ * and count limits of docs/graph-format.md. */
+weft_status weft_text_parse(weft_arena *a, const ProtobufCMessageDescriptor *d, const char *text,
+                            size_t n,
                             const char *file, weft_lines *lines, ProtobufCMessage **out);
-/* Canonical text: two spaces of indent, one field a line, short messages on one line; parses back to equal bytes. */
+/* Canonical text: two spaces of indent, one field a line, short messages on one line; parses
+ * back to equal bytes. */
 weft_status weft_text_print(const ProtobufCMessage *m, weft_string *out);
-/* Sets the scalar field at a dotted path ("train.steps") from text; repeated fields append. Unknown names are answered
- * with the nearest field. */
-weft_status weft_message_set(weft_arena *a, ProtobufCMessage *m, const char *path, const char *value);
+/* Sets the scalar field at a dotted path ("train.steps") from text; repeated fields append.
+ * Unknown names are answered with the nearest field. */
+weft_status weft_message_set(weft_arena *a, ProtobufCMessage *m, const char *path,
+                             const char *value);
 
-/* ---- binary.c: guarded unpacking ---------------------------------------------------------------------------------------- */
-/* Scans before unpacking (wire types, lengths, depth, UTF-8, unknown fields, duplicate singular fields) and unpacks
- * into the arena under a byte budget. Errors: "file@offset: field path: ...". */
-weft_status weft_binary_parse(weft_arena *a, const ProtobufCMessageDescriptor *d, const uint8_t *data, size_t n,
+/* ---- binary.c: guarded unpacking --------------------------------------------------------- */
+/* Scans before unpacking (wire types, lengths, depth, UTF-8, unknown fields, duplicate singular
+ * fields) and unpacks into the arena under a byte budget. Errors: "file@offset: field path:
+ * ...". */
+weft_status weft_binary_parse(weft_arena *a, const ProtobufCMessageDescriptor *d,
+                              const uint8_t *data, size_t n,
                               const char *file, weft_lines *lines, ProtobufCMessage **out);
 weft_status weft_binary_pack(weft_arena *a, const ProtobufCMessage *m, uint8_t **data, size_t *n);
 
 /* Reads a whole regular file through the I/O seam and parses it as text or binary, by content. */
-weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d, const char *path, weft_lines *lines,
+weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d,
+                              const char *path, weft_lines *lines,
                               ProtobufCMessage **out);
 /* Writes text for .txtpb and binary for .binpb, atomically. */
 weft_status weft_message_save(weft_ctx *c, const ProtobufCMessage *m, const char *path);
 
-/* ---- load.c: model files -------------------------------------------------------------------------------------------------- */
+/* ---- load.c: model files ----------------------------------------------------------------- */
 typedef struct {
     const char *name, *value;
 } weft_setting;
@@ -60,7 +69,8 @@ struct weft_model {
     int n_set, cap_set;
 };
 
-/* wellformed.c: names and types are there where the schema cannot demand them. Called by expansion. */
+/* wellformed.c: names and types are there where the schema cannot demand them. Called by
+ * expansion. */
 weft_status weft_model_check(const weft_model *m);
 
 #endif

@@ -42,7 +42,8 @@ static bool split_dims(const char *p, const char *text, pattern *out, char *why,
             len++;
         }
         if (!p[len] || !len)
-            return fail(why, n, "'%.100s' is not a type: %s", text, len ? "']' is missing" : "a size is missing");
+            return fail(why, n, "'%.100s' is not a type: %s", text,
+                        len ? "']' is missing" : "a size is missing");
         if (out->n > WEFT_MAX_RANK - (out->rest < 0))
             return fail(why, n, "'%.100s' has more than %d axes", text, WEFT_MAX_RANK);
         if (len == 3 && !memcmp(p, "...", 3)) {
@@ -54,7 +55,8 @@ static bool split_dims(const char *p, const char *text, pattern *out, char *why,
         out->len[out->n++] = len;
         p += len + 1;
         if (p[-1] == ']')
-            return !*skip_space(p) || fail(why, n, "'%.100s' is not a type: something follows ']'", text);
+            return !*skip_space(p) ||
+                   fail(why, n, "'%.100s' is not a type: something follows ']'", text);
     }
 }
 
@@ -65,7 +67,8 @@ static bool split(const char *text, pattern *out, char *why, size_t n)
     if (!open)
         return fail(why, n, "'%.100s' is not a type; expected something like f32[B,T,d]", text);
     if (!weft_dtype_parse(text, (size_t)(open - text), &out->dtype))
-        return fail(why, n, "'%.*s' is not an element type; expected f32, bf16, i32, i64, u16 or bool",
+        return fail(why, n,
+                    "'%.*s' is not an element type; expected f32, bf16, i32, i64, u16 or bool",
                     (int)(open - text > 100 ? 100 : open - text), text);
     if (out->dtype == WEFT_F64)
         return fail(why, n, "f64 is for reference runs, not for graph files; write f32");
@@ -94,7 +97,8 @@ bool weft_pattern_eval(const weft_binding *b, const char *text, weft_type *out, 
             for (int k = 0; k < b->rest_rank; k++)
                 if (!append(out, b->rest[k], why, n))
                     return false;
-        } else if (!weft_expr_eval_int(b->params, p.dim[i], p.len[i], &size, why, n) || !append(out, size, why, n)) {
+        } else if (!weft_expr_eval_int(b->params, p.dim[i], p.len[i], &size, why, n) ||
+                   !append(out, size, why, n)) {
             return false;
         }
     }
@@ -107,15 +111,17 @@ static bool match_dim(weft_binding *b, const pattern *p, int i, int64_t size, ch
     bool is_name = weft_expr_is_name(p->dim[i], p->len[i]);
     if (is_name && !weft_params_find(b->params, p->dim[i], p->len[i])) {
         const char *name = weft_arena_strndup(b->arena, p->dim[i], p->len[i]);
-        return name && weft_params_add(b->arena, b->params, name, (double)size, "bound by an input");
+        return name &&
+               weft_params_add(b->arena, b->params, name, (double)size, "bound by an input");
     }
     if (!weft_expr_eval_int(b->params, p->dim[i], p->len[i], &want, why, n))
         return false;
-    return want == size || fail(why, n, "%.*s is %lld here, but the size is %lld", (int)p->len[i], p->dim[i],
-                                (long long)want, (long long)size);
+    return want == size || fail(why, n, "%.*s is %lld here, but the size is %lld", (int)p->len[i],
+                                p->dim[i], (long long)want, (long long)size);
 }
 
-static bool match_rest(weft_binding *b, const weft_type *t, int from, int count, char *why, size_t n)
+static bool match_rest(weft_binding *b, const weft_type *t, int from, int count, char *why,
+                       size_t n)
 {
     if (!b->has_rest) {
         b->has_rest = true;
@@ -137,7 +143,8 @@ bool weft_pattern_match(weft_binding *b, const char *text, const weft_type *t, c
         return fail(why, n, "element type %s is expected", weft_dtype_name(p.dtype));
     int fixed = p.n - (p.rest >= 0), extra = t->rank - fixed;
     if (p.rest < 0 ? extra != 0 : extra < 0)
-        return fail(why, n, "%s%d axes are expected, not %d", p.rest < 0 ? "" : "at least ", fixed, t->rank);
+        return fail(why, n, "%s%d axes are expected, not %d", p.rest < 0 ? "" : "at least ", fixed,
+                    t->rank);
     for (int i = 0, axis = 0; i < p.n; i++) {
         if (i == p.rest) {
             if (!match_rest(b, t, axis, extra, why, n))

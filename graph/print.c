@@ -1,16 +1,18 @@
-/* print.c - a graph as text for people (one node a line, stable and diffable) and as a model file (flat, reloadable). */
+/* print.c - a graph as text for people (one node a line, stable and diffable) and as a model file
+ * (flat, reloadable). */
 #include <stdio.h>
 #include <string.h>
 
-#include "graph/load.h"
 #include "graph/ir.h"
+#include "graph/load.h"
 
 /* ---- the dump ---- */
 static void print_calls(const weft_graph *g, weft_string *s)
 {
     for (int i = 0; i < g->n_call; i++) {
         const weft_call_record *r = &g->call[i];
-        weft_string_printf(s, "# %s%s%s: %s\n", r->scope, *r->scope ? " = " : "", r->module, r->params);
+        weft_string_printf(s, "# %s%s%s: %s\n", r->scope, *r->scope ? " = " : "", r->module,
+                           r->params);
     }
 }
 
@@ -22,7 +24,8 @@ static void print_source(const weft_graph *g, weft_val v, weft_string *s)
     if (x->kind == WEFT_VALUE_INPUT)
         weft_string_printf(s, "%%%d %s  %s = input\n", v, x->name, type);
     else if (x->kind == WEFT_VALUE_STATE)
-        weft_string_printf(s, "%%%d %s  %s = state %s%s\n", v, x->name, type, x->init, x->trainable ? "" : " frozen");
+        weft_string_printf(s, "%%%d %s  %s = state %s%s\n", v, x->name, type, x->init,
+                           x->trainable ? "" : " frozen");
 }
 
 static weft_status print_node(const weft_graph *g, int k, weft_string *s)
@@ -35,8 +38,8 @@ static weft_status print_node(const weft_graph *g, int k, weft_string *s)
         return g->ctx->status;
     for (int i = 0; i < n->n_out; i++) {
         const weft_value *y = &g->value[n->out[i]];
-        weft_string_printf(s, "%s%%%d%s%s  %s", i ? ", " : "", n->out[i], y->name ? " " : "", y->name ? y->name : "",
-                           weft_type_print(type, sizeof type, &y->type));
+        weft_string_printf(s, "%s%%%d%s%s  %s", i ? ", " : "", n->out[i], y->name ? " " : "",
+                           y->name ? y->name : "", weft_type_print(type, sizeof type, &y->type));
     }
     weft_string_printf(s, " = %s", n->op->name);
     for (int i = 0; i < n->n_in; i++)
@@ -48,7 +51,8 @@ static weft_status print_node(const weft_graph *g, int k, weft_string *s)
         weft_string_printf(s, " %s", attr[i]);
     if (n->op->flags & WEFT_DRAWS)
         weft_string_printf(s, " stream=%u", n->stream);
-    weft_string_printf(s, "  [%s]%s%s", n->scope, n->backward ? " backward" : "", n->again ? " again" : "");
+    weft_string_printf(s, "  [%s]%s%s", n->scope, n->backward ? " backward" : "",
+                       n->again ? " again" : "");
     if (n->file)
         weft_string_printf(s, " %s:%d", n->file, n->line);
     weft_string_printf(s, "\n");
@@ -138,7 +142,10 @@ static void write_sources(writer *w, Weft__Module *m)
     }
 }
 
-static bool is_rng_port(const weft_op *op, int i) { return i < weft_op_n_in(op) && (op->in[i].kind & WEFT_INPUT_RNG); }
+static bool is_rng_port(const weft_op *op, int i)
+{
+    return i < weft_op_n_in(op) && (op->in[i].kind & WEFT_INPUT_RNG);
+}
 
 static void write_node(writer *w, const weft_node *n, Weft__Node *p)
 {
@@ -191,7 +198,8 @@ static void write_module(writer *w, Weft__Module *m)
     m->output = take(w, (size_t)g->n_output, sizeof *m->output);
     for (int i = 0; i < g->n_output && !w->failed; i++) {
         const char *name = g->output[i].name, *value = w->name[g->output[i].value];
-        m->output[m->n_output++] = strcmp(name, value) ? weft_arena_printf(w->a, "%s=%s", name, value) : text(w, name);
+        m->output[m->n_output++] =
+            strcmp(name, value) ? weft_arena_printf(w->a, "%s=%s", name, value) : text(w, name);
     }
 }
 
@@ -211,8 +219,14 @@ weft_status weft_graph_to_model(const weft_graph *g, weft_model **out)
         write_module(&w, module);
         root->main = module->name;
         root->module[root->n_module++] = module;
-        *m = (weft_model){.ctx = g->ctx, .arena = a, .root = root, .main = module, .n_module = 1, .cap_module = 1,
-                          .modules = weft_map_new(a), .lines = weft_lines_new(a)};
+        *m = (weft_model){.ctx = g->ctx,
+                          .arena = a,
+                          .root = root,
+                          .main = module,
+                          .n_module = 1,
+                          .cap_module = 1,
+                          .modules = weft_map_new(a),
+                          .lines = weft_lines_new(a)};
         m->module = take(&w, 1, sizeof *m->module);
     }
     if (!module || w.failed || !m->modules || !m->lines || !m->module || !module->name ||

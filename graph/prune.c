@@ -1,7 +1,8 @@
 /* prune.c - keeps what some values need, and nothing else.
  *
- * Input: a graph and the values to keep.  Output: a new graph with the nodes, inputs and states that they depend on,
- * in the same order; outputs whose value is kept stay outputs.  Effects (state updates) live only if asked for. */
+ * Input: a graph and the values to keep.  Output: a new graph with the nodes, inputs and states
+ * that they depend on, in the same order; outputs whose value is kept stay outputs.  Effects (state
+ * updates) live only if asked for. */
 #include <string.h>
 
 #include "graph/ir.h"
@@ -29,8 +30,9 @@ static bool copy_sources(const weft_graph *g, weft_graph *h, const bool *live, w
         map[v] = WEFT_NONE;
         if (!live[v] || x->kind == WEFT_VALUE_NODE)
             continue;
-        map[v] = x->kind == WEFT_VALUE_INPUT ? weft_graph_input(h, x->name, &x->type)
-                                             : weft_graph_state(h, x->name, &x->type, x->init, x->trainable);
+        map[v] = x->kind == WEFT_VALUE_INPUT
+                     ? weft_graph_input(h, x->name, &x->type)
+                     : weft_graph_state(h, x->name, &x->type, x->init, x->trainable);
         if (map[v] < 0)
             return false;
         if (v == g->rng)
@@ -47,7 +49,8 @@ static bool is_live(const weft_node *n, const bool *live)
     return false;
 }
 
-weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, weft_graph **out, weft_val *map)
+weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, weft_graph **out,
+                             weft_val *map)
 {
     weft_graph *h = weft_graph_new(g->ctx);
     if (!h)

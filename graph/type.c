@@ -9,8 +9,9 @@ static const struct {
     size_t size;
     bool is_float;
 } dtype_table[] = {
-    [WEFT_F32] = {"f32", 4, true},  [WEFT_F64] = {"f64", 8, true},   [WEFT_BF16] = {"bf16", 2, true},
-    [WEFT_I32] = {"i32", 4, false}, [WEFT_I64] = {"i64", 8, false},  [WEFT_U16] = {"u16", 2, false},
+    [WEFT_F32] = {"f32", 4, true},    [WEFT_F64] = {"f64", 8, true},
+    [WEFT_BF16] = {"bf16", 2, true},  [WEFT_I32] = {"i32", 4, false},
+    [WEFT_I64] = {"i64", 8, false},   [WEFT_U16] = {"u16", 2, false},
     [WEFT_BOOL] = {"bool", 1, false},
 };
 

@@ -12,9 +12,21 @@
 #include "graph/io.h"
 
 /* ---- context ---- */
-static void *system_alloc(void *user, size_t n) { (void)user; return malloc(n); }
-static void *system_realloc(void *user, void *p, size_t n) { (void)user; return realloc(p, n); }
-static void system_free(void *user, void *p) { (void)user; free(p); }
+static void *system_alloc(void *user, size_t n)
+{
+    (void)user;
+    return malloc(n);
+}
+static void *system_realloc(void *user, void *p, size_t n)
+{
+    (void)user;
+    return realloc(p, n);
+}
+static void system_free(void *user, void *p)
+{
+    (void)user;
+    free(p);
+}
 
 static const weft_allocator system_allocator = {system_alloc, system_realloc, system_free, NULL};
 
@@ -185,7 +197,8 @@ void *weft_arena_alloc(weft_arena *a, size_t bytes)
         return nomem(a->ctx, bytes);
     size_t n = (bytes + 15) & ~(size_t)15;
     if (a->budget && n > a->budget - (a->used < a->budget ? a->used : a->budget)) {
-        weft_fail(a->ctx, WEFT_NOMEM, "over the memory budget of %zu bytes for this input", a->budget);
+        weft_fail(a->ctx, WEFT_NOMEM, "over the memory budget of %zu bytes for this input",
+                  a->budget);
         return NULL;
     }
     if ((!a->first || a->first->size - a->first->used < n) && !arena_add_chunk(a, n))
@@ -212,7 +225,10 @@ char *weft_arena_strndup(weft_arena *a, const char *s, size_t n)
     return p;
 }
 
-char *weft_arena_strdup(weft_arena *a, const char *s) { return weft_arena_strndup(a, s, strlen(s)); }
+char *weft_arena_strdup(weft_arena *a, const char *s)
+{
+    return weft_arena_strndup(a, s, strlen(s));
+}
 
 char *weft_arena_printf(weft_arena *a, const char *fmt, ...)
 {

@@ -1,4 +1,5 @@
-/* util.h - arena, growing arrays, checked sizes, strings and the error chain: the floor of the library. */
+/* util.h - arena, growing arrays, checked sizes, strings and the error chain: the floor of the
+ * library. */
 #ifndef WEFT_UTIL_H
 #define WEFT_UTIL_H
 
@@ -6,7 +7,7 @@
 
 #include "graph/weft.h"
 
-/* ---- context ------------------------------------------------------------------------------------------------ */
+/* ---- context ----------------------------------------------------------------------------- */
 struct weft_ctx {
     weft_allocator mem;
     const struct weft_io *io;
@@ -18,8 +19,9 @@ struct weft_ctx {
     char error[8192];   /* fixed, so that running out of memory can be reported */
 };
 
-/* Records a failure: the first one wins, later ones are ignored until weft_error_clear. Returns its status, so
- * `return weft_fail(...)` is the idiom. One sentence: what was found, what was expected, what to try. */
+/* Records a failure: the first one wins, later ones are ignored until weft_error_clear. Returns
+ * its status, so `return weft_fail(...)` is the idiom. One sentence: what was found, what was
+ * expected, what to try. */
 weft_status weft_fail(weft_ctx *c, weft_status s, const char *fmt, ...) WEFT_PRINTF(3, 4);
 weft_status weft_failv(weft_ctx *c, weft_status s, const char *fmt, va_list ap);
 /* Adds a line "  in ..." of context to the recorded failure while unwinding; returns its status. */
@@ -34,18 +36,19 @@ void weft_log(weft_ctx *c, const char *fmt, ...) WEFT_PRINTF(2, 3);
             return s_;                                                                             \
     } while (0)
 
-/* ---- memory: the allocator seam ------------------------------------------------------------------------------ */
+/* ---- memory: the allocator seam ---------------------------------------------------------- */
 /* NULL plus a recorded WEFT_NOMEM on failure. Memory is zeroed. Free with weft_free. */
 void *weft_alloc(weft_ctx *c, size_t bytes);
 void *weft_realloc(weft_ctx *c, void *old, size_t bytes); /* new part is not zeroed */
 void weft_free(weft_ctx *c, void *p);
 
-/* An arena: many allocations, one free. Everything of one model or graph lives in one, so that error paths need no
- * cleanup. `budget` bounds its total size (0: unlimited). */
+/* An arena: many allocations, one free. Everything of one model or graph lives in one, so that
+ * error paths need no cleanup. `budget` bounds its total size (0: unlimited). */
 typedef struct weft_arena weft_arena;
 weft_arena *weft_arena_new(weft_ctx *c, size_t budget);
 void weft_arena_free(weft_arena *a);
-void *weft_arena_alloc(weft_arena *a, size_t bytes); /* zeroed, 16-byte aligned; NULL + WEFT_NOMEM */
+/* zeroed, 16-byte aligned; NULL + WEFT_NOMEM */
+void *weft_arena_alloc(weft_arena *a, size_t bytes);
 void *weft_arena_array(weft_arena *a, size_t count, size_t size); /* checked product */
 char *weft_arena_strndup(weft_arena *a, const char *s, size_t n);
 char *weft_arena_strdup(weft_arena *a, const char *s);
@@ -58,7 +61,8 @@ weft_ctx *weft_arena_ctx(const weft_arena *a);
 #define WEFT_GROW(a, p, n, cap) weft_grow_((a), (void **)&(p), (n), &(cap), sizeof *(p))
 bool weft_grow_(weft_arena *a, void **p, int n, int *cap, size_t size);
 
-/* A growing string for printers; `s` is always NUL-terminated. Sticky failure: `failed` is set, later calls no-ops. */
+/* A growing string for printers; `s` is always NUL-terminated. Sticky failure: `failed` is set,
+ * later calls no-ops. */
 typedef struct {
     weft_ctx *ctx;
     char *s;
@@ -75,17 +79,20 @@ void weft_string_json(weft_string *b, const char *text);
 /* Hands the string to the caller (weft_text_free), or WEFT_NOMEM when it failed while growing. */
 weft_status weft_string_take(weft_string *b, char **out);
 
-/* A map from strings to ints (names to indices) inside an arena. Keys are borrowed and must outlive the map. */
+/* A map from strings to ints (names to indices) inside an arena. Keys are borrowed and must
+ * outlive the map. */
 typedef struct weft_map weft_map;
 weft_map *weft_map_new(weft_arena *a);
 bool weft_map_set(weft_map *m, const char *key, int value); /* false: out of memory */
 int weft_map_get(const weft_map *m, const char *key, int missing);
 
-/* ---- checked sizes ------------------------------------------------------------------------------------------- */
-static inline bool weft_mul_ok(int64_t a, int64_t b, int64_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline bool weft_add_ok(int64_t a, int64_t b, int64_t *out) { return !__builtin_add_overflow(a, b, out); }
+/* ---- checked sizes ----------------------------------------------------------------------- */
+static inline bool weft_mul_ok(int64_t a, int64_t b,
+                               int64_t *out) { return !__builtin_mul_overflow(a, b, out); }
+static inline bool weft_add_ok(int64_t a, int64_t b,
+                               int64_t *out) { return !__builtin_add_overflow(a, b, out); }
 
-/* ---- words ---------------------------------------------------------------------------------------------------- */
+/* ---- words ------------------------------------------------------------------------------- */
 /* Strict numbers: the whole string, in range, no leading space; false otherwise. */
 bool weft_parse_i64(const char *s, int64_t *out);
 bool weft_parse_f64(const char *s, double *out); /* finite only */
@@ -93,7 +100,8 @@ bool weft_parse_f64(const char *s, double *out); /* finite only */
 bool weft_glob(const char *pattern, const char *text);
 /* XXH64-like 64-bit hash of a byte range, the same on every machine (FNV-1a 64). */
 uint64_t weft_hash(const void *data, size_t n, uint64_t seed);
-/* Copies `s` into `out` (size n) with control characters and invalid UTF-8 escaped, for messages. */
+/* Copies `s` into `out` (size n) with control characters and invalid UTF-8 escaped, for
+ * messages. */
 const char *weft_printable(char *out, size_t n, const char *s);
 
 #endif

@@ -1,7 +1,8 @@
 /* verify.c - checks a graph against the invariants of ir.h.
  *
- * Input: any graph.  Checks: topological order, one definition per value, arity and element types, inference again
- * equals the stored type, unique names, outputs and aliases that exist.  Changes nothing.  A finding is our bug. */
+ * Input: any graph.  Checks: topological order, one definition per value, arity and element types,
+ * inference again equals the stored type, unique names, outputs and aliases that exist.  Changes
+ * nothing.  A finding is our bug. */
 #include <string.h>
 
 #include "graph/ir.h"
@@ -9,9 +10,10 @@
 static weft_status broken(const weft_graph *g, int node, const char *what)
 {
     const weft_node *n = node >= 0 ? &g->node[node] : NULL;
-    return weft_fail(g->ctx, WEFT_INTERNAL, "the graph is broken: %s (node %d, %s, scope '%s'%s%s:%d)", what, node,
-                     n ? n->op->name : "-", n ? n->scope : "", n && n->file ? ", " : "", n && n->file ? n->file : "",
-                     n ? n->line : 0);
+    return weft_fail(g->ctx, WEFT_INTERNAL,
+                     "the graph is broken: %s (node %d, %s, scope '%s'%s%s:%d)", what, node,
+                     n ? n->op->name : "-", n ? n->scope : "", n && n->file ? ", " : "",
+                     n && n->file ? n->file : "", n ? n->line : 0);
 }
 
 static weft_status verify_values(const weft_graph *g)
@@ -57,7 +59,8 @@ static weft_status verify_node(weft_graph *g, int index)
     for (int i = 0; i < n->n_in; i++) {
         if (n->in[i] < WEFT_NONE || n->in[i] >= g->n_value)
             return broken(g, index, "an input does not exist");
-        if (n->in[i] >= 0 && g->value[n->in[i]].kind == WEFT_VALUE_NODE && g->value[n->in[i]].node >= index)
+        if (n->in[i] >= 0 && g->value[n->in[i]].kind == WEFT_VALUE_NODE &&
+            g->value[n->in[i]].node >= index)
             return broken(g, index, "an input is computed later");
     }
     if (!weft_graph_infer(g, n->op, n->attr, n->in, n->n_in, type))
@@ -75,7 +78,9 @@ weft_status weft_graph_verify(const weft_graph *g)
 {
     WEFT_TRY(verify_values(g));
     for (int i = 0; i < g->n_node; i++)
-        WEFT_TRY(verify_node((weft_graph *)g, i)); /* inference may use the arena for texts; the graph stays as it is */
+        WEFT_TRY(
+            verify_node((weft_graph *)g,
+                        i)); /* inference may use the arena for texts; the graph stays as it is */
     for (int i = 0; i < g->n_output; i++)
         if (g->output[i].value < 0 || g->output[i].value >= g->n_value)
             return broken(g, -1, "an output of the graph does not exist");

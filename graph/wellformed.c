@@ -1,20 +1,21 @@
-/* wellformed.c - what a model file must have where proto2 cannot demand it: names, types, outputs. */
+/* wellformed.c - what a model file must have where proto2 cannot demand it: names, types, outputs.
+ */
 #include <string.h>
 
 #include "graph/load.h"
 
-static weft_status lacks(const weft_model *m, const void *message, const char *what, const char *field,
-                         const Weft__Module *module)
+static weft_status lacks(const weft_model *m, const void *message, const char *what,
+                         const char *field, const Weft__Module *module)
 {
     weft_pos p = weft_lines_get(m->lines, message);
-    return weft_fail(m->ctx, WEFT_MALFORMED, "%s:%d: %s has no %s (in module '%s')", p.file, p.line, what, field,
-                     module && module->name ? module->name : "?");
+    return weft_fail(m->ctx, WEFT_MALFORMED, "%s:%d: %s has no %s (in module '%s')", p.file, p.line,
+                     what, field, module && module->name ? module->name : "?");
 }
 
 static bool empty(const char *s) { return !s || !*s; }
 
-static weft_status check_strings(const weft_model *m, const void *at, char **s, size_t n, const char *what,
-                                 const Weft__Module *module)
+static weft_status check_strings(const weft_model *m, const void *at, char **s, size_t n,
+                                 const char *what, const Weft__Module *module)
 {
     for (size_t i = 0; i < n; i++)
         if (empty(s[i]))

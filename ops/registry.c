@@ -1,4 +1,5 @@
-/* registry.c - the const tables of ops and rewrite rules, from all.def and rules.def (no static constructors). */
+/* registry.c - the const tables of ops and rewrite rules, from all.def and rules.def (no static
+ * constructors). */
 #include <string.h>
 
 #include "graph/op.h"

@@ -58,7 +58,8 @@ static void test_gpt2_parameters(void **state)
     const weft_value *w = &g->value[weft_graph_find(g, "h.11.mlp.c_fc.weight")];
     assert_int_equal(w->type.dim[0], 768);
     assert_int_equal(w->type.dim[1], 3072);
-    assert_string_equal(g->value[weft_graph_find(g, "h.0.attn.c_proj.weight")].init, "normal(0.004082482904638631)");
+    assert_string_equal(g->value[weft_graph_find(g, "h.0.attn.c_proj.weight")].init,
+                        "normal(0.004082482904638631)");
     weft_graph_free(g);
     g = expand("models/gpt2.txtpb", medium, 3);
     assert_int_equal(parameters(g), 354823168);
@@ -74,10 +75,7 @@ static void write_flat(const weft_graph *g, weft_string *out)
     weft_model_free(flat);
 }
 
-static weft_graph *read_flat(const char *path)
-{
-    return expand(path, NULL, 0);
-}
+static weft_graph *read_flat(const char *path) { return expand(path, NULL, 0); }
 
 static void save(const char *path, const weft_string *s)
 {
@@ -90,15 +88,18 @@ static void save(const char *path, const weft_string *s)
 /* expand -> write -> read -> write gives the same bytes; so does the graph with gradients in it. */
 static void fixed_point(bool with_gradients)
 {
-    const char *const tiny[] = {"n_layer=2", "n_head=2", "d=8", "vocab=11", "ctx=6", "B=2", "dropout=0.1"};
+    const char *const tiny[] = {"n_layer=2", "n_head=2", "d=8",        "vocab=11",
+                                "ctx=6",     "B=2",      "dropout=0.1"};
     const char *path = with_gradients ? "test_expand_grad.txtpb" : "test_expand_flat.txtpb";
     char full[512];
     snprintf(full, sizeof full, "%s/%s", WEFT_BINARY_DIR, path);
     weft_graph *g = expand("models/gpt2.txtpb", tiny, 7);
     weft_string a, b;
     if (with_gradients) {
-        weft_val xs[2] = {weft_graph_find(g, "wte.weight"), weft_graph_find(g, "h.0.ln_1.weight")}, dx[2];
-        assert_int_equal(weft_graph_gradient(g, weft_graph_find_output(g, "loss"), xs, 2, dx), WEFT_OK);
+        weft_val xs[2] = {weft_graph_find(g, "wte.weight"), weft_graph_find(g, "h.0.ln_1.weight")},
+                 dx[2];
+        assert_int_equal(weft_graph_gradient(g, weft_graph_find_output(g, "loss"), xs, 2, dx),
+                         WEFT_OK);
         assert_int_equal(weft_graph_output(g, "dwte", dx[0]), WEFT_OK);
         assert_int_equal(weft_graph_verify(g), WEFT_OK);
     }
@@ -122,7 +123,8 @@ static void test_fixed_point(void **state)
     fixed_point(true);
 }
 
-/* Only what is asked is differentiated: nothing above the last value asked for, nothing for frozen weights. */
+/* Only what is asked is differentiated: nothing above the last value asked for, nothing for frozen
+ * weights. */
 static void test_gradient_is_lazy(void **state)
 {
     (void)state;
@@ -131,14 +133,17 @@ static void test_gradient_is_lazy(void **state)
     int forward = g->n_node, seen = 0;
     weft_val x = weft_graph_find(g, "h.2.x"), dx;
     assert_true(x >= 0);
-    assert_int_equal(weft_graph_gradient(g, weft_graph_find_output(g, "loss"), &x, 1, &dx), WEFT_OK);
+    assert_int_equal(weft_graph_gradient(g, weft_graph_find_output(g, "loss"), &x, 1, &dx),
+                     WEFT_OK);
     for (int k = forward; k < g->n_node; k++) {
         const weft_node *n = &g->node[k];
         assert_true(n->backward);
-        assert_true(strncmp(n->scope, "h.0", 3) && strncmp(n->scope, "h.1", 3) && strncmp(n->scope, "h.2", 3));
+        assert_true(strncmp(n->scope, "h.0", 3) && strncmp(n->scope, "h.1", 3) &&
+                    strncmp(n->scope, "h.2", 3));
         seen += !strncmp(n->scope, "h.3", 3);
         for (int i = 0; i < n->n_out; i++)
-            assert_true(strncmp(n->op->name, "embedding", 9) != 0); /* no gradient for weights was asked */
+            assert_true(strncmp(n->op->name, "embedding", 9) !=
+                        0); /* no gradient for weights was asked */
     }
     assert_true(seen > 10);
     weft_graph_free(g);
@@ -203,16 +208,36 @@ static void damage(int kind)
     weft_graph *g = expand("models/gpt2.txtpb", tiny, 6);
     weft_node *n = &g->node[5];
     switch (kind) {
-    case 0: g->value[n->out[0]].type.dim[0]++; break;
-    case 1: g->value[n->out[0]].type.dtype = 0; break;
-    case 2: g->value[n->out[0]].node = 0; break;
-    case 3: n->in[0] = g->node[g->n_node - 1].out[0]; break;
-    case 4: n->in[0] = g->n_value; break;
-    case 5: n->n_out = 0; break;
-    case 6: g->output[0].value = -1; break;
-    case 7: g->value[0].name = NULL; break;
-    case 8: g->value[0].name = "h.0.x"; break;
-    case 9: g->value[n->out[0]].type.rank = 99; break;
+    case 0:
+        g->value[n->out[0]].type.dim[0]++;
+        break;
+    case 1:
+        g->value[n->out[0]].type.dtype = 0;
+        break;
+    case 2:
+        g->value[n->out[0]].node = 0;
+        break;
+    case 3:
+        n->in[0] = g->node[g->n_node - 1].out[0];
+        break;
+    case 4:
+        n->in[0] = g->n_value;
+        break;
+    case 5:
+        n->n_out = 0;
+        break;
+    case 6:
+        g->output[0].value = -1;
+        break;
+    case 7:
+        g->value[0].name = NULL;
+        break;
+    case 8:
+        g->value[0].name = "h.0.x";
+        break;
+    case 9:
+        g->value[n->out[0]].type.rank = 99;
+        break;
     }
     assert_int_equal(weft_graph_verify(g), WEFT_INTERNAL);
     weft_error_clear(ctx);
@@ -229,8 +254,8 @@ static void test_verifier(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_expressions),     cmocka_unit_test(test_gpt2_parameters),
-        cmocka_unit_test(test_fixed_point),     cmocka_unit_test(test_gradient_is_lazy),
+        cmocka_unit_test(test_expressions), cmocka_unit_test(test_gpt2_parameters),
+        cmocka_unit_test(test_fixed_point), cmocka_unit_test(test_gradient_is_lazy),
         cmocka_unit_test(test_verifier),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,12 +1,13 @@
-/* test_golden.c - a tiny GPT-2 against PyTorch: logits, every gradient, ten AdamW steps (tests/golden/gpt2.py).
+/* test_golden.c - a tiny GPT-2 against PyTorch: logits, every gradient, ten AdamW steps
+ * (tests/golden/gpt2.py).
  *
- * Tolerances: PyTorch's own float32 differs from its float64 by up to 1e-6 of the largest logit and 1e-6 relative L2
- * in a gradient; we allow ten times that. */
+ * Tolerances: PyTorch's own float32 differs from its float64 by up to 1e-6 of the largest logit and
+ * 1e-6 relative L2 in a gradient; we allow ten times that. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,8 @@
 
 static weft_ctx *ctx;
 static weft_tensor_file *golden;
-static const char *const settings[] = {"n_layer=2", "n_head=3", "d=24", "vocab=61", "ctx=20", "B=2", "T=17"};
+static const char *const settings[] = {"n_layer=2", "n_head=3", "d=24", "vocab=61",
+                                       "ctx=20",    "B=2",      "T=17"};
 
 #define OK(call)                                                                                   \
     do {                                                                                           \
@@ -191,15 +193,17 @@ static void test_gradients_without_rewrite(void **state)
 
 static Weft__Recipe *recipe(weft_arena *a)
 {
-    static const char text[] =
-        "train { steps: 10 } schedule { lr: 3e-3 min_lr: 3e-4 warmup: 3 }"
-        "optimizer { weight_decay: 0.1 clip: 1.0 group { match: \"*\" max_rank: 1 weight_decay: 0 } }";
+    static const char text[] = "train { steps: 10 } schedule { lr: 3e-3 min_lr: 3e-4 warmup: 3 }"
+                               "optimizer { weight_decay: 0.1 clip: 1.0 group { match: \"*\" "
+                               "max_rank: 1 weight_decay: 0 } }";
     ProtobufCMessage *m;
-    OK(weft_text_parse(a, &weft__recipe__descriptor, text, sizeof text - 1, "recipe", weft_lines_new(a), &m));
+    OK(weft_text_parse(a, &weft__recipe__descriptor, text, sizeof text - 1, "recipe",
+                       weft_lines_new(a), &m));
     return (Weft__Recipe *)m;
 }
 
-/* Ten steps of AdamW with clipping, warm-up, cosine and decay on matrices only: losses, norms, final weights. */
+/* Ten steps of AdamW with clipping, warm-up, cosine and decay on matrices only: losses, norms,
+ * final weights. */
 static void ten_steps(bool reference)
 {
     weft_graph *g = forward(false);
@@ -214,23 +218,27 @@ static void ten_steps(bool reference)
     OK(weft_program_compile(s, g, optim.update, optim.n_update, &o, &p));
     OK(weft_session_init(s, 1));
     load_weights(s, g);
-    OK(weft_tensor_file_read(golden, weft_tensor_file_find(golden, reference ? "f64:losses" : "losses"), WEFT_F64, true,
-                             losses));
-    OK(weft_tensor_file_read(golden, weft_tensor_file_find(golden, reference ? "f64:norms" : "norms"), WEFT_F64, true,
-                             norms));
+    OK(weft_tensor_file_read(golden,
+                             weft_tensor_file_find(golden, reference ? "f64:losses" : "losses"),
+                             WEFT_F64, true, losses));
+    OK(weft_tensor_file_read(golden,
+                             weft_tensor_file_find(golden, reference ? "f64:norms" : "norms"),
+                             WEFT_F64, true, norms));
     double worst = 0, worst_norm = 0;
     for (int k = 0; k < 10; k++) {
         feed(p);
         OK(weft_program_run(p));
-        const void *loss = weft_program_output(p, optim.loss, NULL), *norm = weft_program_output(p, optim.grad_norm, NULL);
+        const void *loss = weft_program_output(p, optim.loss, NULL),
+                   *norm = weft_program_output(p, optim.grad_norm, NULL);
         double l = reference ? *(const double *)loss : *(const float *)loss;
         double q = reference ? *(const double *)norm : *(const float *)norm;
         worst = fmax(worst, fabs(l - losses[k]));
         worst_norm = fmax(worst_norm, fabs(q - norms[k]) / norms[k]);
     }
-    print_message("%s: ten losses within %.2e, gradient norms within %.2e relative\n", reference ? "double" : "float", worst,
-                  worst_norm);
-    /* In double the two implementations differ by rounding alone (constants pass through float attributes' text). */
+    print_message("%s: ten losses within %.2e, gradient norms within %.2e relative\n",
+                  reference ? "double" : "float", worst, worst_norm);
+    /* In double the two implementations differ by rounding alone (constants pass through float
+     * attributes' text). */
     assert_true(worst <= (reference ? 1e-9 : 1e-5));
     assert_true(worst_norm <= (reference ? 1e-8 : 1e-5));
     weft_session_free(s);
