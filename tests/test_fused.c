@@ -234,6 +234,62 @@ static void test_gradient_by_one_path(void **state)
     weft_graph_free(g);
 }
 
+/* ---- recomputed activations: the second computation is not shared with the first, and its bits
+ * are the same ---- */
+static weft_graph *layers(bool recompute)
+{
+    weft_graph *g = weft_graph_new(ctx), *h;
+    weft_val x = input(g, "x", WEFT_F32, 3, 2, 9, 12), w = weight(g, "w", 2, 12, 36), xs[2], d[2],
+             y = x;
+    for (int i = 0; i < 3; i++) {
+        g->at_segment = recompute ? i + 1 : 0;
+        weft_val q = EMIT(g, "split_heads", "n_head=3", EMIT(g, "matmul", "", y, w));
+        weft_val p =
+            EMIT(g, "causal_softmax", "", EMIT(g, "matmul", "tb=1 alpha=0.5", q, nth(g, q, 1)));
+        y = EMIT(g, "merge_heads", "",
+                 EMIT(g, "matmul", "", EMIT(g, "dropout", "p=0", p), nth(g, q, 2)));
+        y = EMIT(g, "tanh", "", EMIT(g, "add", "", y, x));
+    }
+    g->at_segment = 0;
+    ok(weft_graph_output(
+        g, "loss", EMIT(g, "reshape", "dims=", EMIT(g, "sum", "", EMIT(g, "mul", "", y, y)))));
+    ok(weft_graph_prepare(g, &(const char *){"loss"}, 1, &(weft_rewrite_options){.train = true},
+                          &h));
+    weft_graph_free(g);
+    xs[0] = weft_graph_find(h, "x");
+    xs[1] = weft_graph_find(h, "w");
+    ok(weft_graph_gradient(h, weft_graph_find_output(h, "loss"), xs, 2, d));
+    ok(weft_graph_output(h, "dx", d[0]));
+    ok(weft_graph_output(h, "dw", d[1]));
+    return h;
+}
+
+static void test_recompute(void **state)
+{
+    (void)state;
+    const char *names[] = {"dx", "dw"};
+    weft_program *p[2];
+    weft_session *s[2];
+    for (int i = 0; i < 2; i++) {
+        weft_graph *g = layers(i);
+        compiled c = compile(g, false, false, names, 2);
+        assert_int_equal(count(c.p->graph, "attention"), i ? 6 : 3);
+        assert_int_equal(count(c.p->graph, "attention_grad"), 3);
+        feed(c.p, "x", 0);
+        ok(weft_program_run(c.p));
+        p[i] = c.p;
+        s[i] = c.s;
+        weft_graph_free(g);
+    }
+    for (int k = 0; k < 2; k++) {
+        weft_type t;
+        const void *data = weft_program_output(p[0], names[k], &t);
+        assert_memory_equal(data, weft_program_output(p[1], names[k], &t), weft_type_bytes(&t));
+    }
+    weft_session_free(s[0]);
+    weft_session_free(s[1]);
+}
+
 /* ---- bits do not depend on the threads ---- */
 static void same_bits(weft_graph *g, const char *const *names, int n, int classes)
 {
@@ -368,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_linear_cross_entropy_chunks),
         cmocka_unit_test(test_gradient_nodes),
         cmocka_unit_test(test_gradient_by_one_path),
+        cmocka_unit_test(test_recompute),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_nan),
     };
