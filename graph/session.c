@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sys/mman.h>
+
 #include "graph/dnnl.h"
 #include "graph/hash.h"
 #include "graph/init.h"
@@ -228,4 +230,27 @@ weft_status weft_session_init(weft_session *s, uint64_t seed)
         x->ready = true;
     }
     return WEFT_OK;
+}
+
+/* ---- pages ---- */
+static void count_pages(const weft_block *b, int64_t *planned, int64_t *resident)
+{
+    unsigned char in[1024];
+    for (size_t at = 0; at < b->bytes; at += sizeof in * PAGE) {
+        size_t left = b->bytes - at, n = (left + PAGE - 1) / PAGE;
+        n = n < sizeof in ? n : sizeof in;
+        *planned += (int64_t)n;
+        if (mincore((char *)b->data + at, n * PAGE, in))
+            continue; /* a kernel that does not tell: nothing is counted as resident */
+        for (size_t i = 0; i < n; i++)
+            *resident += in[i] & 1;
+    }
+}
+
+void weft_session_pages(const weft_session *s, int64_t *planned, int64_t *resident)
+{
+    *planned = *resident = 0;
+    count_pages(&s->block, planned, resident);
+    for (int i = 0; i < s->n_state_block; i++)
+        count_pages(&s->state_block[i], planned, resident);
 }

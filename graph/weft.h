@@ -290,6 +290,9 @@ typedef struct {
     int64_t compile_ns;
 } weft_program_size;
 WEFT_API void weft_program_measure(const weft_program *p, weft_program_size *out);
+/* Pages (of 4096 bytes) that the plans of the session's states and programs ask for, and how many
+ * of these are in memory now: equal once every state and every buffer has been used. */
+WEFT_API void weft_session_pages(const weft_session *s, int64_t *planned, int64_t *resident);
 
 /* One step of a program, in the order of execution. Strings live as long as the program. */
 typedef struct {

@@ -28,6 +28,7 @@ typedef struct {
     double gemm_rate;
     double *seconds; /* [steps], sorted after measuring */
     double resident_before, resident_after;
+    int64_t pages, pages_resident; /* of the plan */
     profile_table profile;
 } bench;
 
@@ -160,6 +161,7 @@ static weft_status measure(const settings *o, bench *b)
     if (s || !b->seconds)
         return s ? s : WEFT_NOMEM;
     b->resident_after = resident();
+    weft_session_pages(b->session, &b->pages, &b->pages_resident);
     qsort(b->seconds, (size_t)o->steps, sizeof *b->seconds, by_time);
     if (b->micro)
         profile_add(&b->profile, b->micro, o->warmup + o->steps);
@@ -189,10 +191,13 @@ static void print_text(weft_ctx *c, const settings *o, const bench *b)
            "%.1f %%\n",
            b->gemm_rate * 1e-9, 100 * share);
     printf("compile      %.3f s, %d steps\n", (double)b->plan.compile_ns * 1e-9, b->plan.n_step);
-    printf("memory       %s state + %s planned; the process grew by %s\n\n",
-           cli_bytes(x, sizeof x, (double)b->plan.state_bytes),
-           cli_bytes(y, sizeof y, (double)b->plan.plan_bytes),
-           cli_bytes((char[48]){0}, 48, b->resident_after - b->resident_before));
+    printf(
+        "memory       %s state + %s planned: %lld pages, of which %lld are in memory; the process "
+        "grew by %s\n\n",
+        cli_bytes(x, sizeof x, (double)b->plan.state_bytes),
+        cli_bytes(y, sizeof y, (double)b->plan.plan_bytes), (long long)b->pages,
+        (long long)b->pages_resident,
+        cli_bytes((char[48]){0}, 48, b->resident_after - b->resident_before));
     profile_print(&b->profile, stdout);
 }
 
@@ -210,6 +215,8 @@ static void print_json(weft_ctx *c, const settings *o, const bench *b)
     cli_json_number(stdout, ",", "share_of_gemm", b->flops / (m * b->gemm_rate));
     cli_json_number(stdout, ",", "compile_seconds", (double)b->plan.compile_ns * 1e-9);
     printf(",\"state_bytes\":%zu,\"plan_bytes\":%zu", b->plan.state_bytes, b->plan.plan_bytes);
+    printf(",\"pages_planned\":%lld,\"pages_resident\":%lld", (long long)b->pages,
+           (long long)b->pages_resident);
     cli_json_number(stdout, ",", "resident_growth", b->resident_after - b->resident_before);
     printf(",\"ops\":");
     profile_json(&b->profile, stdout);
