@@ -1,19 +1,22 @@
-/* ir.h - the graph in memory: values, nodes, outputs, updates; and the builder every pass uses.
+/* ir.h - the graph in memory: values, nodes, outputs, updates; and the builder every pass
+ * uses.
  *
- * A graph is an append-only array of nodes in topological order.  A value is an integer and has a type from the
- * moment it exists.  A pass builds a new graph from an old one; nothing is edited in place.  Everything of a graph
- * lives in its arena. */
+ * A graph is an append-only array of nodes in topological order.  A value is an integer and
+ * has a type from the moment it exists.  A pass builds a new graph from an old one; nothing is
+ * edited in place.  Everything of a graph lives in its arena. */
 #ifndef WEFT_IR_H
 #define WEFT_IR_H
 
 #include "graph/op.h"
 #include "graph/util.h"
 
-/* ---- type.c: what op.h does not show ------------------------------------------------------------------------------- */
+/* ---- type.c: what op.h does not show ----------------------------------------------------- */
 bool weft_dtype_parse(const char *s, size_t n, weft_dtype *out); /* "f32" */
-/* Rank in range, sizes positive, number of elements far from overflow; else false and a sentence in `why`. */
+/* Rank in range, sizes positive, number of elements far from overflow; else false and a
+ * sentence in `why`. */
 bool weft_type_check(const weft_type *t, char *why, size_t n);
-const char *weft_type_print(char *out, size_t n, const weft_type *t); /* "f32[4,12]" into out; returns out */
+/* "f32[4,12]" into out; returns out */
+const char *weft_type_print(char *out, size_t n, const weft_type *t);
 
 struct weft_params; /* expr.h */
 
@@ -26,7 +29,9 @@ typedef enum {
 typedef struct {
     weft_type type;
     weft_value_kind kind;
-    const char *name; /* unique in the graph ("h.3.attn.p"); state: the checkpoint name; may be NULL for made values */
+    /* unique in the graph ("h.3.attn.p"); state: the checkpoint name; may be NULL for made
+     * values */
+    const char *name;
     int node, port;   /* VALUE_NODE: which node computes it */
     const char *init; /* VALUE_STATE: evaluated initialiser, "normal(0.02)" */
     bool trainable;   /* VALUE_STATE: a weight that training may change */
@@ -42,7 +47,9 @@ typedef struct {
     int line;
     uint32_t stream;   /* WEFT_DRAWS: random stream, stable under rewriting */
     bool backward;     /* made by differentiation of a node of this scope */
-    int segment;       /* > 0: inside a `recompute` call with this number; its values are computed again in backward */
+    /* > 0: inside a `recompute` call with this number; its values are computed again in
+     * backward */
+    int segment;
     bool again;        /* such a second computation: never shared with the first */
 } weft_node;
 
@@ -69,7 +76,8 @@ struct weft_graph {
     int n_output, cap_output;
     weft_map *names;    /* value name -> value */
     weft_map *output_index; /* output name -> index; a hint, since passes may drop outputs */
-    weft_val rng;       /* the input i64[2] {seed, step} of drawing ops, or WEFT_NONE; named "rng" */
+    /* the input i64[2] {seed, step} of drawing ops, or WEFT_NONE; named "rng" */
+    weft_val rng;
     uint32_t next_stream;
     const char *entry;  /* name of the entry module */
     weft_call_record *call; /* expanded graphs only; not kept by later passes */
@@ -82,45 +90,57 @@ struct weft_graph {
 };
 
 weft_graph *weft_graph_new(weft_ctx *c);
-/* A new graph with the same inputs and states (same order, so the first values map 1:1 when `map` is filled). */
+/* A new graph with the same inputs and states (same order, so the first values map 1:1 when
+ * `map` is filled). */
 weft_graph *weft_graph_like(const weft_graph *g, weft_val *map);
 weft_val weft_graph_input(weft_graph *g, const char *name, const weft_type *t);
-weft_val weft_graph_state(weft_graph *g, const char *name, const weft_type *t, const char *init, bool trainable);
+weft_val weft_graph_state(weft_graph *g, const char *name, const weft_type *t, const char *init,
+                          bool trainable);
 /* The i64[2] input {seed, step}, made on first use. */
 weft_val weft_graph_rng(weft_graph *g);
 weft_status weft_graph_output(weft_graph *g, const char *name, weft_val v);
-weft_val weft_graph_find_output(const weft_graph *g, const char *name); /* WEFT_NONE if there is none */
+/* WEFT_NONE if there is none */
+weft_val weft_graph_find_output(const weft_graph *g, const char *name);
 weft_val weft_graph_find(const weft_graph *g, const char *name);        /* value by name */
 
-/* Checks arity and element types, infers, appends. in[i] == WEFT_NONE: optional input left out. Fills out[] (may be
- * NULL); returns the node index or -1 with the error recorded. */
-int weft_graph_append(weft_graph *g, const weft_op *op, const weft_val *in, int n_in, const weft_attr *attr,
+/* Checks arity and element types, infers, appends. in[i] == WEFT_NONE: optional input left out.
+ * Fills out[] (may be NULL); returns the node index or -1 with the error recorded. */
+int weft_graph_append(weft_graph *g, const weft_op *op, const weft_val *in, int n_in,
+                      const weft_attr *attr,
                       weft_val *out);
 /* Appends a copy of node `n` of `from` with mapped inputs, keeping scope, source, stream, names. */
 int weft_graph_copy_node(weft_graph *g, const weft_graph *from, int n, weft_val *map);
-/* By op name and attribute text; for passes outside callbacks. First output, or WEFT_NONE with the error recorded. */
-weft_val weft_graph_emit(weft_graph *g, const char *op, const weft_val *in, int n_in, const char *attrs, ...)
+/* By op name and attribute text; for passes outside callbacks. First output, or WEFT_NONE with
+ * the error recorded. */
+weft_val weft_graph_emit(weft_graph *g, const char *op, const weft_val *in, int n_in,
+                         const char *attrs, ...)
     WEFT_PRINTF(5, 6);
-void weft_graph_name(weft_graph *g, weft_val v, const char *name); /* names a value; the name must be free */
+/* names a value; the name must be free */
+void weft_graph_name(weft_graph *g, weft_val v, const char *name);
 
-/* Attributes from "axis=-1 eps=1e-5" (already evaluated values); errors name the op, nearest attribute, range. */
-weft_status weft_attrs_parse(weft_ctx *c, weft_arena *a, const weft_op *op, const char *const *text, int n,
+/* Attributes from "axis=-1 eps=1e-5" (already evaluated values); errors name the op, nearest
+ * attribute, range. */
+weft_status weft_attrs_parse(weft_ctx *c, weft_arena *a, const weft_op *op,
+                             const char *const *text, int n,
                              weft_attr **out);
 /* The same with values that are expressions over `params`. */
-weft_status weft_attrs_eval(weft_ctx *c, weft_arena *a, const weft_op *op, const struct weft_params *params,
+weft_status weft_attrs_eval(weft_ctx *c, weft_arena *a, const weft_op *op,
+                            const struct weft_params *params,
                             const char *const *text, int n, weft_attr **out);
 /* A number as the shortest text that reads back to the same double. */
 const char *weft_number_print(char *out, size_t n, double v);
-/* Index of an attribute in op->attr, -1 if the op has none of this name; number of inputs and outputs declared. */
+/* Index of an attribute in op->attr, -1 if the op has none of this name; number of inputs and
+ * outputs declared. */
 int weft_op_attr(const weft_op *op, const char *name);
 int weft_op_n_attr(const weft_op *op);
 int weft_op_n_in(const weft_op *op);
 int weft_op_n_out(const weft_op *op);
 /* Runs op->infer. types of the n_out outputs into out_type; false with the error recorded. */
-bool weft_graph_infer(weft_graph *g, const weft_op *op, const weft_attr *attr, const weft_val *in, int n_in,
+bool weft_graph_infer(weft_graph *g, const weft_op *op, const weft_attr *attr,
+                      const weft_val *in, int n_in,
                       weft_type *out_type);
-/* A call context over node `n` of g, for callbacks that only look (flops, view). in_type and out_type are made in
- * g's arena. */
+/* A call context over node `n` of g, for callbacks that only look (flops, view). in_type and
+ * out_type are made in g's arena. */
 bool weft_call_node(weft_call *c, weft_graph *g, const weft_node *n);
 /* Canonical "axis=-1" strings of a node, defaults left out. Returns the count. */
 int weft_attrs_print(weft_arena *a, const weft_node *n, const char **out, int max);
@@ -147,35 +167,46 @@ weft_val weft_graph_need_output(const weft_graph *g, const char *name);
 /* stages.c: the weights that training may change, in order; returns how many. `out` may be NULL. */
 int weft_graph_trainable(const weft_graph *g, weft_val *out);
 
-/* ---- passes (weft.h has the public ones) ------------------------------------------------------------------------------------------------------ */
-/* grad.c: appends gradients of `loss` with respect to xs to g itself. out[i]: WEFT_NONE -> zeros were emitted. */
-weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs, int n, weft_val *out);
-/* prune.c: only what the given values and effects need. `map` (n_value entries or NULL): old -> new. */
-weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, weft_graph **out, weft_val *map);
+/* ---- passes (weft.h has the public ones) ------------------------------------------------- */
+/* grad.c: appends gradients of `loss` with respect to xs to g itself. out[i]: WEFT_NONE ->
+ * zeros were emitted. */
+weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs, int n,
+                                weft_val *out);
+/* prune.c: only what the given values and effects need. `map` (n_value entries or NULL): old ->
+ * new. */
+weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, weft_graph **out,
+                             weft_val *map);
 
-/* rewrite.c: applies the rules of ops/rules.def until nothing changes; outputs keep their names, inputs and states
- * stay all. `map` (n_value entries or NULL): old -> new value, WEFT_NONE when gone. A training graph is rewritten
- * twice, before it is differentiated and after: rules see forward patterns, and fused ops bring their own gradients. */
-weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out, weft_val *map);
-/* prepare.c: weft_graph_lower; if there are meta nodes and rules are on, fuses before what can be fused without
- * changing a derivative, so that gradient(...) differentiates fused ops. */
-weft_status weft_graph_lower_fused(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out);
-/* prepare.c: the forward part of a training graph: lowered, pruned to the named outputs (all states stay) and
- * rewritten. Then it is differentiated, the optimizer appended, and the whole compiled, which rewrites again.
- * If one of the outputs does not exist, the graph is lowered only, and whoever reads that output reports it. */
-weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n, const weft_rewrite_options *o,
+/* rewrite.c: applies the rules of ops/rules.def until nothing changes; outputs keep their
+ * names, inputs and states stay all. `map` (n_value entries or NULL): old -> new value,
+ * WEFT_NONE when gone. A training graph is rewritten twice, before it is differentiated and
+ * after: rules see forward patterns, and fused ops bring their own gradients. */
+weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o,
+                               weft_graph **out, weft_val *map);
+/* prepare.c: weft_graph_lower; if there are meta nodes and rules are on, fuses before what can
+ * be fused without changing a derivative, so that gradient(...) differentiates fused ops. */
+weft_status weft_graph_lower_fused(const weft_graph *g, const weft_rewrite_options *o,
+                                   weft_graph **out);
+/* prepare.c: the forward part of a training graph: lowered, pruned to the named outputs (all
+ * states stay) and rewritten. Then it is differentiated, the optimizer appended, and the whole
+ * compiled, which rewrites again. If one of the outputs does not exist, the graph is lowered
+ * only, and whoever reads that output reports it. */
+weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n,
+                               const weft_rewrite_options *o,
                                weft_graph **out);
-/* incr.c: the graph over `n_new` new positions with key/value caches as states ("cache:..."), an i32[] input "pos";
- * `time_inputs`: names of the inputs that are indexed by time on axis 1. */
-weft_status weft_graph_incremental(const weft_graph *g, int64_t n_new, const char *const *time_inputs, int n,
+/* incr.c: the graph over `n_new` new positions with key/value caches as states ("cache:..."),
+ * an i32[] input "pos"; `time_inputs`: names of the inputs that are indexed by time on axis 1. */
+weft_status weft_graph_incremental(const weft_graph *g, int64_t n_new,
+                                   const char *const *time_inputs, int n,
                                    weft_graph **out);
 
 /* print.c */
-weft_status weft_graph_print(const weft_graph *g, weft_string *s);      /* the stable one-line-per-node dump */
+/* the stable one-line-per-node dump */
+weft_status weft_graph_print(const weft_graph *g, weft_string *s);
 /* size.c: floating-point operations of one node. */
 double weft_node_flops(const weft_graph *g, int n);
-/* size.c: of everything that decides what the graph computes (ops, attributes, types, wiring, states), not of names
- * of values, places in files or comments. */
+/* size.c: of everything that decides what the graph computes (ops, attributes, types, wiring,
+ * states), not of names of values, places in files or comments. */
 uint64_t weft_graph_hash(const weft_graph *g);
 
 #endif

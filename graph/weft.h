@@ -92,7 +92,7 @@ typedef struct {
     void *log_user;
 } weft_options;
 
-/* ---- context and errors ---- */
+/* ---- context and errors ------------------------------------------------------------------ */
 WEFT_API weft_ctx *
 weft_open(const weft_options *o); /* NULL: defaults. Returns NULL when out of memory. */
 WEFT_API void weft_close(weft_ctx *c);
@@ -115,7 +115,7 @@ WEFT_API void weft_text_free(weft_ctx *c, char *text);
  * OpenMP, protobuf-c; one "name value" line each. */
 WEFT_API weft_status weft_build_text(weft_ctx *c, char **out);
 
-/* ---- ops and rules: what a graph file may use ---- */
+/* ---- ops and rules: what a graph file may use -------------------------------------------- */
 typedef enum { WEFT_DOC_LIST, WEFT_DOC_TEXT, WEFT_DOC_MARKDOWN, WEFT_DOC_JSON } weft_doc_format;
 /* Describes the op `name`, or all ops in alphabetical order when NULL. LIST: a line each. An
  * unknown name is WEFT_USAGE and is answered with the nearest. */
@@ -123,7 +123,7 @@ WEFT_API weft_status weft_ops_text(weft_ctx *c, const char *name, weft_doc_forma
 WEFT_API weft_status weft_rules_text(weft_ctx *c, weft_doc_format f,
                                      char **out); /* rewrite rules, the same way */
 
-/* ---- model files ---- */
+/* ---- model files ------------------------------------------------------------------------- */
 /* Reads a .txtpb or .binpb file with its imports. `set`: n_set strings "name=value", parameters of
  * the entry module. Errors name file:line:column. Free with weft_model_free before the context. */
 WEFT_API weft_status weft_model_load(weft_ctx *c, const char *path, const char *const *set,
@@ -146,7 +146,7 @@ typedef struct {
     size_t max_memory; /* 0: no limit; counts state + plan */
 } weft_compile_options;
 
-/* ---- recipes ---- */
+/* ---- recipes ----------------------------------------------------------------------------- */
 /* Reads a recipe and applies settings: "train.steps=5" is a field of the recipe, a name without a
  * dot that is none of its fields is a parameter of the model. Values are checked. */
 WEFT_API weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set,
@@ -174,7 +174,7 @@ WEFT_API weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph 
 /* Writes the recipe as it stands, settings and defaults included, for the model file `model`. */
 WEFT_API weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model);
 
-/* ---- graphs ---- */
+/* ---- graphs ------------------------------------------------------------------------------ */
 /* Every function that gives a graph gives a new one, to be freed before the context; the old one
  * stays as it is. */
 WEFT_API weft_status weft_graph_expand(weft_model *m,
@@ -194,7 +194,8 @@ typedef struct {
     bool train;          /* false: ops that act in training only vanish (dropout) */
     bool no_rewrite;     /* only what correctness needs */
     const char *disable; /* comma-separated names of rules that are switched off, or NULL */
-    bool fuse_only;      /* for graphs with gradient(...) nodes: only rules that leave every derivative what it is */
+    /* for graphs with gradient(...) nodes: only rules that leave every derivative what it is */
+    bool fuse_only;
 } weft_rewrite_options;
 /* The graph of one training step of a recipe: gradients, clipping, schedule and optimizer as nodes.
  * With `o` the model is pruned to the loss and rewritten before it is differentiated, as training
@@ -234,7 +235,7 @@ typedef struct {
 } weft_graph_size;
 WEFT_API weft_status weft_graph_measure(const weft_graph *g, weft_graph_size *out);
 
-/* ---- running ---- */
+/* ---- running ----------------------------------------------------------------------------- */
 /* A session holds the state values (weights, moments, counters, caches) that its programs share. */
 WEFT_API weft_status weft_session_new(weft_ctx *c, bool reference, weft_session **out);
 WEFT_API void weft_session_free(weft_session *s); /* frees its programs */
@@ -312,7 +313,7 @@ WEFT_API bool weft_program_step_at(const weft_program *p, int i,
  * values. */
 WEFT_API weft_status weft_program_text(const weft_program *p, char **out);
 
-/* ---- gradient check ---- */
+/* ---- gradient check ---------------------------------------------------------------------- */
 typedef struct {
     const char *name; /* of the state or input that was varied */
     int64_t count;    /* its elements */
@@ -344,7 +345,7 @@ typedef struct {
  * differs by more than the tolerance. */
 WEFT_API weft_status weft_graph_gradcheck(const weft_graph *g, const weft_gradcheck_options *o);
 
-/* ---- training ---- */
+/* ---- training ---------------------------------------------------------------------------- */
 /* What a training run consists of. Events and what they point to are valid during the callback
  * only. */
 typedef struct {
@@ -409,7 +410,7 @@ typedef struct {
  * WEFT_MISMATCH when a checkpoint belongs to another model, seed or data. */
 WEFT_API weft_status weft_train(weft_recipe *r, const weft_train_options *o);
 
-/* ---- using a trained model ---- */
+/* ---- using a trained model --------------------------------------------------------------- */
 /* A model with weights: from a run directory (its newest good checkpoint), a checkpoint folder, a
  * recipe or a model file; the last two take `weights` (a safetensors file, checkpoint or run) or,
  * without, start values by the seed. */

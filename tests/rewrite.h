@@ -1,4 +1,5 @@
-/* rewrite.h - what the tests of rewriting share: building graphs and the patterns of the fusing rules. */
+/* rewrite.h - what the tests of rewriting share: building graphs and the patterns of the fusing
+ * rules. */
 #ifndef TESTS_REWRITE_H
 #define TESTS_REWRITE_H
 
@@ -16,7 +17,7 @@
 #include "graph/plan.h"
 #include "graph/rule.h"
 
-/* ---- helpers ---- */
+/* ---- helpers ----------------------------------------------------------------------------- */
 static weft_ctx *ctx;
 
 static __attribute__((unused)) int setup(void **state)
@@ -70,7 +71,7 @@ static __attribute__((unused)) int count(const weft_graph *g, const char *op)
     return n;
 }
 
-/* ---- attention ---- */
+/* ---- attention --------------------------------------------------------------------------- */
 enum { SEEN = 1, NO_MASK = 2, ALPHA_2 = 4, DROPOUT = 8, SHUFFLED = 16, BIAS = 32, FIRST = 64 };
 
 /* The layers of gpt2.txtpb from the packed projection to the merged heads, with deviations. */
@@ -99,7 +100,7 @@ static __attribute__((unused)) weft_graph *attention_graph(int64_t b, int64_t t,
     return g;
 }
 
-/* ---- linear cross-entropy ---- */
+/* ---- linear cross-entropy ---------------------------------------------------------------- */
 static __attribute__((unused)) weft_graph *head_graph(bool logits_seen, const char *attrs, bool nll)
 {
     weft_graph *g = weft_graph_new(ctx);
