@@ -35,7 +35,7 @@ find_package(Weft 0.1 REQUIRED)
 add_executable(example example.c)
 target_link_libraries(example PRIVATE weft::weft)
 END
-cmake -S "$work/project" -B "$work/project/build" -DCMAKE_PREFIX_PATH="$work/usr" >"$work/log" 2>&1 &&
+cmake -S "$work/project" -B "$work/project/build" -G Ninja -DCMAKE_PREFIX_PATH="$work/usr" >"$work/log" 2>&1 &&
     cmake --build "$work/project/build" >>"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 run "$work/project/build/example"
 [ "$(sort -u "$work/results" | wc -l)" = 1 ] || fail "the three programs disagree: $(cat "$work/results")"
