@@ -115,7 +115,7 @@ const char *weft_path_beside(weft_arena *a, const char *from, const char *path)
     return weft_arena_printf(a, "%.*s/%s", (int)(slash - from), from, path);
 }
 
-/* "runs/gpt2-demo.txtpb" -> "gpt2-demo" */
+/* "runs/NAME.txtpb" -> "NAME" */
 static const char *stem(weft_arena *a, const char *path)
 {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
