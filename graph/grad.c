@@ -1,5 +1,4 @@
-/* grad.c - reverse-mode differentiation as graph nodes, and the lowering of meta nodes such as
- * gradient(loss, x).
+/* grad.c - reverse-mode differentiation as graph nodes.
  *
  * Input: a graph with inferred types.  Output: the same nodes followed by gradient nodes.  Only
  * nodes on a path from an asked value to the loss are differentiated: nothing is computed for
@@ -222,92 +221,4 @@ weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs
         out[i] = b.dy[xs[i]] >= 0 ? b.dy[xs[i]] : weft_emit_fill(&top, 0, &g->value[xs[i]].type);
     g->at_backward = false;
     return g->ctx->status;
-}
-
-/* ---- lowering ---- */
-typedef struct {
-    weft_val out[sizeof((weft_op *)0)->out / sizeof(weft_port)];
-} lowered;
-
-void weft_lower_out(weft_lower *l, int i, weft_val v)
-{
-    /* A call on behalf of lowering has its outputs here, and no backward sweep behind weft_x. */
-    if (i < l->n_out)
-        ((weft_val *)l->out)[i] = v;
-}
-
-void weft_lower_gradient(weft_lower *l, weft_val loss, const weft_val *xs, int n, weft_val *out)
-{
-    const char *scope = l->graph->at_scope, *file = l->graph->at_file;
-    int line = l->graph->at_line;
-    if (!l->failed && weft_graph_gradient(l->graph, loss, xs, n, out))
-        l->failed = true;
-    l->graph->at_scope = scope;
-    l->graph->at_file = file;
-    l->graph->at_line = line;
-}
-
-static weft_status lower_node(const weft_graph *g, weft_graph *h, int k, weft_val *map)
-{
-    const weft_node *n = &g->node[k];
-    lowered y;
-    weft_node m = *n;
-    weft_call c;
-    m.in = weft_arena_array(h->arena, (size_t)n->n_in + 1, sizeof *m.in);
-    if (!m.in)
-        return g->ctx->status;
-    for (int i = 0; i < n->n_in; i++)
-        m.in[i] = n->in[i] < 0 ? WEFT_NONE : map[n->in[i]];
-    for (int i = 0; i < n->n_out; i++)
-        y.out[i] = WEFT_NONE;
-    m.n_out = 0;
-    if (!weft_call_node(&c, h, &m))
-        return g->ctx->status;
-    c.out = y.out;
-    c.n_out = n->n_out;
-    c.out_type = NULL;
-    h->at_scope = n->scope;
-    h->at_file = n->file;
-    h->at_line = n->line;
-    h->at_backward = n->backward;
-    h->at_segment = 0;
-    n->op->lower(&c);
-    for (int i = 0; i < n->n_out && !g->ctx->status; i++) {
-        map[n->out[i]] = y.out[i];
-        if (y.out[i] < 0 || !weft_type_equal(&h->value[y.out[i]].type, &g->value[n->out[i]].type))
-            return weft_fail(g->ctx, WEFT_INTERNAL,
-                             "lowering of '%s' gave output %d no value of its type", n->op->name,
-                             i);
-        if (g->value[n->out[i]].name && !h->value[y.out[i]].name)
-            weft_graph_name(h, y.out[i], g->value[n->out[i]].name);
-    }
-    if (g->ctx->status && n->file)
-        weft_note(g->ctx, "in node '%s' of scope '%s' (%s:%d)", n->op->name, n->scope, n->file,
-                  n->line);
-    return g->ctx->status;
-}
-
-weft_status weft_graph_lower(const weft_graph *g, weft_graph **out)
-{
-    weft_val *map = weft_alloc(g->ctx, sizeof *map * ((size_t)g->n_value + 1));
-    weft_graph *h = map ? weft_graph_like(g, map) : NULL;
-    weft_status s = h ? WEFT_OK : g->ctx->status;
-    for (int k = 0; !s && k < g->n_node; k++) {
-        if (g->node[k].op->lower)
-            s = lower_node(g, h, k, map);
-        else
-            s = weft_graph_copy_node(h, g, k, map) < 0 ? g->ctx->status : WEFT_OK;
-    }
-    if (h) { /* strings of g, which may be gone when the next node is emitted */
-        h->at_scope = "";
-        h->at_file = NULL;
-    }
-    for (int i = 0; !s && i < g->n_output; i++)
-        s = weft_graph_output(h, g->output[i].name, map[g->output[i].value]);
-    weft_free(g->ctx, map);
-    if (s)
-        weft_graph_free(h);
-    else
-        *out = h;
-    return s;
 }

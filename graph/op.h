@@ -83,7 +83,10 @@ enum {
     /* by definition piecewise constant or an index: gradient does not flow, silently */
     WEFT_NO_GRADIENT = 32,
     /* updates state (an output has an alias): alive when asked for, never shared */
-    WEFT_EFFECT = 64
+    WEFT_EFFECT = 64,
+    /* meta op whose outputs are some of its inputs: lowered before anything is fused or
+     * differentiated, and what only the inputs left out needed is gone with it */
+    WEFT_LOWER_FIRST = 128
 };
 
 typedef struct weft_tensor {

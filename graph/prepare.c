@@ -46,23 +46,6 @@ static void keep_outputs(weft_graph *g, const char *const *outputs, int n)
     g->n_output = kept;
 }
 
-weft_status weft_graph_lower_fused(const weft_graph *g, const weft_rewrite_options *o,
-                                   weft_graph **out)
-{
-    bool meta = false;
-    for (int k = 0; k < g->n_node; k++)
-        meta = meta || g->node[k].op->lower;
-    if (!meta || o->no_rewrite)
-        return weft_graph_lower(g, out);
-    weft_rewrite_options fuse = *o;
-    weft_graph *fused = NULL;
-    fuse.fuse_only = true;
-    WEFT_TRY(weft_graph_rewrite(g, &fuse, &fused, NULL));
-    weft_status s = weft_graph_lower(fused, out);
-    weft_graph_free(fused);
-    return s;
-}
-
 weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n,
                                const weft_rewrite_options *o, weft_graph **out)
 {

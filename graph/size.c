@@ -40,8 +40,12 @@ weft_status weft_graph_measure(const weft_graph *g, weft_graph_size *out)
         } else if (v->kind == WEFT_VALUE_INPUT && v->name && !strcmp(v->name, "tokens"))
             out->tokens = weft_type_count(&v->type);
     }
+    weft_graph *chosen = NULL; /* what is never computed does not count */
+    WEFT_TRY(weft_graph_choose(g, &chosen));
+    g = chosen ? chosen : g;
     for (int i = 0; i < g->n_node; i++)
         out->flops += weft_node_flops(g, i);
+    weft_graph_free(chosen);
     return WEFT_OK;
 }
 
