@@ -4,17 +4,24 @@
  * `n_new` positions that start at the input `pos`; values of earlier positions that it needs again
  * (keys and values of attention, whatever the model calls them) live in states named "cache:...".
  * Which axis of a value is time is followed from the inputs through every op by the op's `incr`
- * callback; element-wise ops need none.  Nothing here knows a model. */
+ * callback; element-wise ops need none.  Nothing here knows a model.
+ *
+ * A value may have several positions for one of the inputs (two after interleave): its scale is the
+ * size of its time axis over that of the inputs, and windows, positions and caches are counted on
+ * it. */
 #include <stdio.h>
 #include <string.h>
 
 #include "graph/ir.h"
+
+enum { WINDOW_SCALES = 64 }; /* the finest time scale */
 
 typedef struct {
     const weft_graph *g;
     weft_graph *h;
     int64_t n_new, n_all;
     weft_val pos;
+    weft_val scaled[WINDOW_SCALES]; /* pos on scales 1.., once somebody asked */
     weft_val *now;  /* value at the new positions (or the value itself when it has no time) */
     weft_val *full; /* value at all positions, once somebody asked */
     int *axis;      /* time axis of a value of g, -1: none */
@@ -42,11 +49,35 @@ weft_val weft_incr_new(weft_incr *c, int i)
 
 const weft_type *weft_incr_type(weft_incr *c, int i) { return weft_call_in(c, i); }
 
-weft_val weft_incr_pos(weft_incr *c)
+/* Positions of value v of g for one of the inputs, 0 when it has no time. */
+static int64_t scale_of(const window *w, weft_val v)
 {
-    const window *w = c->pass;
-    return w->pos;
+    return v < 0 || w->axis[v] < 0 ? 0 : w->g->value[v].type.dim[w->axis[v]] / w->n_all;
 }
+
+int64_t weft_incr_scale(weft_incr *c, int i) { return scale_of(c->pass, old_in(c, i)); }
+
+/* That of the first time-indexed input. */
+static int64_t node_scale(weft_incr *c)
+{
+    for (int i = 0; i < c->node->n_in; i++)
+        if (weft_incr_scale(c, i))
+            return weft_incr_scale(c, i);
+    return 1;
+}
+
+static weft_val pos_on(weft_incr *c, int64_t scale)
+{
+    window *w = c->pass;
+    if (scale == 1)
+        return w->pos;
+    if (w->scaled[scale - 1] < 0)
+        w->scaled[scale - 1] =
+            weft_emit(c, "position", &w->pos, 1, "factor=%lld", (long long)scale);
+    return w->scaled[scale - 1];
+}
+
+weft_val weft_incr_pos(weft_incr *c) { return pos_on(c, node_scale(c)); }
 
 weft_val weft_incr_full(weft_incr *c, int i)
 {
@@ -64,16 +95,18 @@ weft_val weft_incr_full(weft_incr *c, int i)
         c->failed = true;
         return WEFT_NONE;
     }
-    w->full[v] = weft_emit(c, "cache_write", (weft_val[]){cache, w->now[v], w->pos}, 3, "axis=%d",
-                           w->axis[v]);
+    w->full[v] =
+        weft_emit(c, "cache_write", (weft_val[]){cache, w->now[v], pos_on(c, scale_of(w, v))}, 3,
+                  "axis=%d", w->axis[v]);
     return w->full[v];
 }
 
 weft_val weft_incr_window(weft_incr *c, weft_val v, int axis)
 {
     const window *w = c->pass;
-    return weft_emit(c, "time_slice", (weft_val[]){v, w->pos}, 2, "axis=%d size=%lld", axis,
-                     (long long)w->n_new);
+    int64_t scale = node_scale(c);
+    return weft_emit(c, "time_slice", (weft_val[]){v, pos_on(c, scale)}, 2, "axis=%d size=%lld",
+                     axis, (long long)(w->n_new * scale));
 }
 
 void weft_incr_out(weft_incr *c, int i, weft_val v, int axis)
@@ -82,8 +115,17 @@ void weft_incr_out(weft_incr *c, int i, weft_val v, int axis)
     if (c->failed || v < 0 || i >= c->node->n_out)
         return;
     weft_type want = w->g->value[c->node->out[i]].type;
-    if (axis >= 0 && axis < want.rank)
-        want.dim[axis] = w->n_new * (want.dim[axis] / w->n_all);
+    if (axis >= 0 && axis < want.rank) {
+        int64_t scale = want.dim[axis] / w->n_all;
+        if (want.dim[axis] % w->n_all || scale < 1 || scale > WINDOW_SCALES) {
+            weft_call_fail(c,
+                           "incremental decoding cannot follow a time axis of %lld positions for "
+                           "%lld of the inputs",
+                           (long long)want.dim[axis], (long long)w->n_all);
+            return;
+        }
+        want.dim[axis] = w->n_new * scale;
+    }
     if (!weft_type_equal(&want, weft_val_type(c, v))) {
         char a[256], b[256];
         c->failed = true;
@@ -204,6 +246,8 @@ static weft_status make_sources(window *w, const char *const *time_inputs, int n
     }
     const weft_type scalar = {.dtype = WEFT_I32};
     w->pos = weft_graph_input(w->h, "pos", &scalar);
+    for (int i = 0; i < WINDOW_SCALES; i++)
+        w->scaled[i] = WEFT_NONE;
     if (w->n_new < 1 || w->n_new > w->n_all)
         return weft_fail(w->g->ctx, WEFT_USAGE,
                          "%lld new positions do not fit into a window of %lld", (long long)w->n_new,

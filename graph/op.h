@@ -215,11 +215,15 @@ void weft_lower_gradient(weft_lower *l, weft_val loss, const weft_val *xs, int n
  * indexed inputs are at hand. */
 /* time axis of input i in the full graph, -1: not time-indexed */
 int weft_incr_axis(weft_incr *c, int i);
+/* positions of input i for one of the graph's time-indexed inputs (2 after interleave); 0: not
+ * time-indexed */
+int64_t weft_incr_scale(weft_incr *c, int i);
 /* input i at the new positions (input i itself if not time-indexed) */
 weft_val weft_incr_new(weft_incr *c, int i);
 /* input i at all positions, cached; later positions undefined */
 weft_val weft_incr_full(weft_incr *c, int i);
-/* a non-time value cut to the new positions on `axis` */
+/* a non-time value cut to the new positions on `axis`, on this node's time scale: that of its first
+ * time-indexed input */
 weft_val weft_incr_window(weft_incr *c, weft_val v, int axis);
 /* i32[]: index of the first new position on this node's time scale */
 weft_val weft_incr_pos(weft_incr *c);

@@ -39,7 +39,7 @@ static void incr_causal_softmax(weft_incr *c)
     }
     weft_val given = weft_call_has(c, 1) ? weft_incr_new(c, 1) : WEFT_NONE, pos = given;
     if (time == rank - 2)
-        pos = given < 0 ? weft_incr_pos(c) : weft_emit2(c, "add", weft_incr_pos(c), given);
+        pos = given < 0 ? weft_incr_pos(c) : weft_emit2(c, "position", weft_incr_pos(c), given);
     weft_val in[] = {weft_incr_new(c, 0), pos};
     weft_incr_out(c, 0, weft_emit(c, "causal_softmax", in, pos < 0 ? 1 : 2, "%s", ""), time);
 }

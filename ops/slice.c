@@ -2,7 +2,7 @@
  * zeros.
  *
  * slice is a view. slice_grad writes every element of its output once: the part is copied, and
- * zeros are written around it only. Each is the gradient of the other. */
+ * zeros are written around and between it only. Each is the gradient of the other. */
 #include <string.h>
 
 #include "ops/loops.h"
@@ -81,15 +81,24 @@ static bool view_slice(const weft_call *c, const weft_tensor *x, weft_tensor *y)
     return true;
 }
 
+/* Every step-th position of a finer time scale brings it back to a coarser one: each window of new
+ * positions then gives whole steps. Any other cut along time has no such windows. */
 static void incr_slice(weft_incr *c)
 {
     int t = weft_incr_axis(c, 0), axis = weft_attr_axis(c, "axis");
+    int64_t from = weft_attr_int(c, "from"), step = weft_attr_int(c, "step");
     weft_val x = weft_incr_new(c, 0);
-    if (t == axis)
+    if (t != axis)
+        weft_incr_out(c, 0, weft_emit(c, "slice", &x, 1, "%s", weft_attrs_text(c)), t);
+    else if (step > 1 && from < step && weft_incr_scale(c, 0) % step == 0 &&
+             weft_call_out(c, 0)->dim[t] * step == weft_incr_type(c, 0)->dim[t])
+        weft_incr_out(c, 0,
+                      weft_emit(c, "slice", &x, 1, "axis=%d from=%lld step=%lld", t,
+                                (long long)from, (long long)step),
+                      t);
+    else
         weft_call_fail(c, "incremental decoding cannot cut along the time axis %d of x: %s", t,
                        weft_type_text(c, weft_incr_type(c, 0)));
-    else
-        weft_incr_out(c, 0, weft_emit(c, "slice", &x, 1, "%s", weft_attrs_text(c)), t);
 }
 
 static void ref_slice(const weft_run *r)
@@ -145,20 +154,27 @@ static void zero(const weft_run *r, const weft_tensor *y)
     weft_nest_walk(r, &n, span_zero, NULL);
 }
 
-/* Zeros before and after the part only; between its positions too when they are not neighbours. */
+/* Zeros at positions first, first + step, ... below end. */
+static void zero_positions(const weft_run *r, const weft_tensor *y, int axis, int64_t first,
+                           int64_t end, int64_t step)
+{
+    weft_tensor part =
+        weft_tensor_slice(y, axis, first, first < end ? (end - first + step - 1) / step : 0, step);
+    zero(r, &part);
+}
+
+/* Zeros where the part is not: every element is written once. */
 static void run_slice_grad(const weft_run *r)
 {
     weft_tensor *y = &r->out[0];
     int axis = weft_run_axis(r, "axis");
-    part p = run_part(r, y->dim[axis], axis);
-    int64_t end = p.from + p.size;
-    if (p.step == 1) {
-        weft_tensor head = weft_tensor_slice(y, axis, 0, p.from, 1);
-        weft_tensor tail = weft_tensor_slice(y, axis, end, y->dim[axis] - end, 1);
-        zero(r, &head);
-        zero(r, &tail);
-    } else {
-        zero(r, y);
+    int64_t whole = y->dim[axis];
+    part p = run_part(r, whole, axis);
+    for (int64_t k = 0; k < p.step && k < whole; k++) {
+        bool kept = k == p.from % p.step;
+        zero_positions(r, y, axis, k, kept ? p.from : whole, p.step);
+        if (kept)
+            zero_positions(r, y, axis, p.from + p.size * p.step, whole, p.step);
     }
     weft_tensor to = weft_tensor_slice(y, axis, p.from, p.size, p.step);
     weft_tensor_copy(r, &to, &r->in[0]);

@@ -1,9 +1,9 @@
 /* time.c - parts of a tensor at a position known only at run time: windows and caches of
  * incremental decoding.
  *
- * The position is a value of the graph, so one compiled program serves all positions. Both are made
+ * The position is a value of the graph, so one compiled program serves all positions. They are made
  * by graph/incr.c, which knows no model: time_slice cuts tables by position to the window,
- * cache_write keeps keys and values. */
+ * cache_write keeps keys and values, position counts on another time scale. */
 #include "ops/loops.h"
 
 /* The position, or -1 with the fault recorded if `size` positions from it do not fit the axis. */
@@ -107,6 +107,20 @@ static void ref_cache_write(const weft_run *r)
     }
 }
 
+/* ---- position ---- */
+static void infer_position(weft_infer *c)
+{
+    if (check_pos(c, 0) && (!weft_call_has(c, 1) || weft_infer_same(c, 0, 1)))
+        weft_infer_out(c, 0, *weft_call_in(c, 0));
+}
+
+static void run_position(const weft_run *r)
+{
+    int64_t more = r->n_in > 1 && r->in[1].data ? weft_get_int(&r->in[1], 0) : 0;
+    weft_put(&r->out[0], 0,
+             (double)(weft_get_int(&r->in[0], 0) * weft_run_int(r, "factor") + more));
+}
+
 /* ---- schemas ---- */
 const weft_op weft_op_time_slice = {
     .name = "time_slice",
@@ -135,4 +149,17 @@ const weft_op weft_op_cache_write = {
     .infer = infer_cache_write,
     .run = run_cache_write,
     .ref = ref_cache_write,
+};
+
+const weft_op weft_op_position = {
+    .name = "position",
+    .doc = "A position on another time scale: y = factor * pos + more.",
+    .in = {{"pos", WEFT_INT, "a scalar"},
+           {"more", WEFT_INT | WEFT_OPTIONAL, "as pos; 0 when absent"}},
+    .out = {{"y", WEFT_INT, "as pos"}},
+    .attr = {{"factor", WEFT_ATTR_INT, 1, "positions of y for one of pos", 1, 1 << 20}},
+    .flags = WEFT_NO_GRADIENT,
+    .infer = infer_position,
+    .run = run_position,
+    .ref = run_position,
 };

@@ -177,6 +177,61 @@ static void test_attention_with_cache(void **state)
     finish(c, g, EMIT(g, "merge_heads", "", EMIT(g, "matmul", "", p, v)), 1);
 }
 
+/* Causal attention of one layer with weights of its own, on the residual stream x [B,T,4]. */
+static weft_val layer(weft_graph *g, weft_val x, const char *name)
+{
+    char w[32];
+    const weft_type wt = weft_type_make(WEFT_F32, 2, (int64_t[]){4, 12});
+    snprintf(w, sizeof w, "%s.w", name);
+    weft_val n = EMIT(g, "layer_norm", "", x);
+    weft_val q = EMIT(g, "split_heads", "n_head=2",
+                      EMIT(g, "matmul", "", n, weft_graph_state(g, w, &wt, "normal(0.7)", true)));
+    weft_val k = g->node[g->value[q].node].out[1], v = g->node[g->value[q].node].out[2];
+    weft_val p = EMIT(g, "causal_softmax", "", EMIT(g, "matmul", "tb=1 alpha=0.7", q, k));
+    weft_val a = EMIT(g, "merge_heads", "", EMIT(g, "matmul", "", p, v));
+    return EMIT(g, "add", "", x, EMIT(g, "gelu", "", a));
+}
+
+/* Layers at T, then at 2T between concepts and tokens with a table by position of 2T, then one slot
+ * of each pair, at T again: windows, caches and positions on two time scales. */
+static void check_interleaved(int slot, bool twice, const int64_t *piece, int n)
+{
+    char cut[32];
+    weft_val x;
+    weft_ctx *c = weft_open(NULL);
+    weft_graph *g = new_graph(c, &x);
+    const weft_type rows = weft_type_make(WEFT_F32, 2, (int64_t[]){2 * T, 4}),
+                    pause = weft_type_make(WEFT_F32, 3, (int64_t[]){B, T, 4});
+    weft_val table = weft_graph_state(g, "table", &rows, "normal(1)", true);
+    weft_val learned = weft_graph_state(g, "pause", &pause, "normal(1)", true);
+    weft_val h = layer(g, x, "below");
+    weft_val y = EMIT(g, "interleave", "axis=1", EMIT(g, "tanh", "", h), twice ? learned : h);
+    y = layer(g, layer(g, EMIT(g, "add", "", y, table), "mixed.0"), "mixed.1");
+    snprintf(cut, sizeof cut, "axis=1 from=%d step=2", slot);
+    if (twice) { /* 4T and back in two steps */
+        y = layer(g, EMIT(g, "interleave", "axis=1", y, EMIT(g, "neg", "", y)), "finer");
+        y = EMIT(g, "slice", "axis=1 from=1 step=2", y);
+    }
+    y = layer(g, EMIT(g, "slice", cut, y), "above");
+    must(c, weft_error_status(c));
+    must(c, weft_graph_output(g, "y", y));
+    check(c, g, "x", 1, piece, n);
+    weft_graph_free(g);
+    weft_close(c);
+}
+
+static void test_interleaved(void **state)
+{
+    (void)state;
+    static const int64_t one[] = {1, 1, 1, 1, 1, 1}, whole[] = {6};
+    for (int slot = 0; slot < 2; slot++)
+        for (int twice = 0; twice < 2; twice++) {
+            check_interleaved(slot, twice, pieces, 3);
+            check_interleaved(slot, twice, one, 6);
+            check_interleaved(slot, twice, whole, 1);
+        }
+}
+
 static void test_gpt2(void **state)
 {
     (void)state;
@@ -207,6 +262,7 @@ static void test_refusals(void **state)
     } bad[] = {{"sum", "axis=1", "cannot sum over the time axis 1"},
                {"max", "axis=1", "along the time axis 1"},
                {"slice", "axis=1 from=2", "cannot cut along the time axis 1"},
+               {"slice", "axis=1 step=2", "cannot cut along the time axis 1"},
                {"reshape", "dims=12,4", "to stay an axis of its own"},
                {"concat", "axis=1", "cannot concatenate along the time axis 1"},
                {"sum_to", "dims=6,4", "cannot be decoded step by step"}};
@@ -229,6 +285,7 @@ int main(void)
                                        cmocka_unit_test(test_sums),
                                        cmocka_unit_test(test_tables_by_position),
                                        cmocka_unit_test(test_attention_with_cache),
+                                       cmocka_unit_test(test_interleaved),
                                        cmocka_unit_test(test_gpt2),
                                        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
