@@ -9,25 +9,6 @@
 #include "graph/plan.h"
 
 /* ---- fetches -------------------------------------------------------------------------------- */
-static weft_status unknown_fetch(const weft_graph *g, const char *name)
-{
-    const char **all =
-        weft_alloc(g->ctx, sizeof *all * ((size_t)g->n_output + (size_t)g->n_value + 1));
-    int n = 0;
-    if (!all)
-        return g->ctx->status;
-    for (int i = 0; i < g->n_output; i++)
-        all[n++] = g->output[i].name;
-    for (int i = 0; i < g->n_value; i++)
-        if (g->value[i].name)
-            all[n++] = g->value[i].name;
-    const char *near = weft_nearest(name, all, n);
-    weft_fail(g->ctx, WEFT_USAGE, "the graph has no output or value '%s'%s%s%s", name,
-              near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    weft_free(g->ctx, all);
-    return g->ctx->status;
-}
-
 static weft_status find_fetches(weft_program *p, const weft_graph *g, const char *const *name,
                                 int n)
 {
@@ -38,11 +19,9 @@ static weft_status find_fetches(weft_program *p, const weft_graph *g, const char
         return g->ctx->status;
     for (int i = 0; i < n; i++) {
         p->fetch_name[i] = weft_arena_strdup(p->arena, name[i]);
-        p->fetch[i] = weft_graph_find_output(g, name[i]);
+        p->fetch[i] = weft_graph_need_value(g, name[i]);
         if (p->fetch[i] < 0)
-            p->fetch[i] = weft_graph_find(g, name[i]);
-        if (p->fetch[i] < 0)
-            return unknown_fetch(g, name[i]);
+            return g->ctx->status;
     }
     return p->fetch_name[0] || !n ? WEFT_OK : g->ctx->status;
 }

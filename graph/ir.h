@@ -164,6 +164,8 @@ struct weft_call {
 
 /* stages.c: like find_output, but an unknown name is an error that tells the nearest. */
 weft_val weft_graph_need_output(const weft_graph *g, const char *name);
+/* cut.c: an output or else a value of this name; an unknown one is WEFT_USAGE with the nearest. */
+weft_val weft_graph_need_value(const weft_graph *g, const char *name);
 /* stages.c: the weights that training may change, in order; returns how many. `out` may be NULL. */
 int weft_graph_trainable(const weft_graph *g, weft_val *out);
 

@@ -206,6 +206,14 @@ WEFT_API weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *f
 WEFT_API weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options *o,
                                          weft_graph **out);
 
+/* A graph in which the values named by `feed` are inputs of their types: constants for every
+ * derivative, so feed before gradients are made (an expanded graph, not a lowered one). `keep`: the
+ * outputs or values that must still be computed (n_keep 0: all outputs; effects always). Nodes that
+ * nothing kept needs are gone, and so are inputs and states that only the fed values needed.
+ * WEFT_USAGE for an unknown name. */
+WEFT_API weft_status weft_graph_feed(const weft_graph *g, const char *const *feed, int n_feed,
+                                     const char *const *keep, int n_keep, weft_graph **out);
+
 /* The flat graph as a model file (for weft_model_save); as one line per node; as a Graphviz
  * drawing. */
 WEFT_API weft_status weft_graph_to_model(const weft_graph *g, weft_model **out);

@@ -112,6 +112,14 @@ seq 100 163 >bad.txt
 expect 65 "$weft" run "$gpt2" $small --input tokens=bad.txt
 says err '100'
 
+# any value can be fed: the same loss from the hidden state, without the tokens that made it
+expect 0 "$weft" run "$gpt2" $small --below 64 --fetch x --fetch loss --output mid.safetensors --show 1
+a=$(tail -1 out)
+expect 0 "$weft" run "$gpt2" $small --below 64 --feed x=mid.safetensors --fetch loss --show 1
+[ "$a" = "$(tail -1 out)" ] || fail "loss from a fed value: $(tail -1 out) instead of $a"
+expect 2 "$weft" run "$gpt2" $small --feed y=mid.safetensors
+says err "no output or value 'y'"
+
 # a trained model: evaluation and generation, with the cache and without
 expect 0 "$weft" train "$recipe" --out r --json
 says out '"step":60'

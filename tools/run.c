@@ -5,7 +5,7 @@
 #include "tools/profile.h"
 
 typedef struct {
-    cli_list set, input, fetch;
+    cli_list set, input, feed, fetch;
     const char *weights, *output, *disable;
     int64_t seed, below, show, repeat;
     bool train, reference, check_nan, profile, json;
@@ -13,12 +13,25 @@ typedef struct {
 
 typedef struct {
     weft_model *model;
-    weft_graph *graph;
+    weft_graph *whole, *graph; /* as the file says; where --feed has made values inputs */
     weft_session *session;
     weft_program *program;
     const char *fetch[CLI_LIST_MAX];
     int n_fetch;
 } objects;
+
+/* The graph in which the values of --feed are inputs. */
+static weft_status cut(const settings *o, objects *x)
+{
+    static char name[CLI_LIST_MAX][256];
+    const char *feed[CLI_LIST_MAX];
+    for (int i = 0; i < o->feed.n; i++) {
+        snprintf(name[i], sizeof name[i], "%.*s", (int)strcspn(o->feed.item[i], "="),
+                 o->feed.item[i]);
+        feed[i] = name[i];
+    }
+    return weft_graph_feed(x->whole, feed, o->feed.n, x->fetch, x->n_fetch, &x->graph);
+}
 
 static weft_status load(weft_ctx *c, const char *path, const settings *o, objects *x)
 {
@@ -29,7 +42,7 @@ static weft_status load(weft_ctx *c, const char *path, const settings *o, object
                                     .disable_rules = o->disable && *o->disable ? o->disable : NULL};
     weft_status s = weft_model_load(c, path, o->set.item, o->set.n, &x->model);
     if (!s)
-        s = weft_graph_expand(x->model, &x->graph);
+        s = weft_graph_expand(x->model, &x->whole);
     if (!s)
         s = weft_session_new(c, o->reference, &x->session);
     if (s)
@@ -38,24 +51,32 @@ static weft_status load(weft_ctx *c, const char *path, const settings *o, object
         x->fetch[x->n_fetch] = o->fetch.item[x->n_fetch];
     const char *name;
     for (int i = 0;
-         !o->fetch.n && i < CLI_LIST_MAX && (name = weft_graph_output_at(x->graph, i, NULL)); i++)
+         !o->fetch.n && i < CLI_LIST_MAX && (name = weft_graph_output_at(x->whole, i, NULL)); i++)
         x->fetch[x->n_fetch++] = name;
-    s = weft_program_compile(x->session, x->graph, x->fetch, x->n_fetch, &w, &x->program);
+    s = cut(o, x);
     if (!s)
-        s = weft_session_add_states(x->session, x->graph);
+        s = weft_program_compile(x->session, x->graph, x->fetch, x->n_fetch, &w, &x->program);
+    if (!s)
+        s = weft_session_add_states(x->session, x->whole);
     if (!s && o->weights)
         s = weft_weights_load(x->session, o->weights, "");
     return s ? s : weft_session_init(x->session, (uint64_t)o->seed);
 }
 
-/* File of an input given as NAME=FILE, or NULL. */
-static const char *file_of(const settings *o, const char *name)
+/* File of NAME=FILE in a list, or NULL. */
+static const char *find_file(const cli_list *l, const char *name)
 {
     size_t n = strlen(name);
-    for (int i = o->input.n - 1; i >= 0; i--)
-        if (!strncmp(o->input.item[i], name, n) && o->input.item[i][n] == '=')
-            return o->input.item[i] + n + 1;
+    for (int i = l->n - 1; i >= 0; i--)
+        if (!strncmp(l->item[i], name, n) && l->item[i][n] == '=')
+            return l->item[i] + n + 1;
     return NULL;
+}
+
+static const char *file_of(const settings *o, const char *name)
+{
+    const char *path = find_file(&o->feed, name);
+    return path ? path : find_file(&o->input, name);
 }
 
 static weft_status check_inputs(weft_ctx *c, const settings *o, const objects *x)
@@ -65,7 +86,7 @@ static weft_status check_inputs(weft_ctx *c, const settings *o, const objects *x
         size_t n = strcspn(o->input.item[i], "=");
         const char *known = NULL;
         snprintf(name, sizeof name, "%.*s", (int)n, o->input.item[i]);
-        for (int k = 0; (known = weft_graph_input_at(x->graph, k, NULL)) && strcmp(known, name);
+        for (int k = 0; (known = weft_graph_input_at(x->whole, k, NULL)) && strcmp(known, name);
              k++)
             ;
         if (!known || o->input.item[i][n] != '=')
@@ -173,6 +194,10 @@ int verb_run(weft_ctx *c, int argc, char **argv)
     const cli_option option[] = {
         {"input", CLI_LIST, &o.input, "NAME=FILE",
          "an input: .safetensors, .txt (numbers) or raw bytes", 0, 0},
+        {"feed", CLI_LIST, &o.feed, "NAME=FILE",
+         "any value by name: becomes an input, what computed it is left out (without =FILE: "
+         "random)",
+         0, 0},
         {"fetch", CLI_LIST, &o.fetch, "NAME",
          "an output or any value by name (default: all outputs)", 0, 0},
         {"set", CLI_LIST, &o.set, "NAME=VALUE", "parameter of the model", 0, 0},
@@ -211,6 +236,7 @@ int verb_run(weft_ctx *c, int argc, char **argv)
     code = run(c, argv[0], &o, &x) ? cli_fail(c) : WEFT_OK;
     weft_session_free(x.session);
     weft_graph_free(x.graph);
+    weft_graph_free(x.whole);
     weft_model_free(x.model);
     return code;
 }
