@@ -24,9 +24,13 @@ WEFT_INLINE void unary_loop(const weft_span *s, float (*f)(float))
     }
 }
 
+WEFT_INLINE float abs_one(float x) { return fabsf(x); }
+WEFT_INLINE float sign_one(float x) { return x > 0 ? 1 : x < 0 ? -1 : x * 0; } /* NaN stays NaN */
 WEFT_INLINE float neg_one(float x) { return -x; }
 WEFT_INLINE float relu_one(float x) { return x < 0 ? 0 : x; } /* NaN stays NaN */
 
+WEFT_CLONES static void span_abs(const weft_span *s) { unary_loop(s, abs_one); }
+WEFT_CLONES static void span_sign(const weft_span *s) { unary_loop(s, sign_one); }
 WEFT_CLONES static void span_neg(const weft_span *s) { unary_loop(s, neg_one); }
 WEFT_CLONES static void span_exp(const weft_span *s) { unary_loop(s, weft_exp); }
 WEFT_CLONES static void span_log(const weft_span *s) { unary_loop(s, logf); }
@@ -49,6 +53,8 @@ WEFT_CLONES static void span_scale(const weft_span *s)
         y[i] = alpha * x[i] + beta;
 }
 
+static void run_abs(const weft_run *r) { weft_run_walk(r, 1, span_abs, NULL); }
+static void run_sign(const weft_run *r) { weft_run_walk(r, 1, span_sign, NULL); }
 static void run_neg(const weft_run *r) { weft_run_walk(r, 1, span_neg, NULL); }
 static void run_exp(const weft_run *r) { weft_run_walk(r, 1, span_exp, NULL); }
 static void run_log(const weft_run *r) { weft_run_walk(r, 1, span_log, NULL); }
@@ -62,9 +68,12 @@ static void run_scale(const weft_run *r)
     weft_run_walk(r, 1, span_scale, param);
 }
 
+static double sign_exact(double x) { return (x > 0) - (x < 0) + (isnan(x) ? x : 0); }
 static double neg_exact(double x) { return -x; }
 static double relu_exact(double x) { return x < 0 ? 0 : x; }
 
+static void ref_abs(const weft_run *r) { weft_ref_unary(r, fabs); }
+static void ref_sign(const weft_run *r) { weft_ref_unary(r, sign_exact); }
 static void ref_neg(const weft_run *r) { weft_ref_unary(r, neg_exact); }
 static void ref_exp(const weft_run *r) { weft_ref_unary(r, exp); }
 static void ref_log(const weft_run *r) { weft_ref_unary(r, log); }
@@ -85,6 +94,11 @@ static weft_val scaled(weft_grad *g, weft_val v, double alpha, double beta)
     return weft_emit(g, "scale", &v, 1, "alpha=%.17g beta=%.17g", alpha, beta);
 }
 
+/* 0 at 0, as everybody else has it. */
+static void grad_abs(weft_grad *g)
+{
+    weft_dx(g, 0, weft_emit2(g, "mul", weft_dy(g, 0), weft_emit1(g, "sign", weft_x(g, 0))));
+}
 static void grad_neg(weft_grad *g) { weft_dx(g, 0, weft_emit1(g, "neg", weft_dy(g, 0))); }
 static void grad_scale(weft_grad *g)
 {
@@ -156,6 +170,27 @@ static void grad_relu_grad(weft_grad *g)
     .in = {{"x", WEFT_FLOAT, "any shape"}}, .out = {{"y", WEFT_FLOAT, "as x"}},                    \
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE, .infer = weft_infer_like_first,       \
     .flops = weft_flops_elements
+
+const weft_op weft_op_abs = {
+    .name = "abs",
+    .doc = "Absolute value: y = |x|; its derivative at 0 is 0.",
+    UNARY_PORTS,
+    .grad = grad_abs,
+    .run = run_abs,
+    .ref = ref_abs,
+};
+
+const weft_op weft_op_sign = {
+    .name = "sign",
+    .doc = "Sign: y = 1 where x > 0, -1 where x < 0, 0 where x = 0.",
+    .in = {{"x", WEFT_FLOAT, "any shape"}},
+    .out = {{"y", WEFT_FLOAT, "as x"}},
+    .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE | WEFT_NO_GRADIENT,
+    .infer = weft_infer_like_first,
+    .run = run_sign,
+    .ref = ref_sign,
+    .flops = weft_flops_elements,
+};
 
 const weft_op weft_op_neg = {
     .name = "neg",

@@ -74,7 +74,7 @@ static bool case_range(const char *s, double *low, double *high)
     snprintf(text, sizeof text, "%.*s", (int)(dots - s), s);
     *low = atof(text);
     *high = atof(dots + 2);
-    return *low < *high;
+    return *low <= *high;
 }
 
 static bool case_word(test_case *c, const char *word)
