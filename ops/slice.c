@@ -158,9 +158,9 @@ static void zero(const weft_run *r, const weft_tensor *y)
 static void zero_positions(const weft_run *r, const weft_tensor *y, int axis, int64_t first,
                            int64_t end, int64_t step)
 {
-    weft_tensor part =
+    weft_tensor gap =
         weft_tensor_slice(y, axis, first, first < end ? (end - first + step - 1) / step : 0, step);
-    zero(r, &part);
+    zero(r, &gap);
 }
 
 /* Zeros where the part is not: every element is written once. */
