@@ -147,6 +147,22 @@ static void test_sums(void **state)
     finish(c, g, EMIT(g, "sum", "axis=-1", y), 1);
 }
 
+/* Rows and their largest; what is gathered from a table by position, which is cut to the window. */
+static void test_sparse_rows(void **state)
+{
+    (void)state;
+    weft_val x;
+    weft_ctx *c = weft_open(NULL);
+    weft_graph *g = new_graph(c, &x);
+    const weft_type t = weft_type_make(WEFT_F32, 3, (int64_t[]){B, T, 4});
+    weft_val table = weft_graph_state(g, "table", &t, "normal(1)", true);
+    weft_val top = EMIT(g, "topk", "k=2", x, EMIT(g, "relu", "", x));
+    weft_val at = g->node[g->value[top].node].out[1];
+    weft_val y = EMIT(g, "mul", "", top, EMIT(g, "gather", "", table, at));
+    y = EMIT(g, "scatter", "n=4", y, at);
+    finish(c, g, EMIT(g, "add", "", y, EMIT(g, "topk_mask", "k=3", x)), 1);
+}
+
 /* A table by position is cut to the window; one value for all positions is not. */
 static void test_tables_by_position(void **state)
 {
@@ -283,6 +299,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_shape_ops),
                                        cmocka_unit_test(test_sums),
+                                       cmocka_unit_test(test_sparse_rows),
                                        cmocka_unit_test(test_tables_by_position),
                                        cmocka_unit_test(test_attention_with_cache),
                                        cmocka_unit_test(test_interleaved),

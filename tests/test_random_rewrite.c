@@ -67,15 +67,25 @@ static bool takes(const weft_port *p, weft_dtype t)
 
 static bool is_source(const maker *m, weft_val v) { return m->g->value[v].kind != WEFT_VALUE_NODE; }
 
+/* Does a small change of an input make the output jump?  Choices do: integer-valued functions, and
+ * the k largest put in their places. */
+static bool jumps(const weft_op *op)
+{
+    bool chooses = (op->flags & WEFT_NO_GRADIENT) || !strcmp(op->name, "topk_mask");
+    for (int i = 0; i < weft_op_n_out(op); i++)
+        chooses = chooses || (op->out[i].kind & WEFT_KIND) == WEFT_INT;
+    return chooses;
+}
+
 /* A value for port p; often one like `like`. Steps in a value of rounded floats would turn
- * roundings into jumps, so integer-valued functions look at sources only. */
+ * roundings into jumps, so choices look at sources only. */
 static weft_val operand(maker *m, const weft_op *op, const weft_port *p, weft_val like)
 {
     for (int i = 0; i < 40; i++) {
         weft_val v = pick(m, m->g->n_value);
         const weft_type *t = &m->g->value[v].type;
         if (v == m->g->rng || !takes(p, t->dtype) ||
-            ((op->flags & WEFT_NO_GRADIENT) && !is_source(m, v)))
+            (jumps(op) && !is_source(m, v)))
             continue;
         if (like < 0 || i > 30 || often(m, 20) || weft_type_equal(t, &m->g->value[like].type))
             return v;
