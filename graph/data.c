@@ -226,7 +226,7 @@ int64_t weft_sampler_blocks(const weft_sampler *s)
     int64_t count = s->tokens->count;
     if (s->B < 1 || s->T < 1 || count < s->T + 1)
         return 0;
-    if (!s->shuffle)
+    if (!s->shuffle || s->fixed)
         return (count - 1) / s->T;
     /* the last block must have its T+1 tokens at the largest shift too */
     return count < 2 * s->T ? 1 : (count - s->T) / s->T;
@@ -259,11 +259,18 @@ int64_t weft_sampler_start(const weft_sampler *s, int64_t i)
     if (!s->shuffle)
         return block * s->T;
     uint64_t key = epoch_key(s->seed, epoch);
+    if (s->fixed)
+        return permute(key, blocks, block) * s->T;
     int64_t room =
         s->tokens->count - blocks * s->T; /* positions of the shift that leave T+1 tokens */
     if (room > s->T)
         room = s->T;
     return permute(key, blocks, block) * s->T + (int64_t)(mix(key ^ 0x5ca1ab1e) % (uint64_t)room);
+}
+
+int64_t weft_sampler_window(const weft_sampler *s, int64_t i)
+{
+    return s->shuffle && !s->fixed ? -1 : weft_sampler_start(s, i) / s->T;
 }
 
 /* T+1 tokens are read as T inputs and the one after; the targets are the inputs one further. */

@@ -26,12 +26,15 @@ weft_status weft_tokens_check(weft_tokens *t);
  * numbered through: row r of micro-batch c is sequence c B + r, which lies in epoch (c B + r) /
  * blocks. Sampling "shuffle": the epoch's blocks in an order that is a permutation by (seed,
  * epoch), with one random shift in [0,T) per epoch (as far as the file is long enough: at least
- * min(T, count - T) choices); "sequential": consecutive blocks from 0. */
+ * min(T, count - T) choices); "windows": the same without the shift; "sequential": consecutive
+ * blocks from 0. The last two draw from the same fixed windows: window w is tokens w T to w T + T,
+ * the last of which is a target only. */
 typedef struct {
     weft_tokens *tokens;
     int64_t B, T;
     uint64_t seed;
-    bool shuffle;
+    bool shuffle; /* an order of its own for each epoch */
+    bool fixed;   /* with `shuffle`: no shift */
 } weft_sampler;
 int64_t
 weft_sampler_blocks(const weft_sampler *s); /* blocks of T in one epoch; 0: the file is too short */
@@ -40,6 +43,8 @@ int64_t weft_sampler_epoch(const weft_sampler *s, int64_t cursor); /* of the fir
 weft_status weft_sampler_check(const weft_sampler *s);
 /* Where in the file sequence number `i` (row r of micro-batch c: c B + r) starts. */
 int64_t weft_sampler_start(const weft_sampler *s, int64_t i);
+/* Number of the fixed window that sequence number `i` is; -1 when windows move. */
+int64_t weft_sampler_window(const weft_sampler *s, int64_t i);
 /* Fills tokens[B][T] and targets[B][T]. Nothing is allocated. */
 weft_status weft_sampler_batch(const weft_sampler *s, int64_t cursor, int32_t *tokens,
                                int32_t *targets);

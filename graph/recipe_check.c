@@ -106,8 +106,9 @@ static weft_status check_words(const weft_recipe *r)
     const Weft__Data *d = r->msg->data;
     if (strcmp(s->shape, "cosine") && strcmp(s->shape, "linear") && strcmp(s->shape, "constant"))
         return bad(r, s->shape, "schedule.shape", s->shape, "cosine, linear or constant");
-    if (strcmp(d->sampling, "shuffle") && strcmp(d->sampling, "sequential"))
-        return bad(r, d->sampling, "data.sampling", d->sampling, "shuffle or sequential");
+    if (strcmp(d->sampling, "shuffle") && strcmp(d->sampling, "windows") &&
+        strcmp(d->sampling, "sequential"))
+        return bad(r, d->sampling, "data.sampling", d->sampling, "shuffle, windows or sequential");
     if (!strcmp(r->msg->train->precision, "f32"))
         return WEFT_OK;
     return weft_fail(r->ctx, WEFT_UNSUPPORTED, "%s: train.precision: this build trains in f32 only",

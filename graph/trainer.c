@@ -119,7 +119,8 @@ static weft_status open_data(weft_trainer *t)
                                 .B = t->info.batch,
                                 .T = t->info.length,
                                 .seed = m->train->seed,
-                                .shuffle = !strcmp(m->data->sampling, "shuffle")};
+                                .shuffle = strcmp(m->data->sampling, "sequential") != 0,
+                                .fixed = !strcmp(m->data->sampling, "windows")};
     t->info.train_tokens = weft_tokens_count(t->train_tokens);
     t->progress.data_hash = weft_tokens_hash(t->train_tokens);
     t->progress.seed = m->train->seed;

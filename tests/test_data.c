@@ -266,6 +266,54 @@ static void test_batches(void **state)
     remove_dir(dir);
 }
 
+/* Fixed windows: each once in an epoch, under its number; an order of its own for each epoch;
+ * batches are a function of (seed, cursor) alone, which is what resuming needs. */
+static void test_windows(void **state)
+{
+    (void)state;
+    enum { B = 3, T = 8 };
+    const char *dir = fresh_dir(), *path = join(dir, "t.bin");
+    weft_ctx *c = weft_open(NULL);
+    for (int count = 9; count < 300; count += 29) {
+        weft_sampler s = sampler(c, path, count, B, T, true);
+        s.fixed = true;
+        int64_t n = weft_sampler_blocks(&s), moved = 0, differs = 0;
+        assert_int_equal(n, (count - 1) / T);
+        for (int64_t epoch = 0; epoch < 3; epoch++) {
+            unsigned char seen[64] = {0};
+            for (int64_t i = 0; i < n; i++) {
+                int64_t w = weft_sampler_window(&s, epoch * n + i);
+                assert_int_equal(weft_sampler_start(&s, epoch * n + i), w * T);
+                assert_true(w >= 0 && w < n && !seen[w]++);
+                moved += w != i;
+                differs += w != weft_sampler_window(&s, i);
+            }
+        }
+        assert_true((moved && differs) || n < 4);
+        int32_t x[B * T], y[B * T], again[B * T];
+        weft_sampler t = s;
+        assert_int_equal(weft_sampler_batch(&s, 7, x, y), WEFT_OK);
+        assert_int_equal(weft_sampler_batch(&t, 7, again, y), WEFT_OK);
+        assert_memory_equal(x, again, sizeof x);
+        for (int r = 0; r < B; r++)
+            assert_int_equal(x[r * T] / T, weft_sampler_window(&s, 7 * B + r));
+        s.shuffle = false;
+        assert_int_equal(weft_sampler_window(&s, n + n / 2), n / 2);
+        s.shuffle = true, s.fixed = false;
+        assert_int_equal(weft_sampler_window(&s, 0), -1);
+        weft_tokens_close(s.tokens);
+    }
+    weft_sampler s = sampler(c, path, 81, 1, T, true);
+    s.fixed = true; /* pinned like the order below */
+    static const int want[2][10] = {{7, 2, 6, 1, 0, 9, 3, 5, 4, 8}, {2, 3, 0, 9, 5, 4, 8, 7, 1, 6}};
+    for (int e = 0; e < 2; e++)
+        for (int i = 0; i < 10; i++)
+            assert_int_equal(weft_sampler_window(&s, e * 10 + i), want[e][i]);
+    weft_tokens_close(s.tokens);
+    weft_close(c);
+    remove_dir(dir);
+}
+
 /* The order is part of what a checkpoint promises: pinned, so that no change of the code moves it
  * unnoticed. */
 static void test_pinned_order(void **state)
@@ -415,12 +463,12 @@ static void test_io_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layouts),      cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_damage),       cmocka_unit_test(test_epochs),
-        cmocka_unit_test(test_spread),       cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_pinned_order), cmocka_unit_test(test_too_short),
-        cmocka_unit_test(test_change),       cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_io_faults),
+        cmocka_unit_test(test_layouts),       cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_damage),        cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_spread),        cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_windows),       cmocka_unit_test(test_pinned_order),
+        cmocka_unit_test(test_too_short),     cmocka_unit_test(test_change),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_io_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
