@@ -38,6 +38,13 @@ train --out d --set train.accumulate=3 --steps 12 --stop-at 5
 train --out d --set train.accumulate=3 --steps 12 --resume --threads 3 || fail "accumulation: $(cat err)"
 equal c d step-000012
 
+# fixed windows, over more than one epoch (624 windows of 32 tokens, 8 a step)
+train --out g --set data.sampling=windows --steps 90
+train --out h --set data.sampling=windows --steps 90 --stop-at 37
+train --out h --set data.sampling=windows --steps 90 --resume || fail "windows: $(cat err)"
+equal g h step-000090
+cmp -s a/log.jsonl g/log.jsonl && fail "windows are drawn like shifted blocks"
+
 # signals: the step is finished, saved, and the run goes on with the same bits
 wait_for_steps() {
     for _ in $(seq 600); do
