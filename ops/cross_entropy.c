@@ -1,26 +1,19 @@
 /* cross_entropy.c - negative log-likelihood of classes under softmax of logits, and its gradient.
  */
-#include "ops/ids.h"
 #include "ops/rows.h"
+#include "ops/targets.h"
 
 /* Leading sizes of logits without the class axis; false with the error recorded when targets
  * disagree. */
 static bool infer_rows(weft_infer *c, weft_type *rows)
 {
-    const weft_type *x = weft_call_in(c, 0), *t = weft_call_in(c, 1);
-    *rows = *x;
-    if (x->rank < 1) {
-        weft_call_fail(c, "logits is %s, expected [...,V]", weft_type_text(c, x));
+    *rows = *weft_call_in(c, 0);
+    if (rows->rank < 1) {
+        weft_call_fail(c, "logits is %s, expected [...,V]", weft_type_text(c, rows));
         return false;
     }
     rows->rank--;
-    bool same = t->rank == rows->rank;
-    for (int i = 0; same && i < t->rank; i++)
-        same = t->dim[i] == rows->dim[i];
-    if (!same)
-        weft_call_fail(c, "targets is %s, expected the shape of logits %s without its last axis",
-                       weft_type_text(c, t), weft_type_text(c, x));
-    return same;
+    return weft_targets_infer(c, 0, "logits", 1);
 }
 
 /* lse is an output because the gradient needs it: it spares a pass over the logits, the widest
@@ -47,34 +40,12 @@ static void grad_cross_entropy(weft_grad *g)
     weft_dx(g, 0, weft_emit(g, "cross_entropy_grad", in, 6, "%s", weft_attrs_text(g)));
 }
 
-/* Targets come from data files, see ids.h. */
-static bool targets_good(const weft_run *r, int64_t classes)
+/* Targets of a forward or gradient node. */
+static weft_targets targets_of(const weft_run *r)
 {
-    int64_t bad = weft_ids_check(&r->in[1], classes, weft_run_int(r, "ignore"));
-    if (bad >= 0)
-        weft_run_fail(r, "target %lld at position %lld is outside 0..%lld and is not ignore=%lld",
-                      (long long)weft_get_int(&r->in[1], bad), (long long)bad,
-                      (long long)classes - 1, (long long)weft_run_int(r, "ignore"));
-    return bad < 0;
-}
-
-/* Rows that count: a scan of integers, cheap beside a row of logits. */
-static int64_t count_rows(const weft_run *r)
-{
-    int64_t n = 0, ignore = weft_run_int(r, "ignore");
-    for (int64_t i = 0; i < r->in[1].count; i++)
-        n += weft_get_int(&r->in[1], i) != ignore;
-    return n;
-}
-
-/* Mean of nll in the order of rows; 0 when every row is ignored. */
-static double mean_nll(const weft_run *r)
-{
-    double sum = 0;
-    int64_t n = count_rows(r);
-    for (int64_t i = 0; i < r->in[1].count; i++)
-        sum += weft_get(&r->out[1], i);
-    return n ? sum / (double)n : 0;
+    const weft_tensor *x = &r->in[0];
+    int64_t classes = x->dim[x->rank - 1];
+    return weft_targets_of(r, 1, x->count / classes, classes);
 }
 
 /* ---- forward ---- */
@@ -83,41 +54,51 @@ WEFT_CLONES static double row_lse(const float *x, int64_t n) { return weft_lse_r
 
 static void run_cross_entropy(const weft_run *r)
 {
-    const weft_tensor *x = &r->in[0], *t = &r->in[1];
-    int64_t classes = x->dim[x->rank - 1], ignore = weft_run_int(r, "ignore");
-    const float *logits = x->data;
+    const weft_targets t = targets_of(r);
+    const float *logits = r->in[0].data;
     float *nll = r->out[1].data, *lse = r->out[2].data;
-    if (!targets_good(r, classes))
+    if (!weft_targets_good(r, &t))
         return;
-#pragma omp parallel for num_threads(r->threads) if (x->count > WEFT_GRAIN)
-    for (int64_t row = 0; row < t->count; row++) {
-        int64_t id = weft_id(t, row);
-        double l = row_lse(logits + row * classes, classes);
+#pragma omp parallel for num_threads(r->threads) if (r->in[0].count > WEFT_GRAIN)
+    for (int64_t row = 0; row < t.rows; row++) {
+        const float *x = logits + row * t.classes;
+        double l = row_lse(x, t.classes);
         lse[row] = (float)l;
-        nll[row] = id == ignore ? 0 : (float)(l - logits[row * classes + id]);
+        nll[row] = weft_targets_nll(&t, row, x, l);
     }
-    ((float *)r->out[0].data)[0] = (float)mean_nll(r);
+    ((float *)r->out[0].data)[0] = (float)(weft_targets_sum(&r->out[1]) * weft_targets_share(&t));
 }
 
-/* Plain loops: maximum, sum, logarithm; a row at a time. */
+/* log sum exp of a row by plain loops: maximum, sum, logarithm. */
+static double ref_lse(const weft_tensor *x, int64_t row, int64_t classes)
+{
+    double max = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < classes; i++)
+        max = fmax(max, weft_get(x, row * classes + i));
+    for (int64_t i = 0; i < classes; i++)
+        sum += exp(weft_get(x, row * classes + i) - max);
+    return max + log(sum);
+}
+
 static void ref_cross_entropy(const weft_run *r)
 {
-    const weft_tensor *x = &r->in[0];
-    int64_t classes = x->dim[x->rank - 1], ignore = weft_run_int(r, "ignore");
-    if (!targets_good(r, classes))
+    const weft_targets t = targets_of(r);
+    double total = 0, counted = 0;
+    if (!weft_targets_good(r, &t))
         return;
-    for (int64_t row = 0; row < r->in[1].count; row++) {
-        int64_t id = weft_get_int(&r->in[1], row);
-        double max = -INFINITY, sum = 0;
-        for (int64_t i = 0; i < classes; i++)
-            max = fmax(max, weft_get(x, row * classes + i));
-        for (int64_t i = 0; i < classes; i++)
-            sum += exp(weft_get(x, row * classes + i) - max);
-        double l = max + log(sum);
+    for (int64_t row = 0; row < t.rows; row++) {
+        double l = ref_lse(&r->in[0], row, t.classes), sum = 0, n = 0;
+        for (int64_t j = 0; j < t.k; j++) {
+            int64_t id = weft_get_int(&r->in[1], row * t.k + j);
+            sum += id == t.ignore ? 0 : l - weft_get(&r->in[0], row * t.classes + id);
+            n += id != t.ignore;
+        }
         weft_put(&r->out[2], row, l);
-        weft_put(&r->out[1], row, id == ignore ? 0 : l - weft_get(x, row * classes + id));
+        weft_put(&r->out[1], row, n > 0 ? sum / n : 0);
+        total += n > 0 ? sum / n : 0;
+        counted += n > 0;
     }
-    weft_put(&r->out[0], 0, mean_nll(r));
+    weft_put(&r->out[0], 0, counted > 0 ? total / counted : 0);
 }
 
 /* Exponential (8), difference and sum. */
@@ -134,11 +115,13 @@ static double flops_cross_entropy(const weft_call *c)
 
 const weft_op weft_op_cross_entropy = {
     .name = "cross_entropy",
-    .doc = "Mean negative log-likelihood: loss = mean of nll over rows with targets != ignore (0 "
-           "if none), "
-           "nll = lse - logits[...,targets], lse = log sum exp(logits).",
+    .doc = "Mean negative log-likelihood: loss = mean of nll over rows with a target != ignore (0 "
+           "if none), nll = mean of lse - logits[...,target] over the targets of the row that are "
+           "not ignore, lse = log sum exp(logits).",
     .in = {{"logits", WEFT_FLOAT, "unnormalised log-probabilities [...,V]"},
-           {"targets", WEFT_INT, "class of each row [...], 0..V-1 or `ignore`"}},
+           {"targets", WEFT_INT,
+            "class of each row [...], 0..V-1 or `ignore`; or [...,k]: k classes of each, "
+            "the same one more than once too"}},
     .out = {{"loss", WEFT_FLOAT, "mean over the rows that count, scalar"},
             {"nll", WEFT_FLOAT, "negative log-likelihood of each row [...]; 0 where ignored"},
             {"lse", WEFT_FLOAT, "log of the sum of exponentials of each row [...]"}},
@@ -178,19 +161,18 @@ static double row_value(const weft_run *r, int i, int64_t row)
     return i < r->n_in && r->in[i].data ? weft_get(&r->in[i], row) : 0;
 }
 
-static row_weight weight_of(const weft_run *r, int64_t row, double dloss)
+static row_weight weight_of(const weft_run *r, const weft_targets *t, int64_t row, double dloss)
 {
     row_weight w = {0, row_value(r, 5, row)};
-    if (weft_get_int(&r->in[1], row) != weft_run_int(r, "ignore"))
+    if (weft_targets_count(t, row))
         w.nll = dloss + row_value(r, 4, row);
     return w;
 }
 
 /* What every row that counts gets of the loss. */
-static double loss_share(const weft_run *r)
+static double loss_share(const weft_run *r, const weft_targets *t)
 {
-    int64_t n = count_rows(r);
-    return n ? weft_get(&r->in[3], 0) / (double)n : 0;
+    return weft_get(&r->in[3], 0) * weft_targets_share(t);
 }
 
 /* exp(x - lse) is the probability; lse >= x, so the cheaper exponential does. */
@@ -202,58 +184,67 @@ WEFT_CLONES static void nll_grad_row(float *dx, const float *x, int64_t n, float
 }
 
 /* One row; dx may be x. */
-static void grad_one(const weft_run *r, int64_t row, int64_t classes, double share)
+static void grad_one(const weft_run *r, const weft_targets *t, int64_t row, double share)
 {
-    const float *x = (const float *)r->in[0].data + row * classes;
-    float *dx = (float *)r->out[0].data + row * classes;
-    row_weight w = weight_of(r, row, share);
+    const float *x = (const float *)r->in[0].data + row * t->classes;
+    float *dx = (float *)r->out[0].data + row * t->classes;
+    row_weight w = weight_of(r, t, row, share);
     if (w.nll == 0 && w.lse == 0) {
-        memset(dx, 0, (size_t)classes * sizeof *dx);
+        memset(dx, 0, (size_t)t->classes * sizeof *dx);
         return;
     }
-    nll_grad_row(dx, x, classes, ((const float *)r->in[2].data)[row], (float)(w.nll + w.lse));
+    nll_grad_row(dx, x, t->classes, ((const float *)r->in[2].data)[row], (float)(w.nll + w.lse));
     if (w.nll != 0)
-        dx[weft_id(&r->in[1], row)] -= (float)w.nll;
+        weft_targets_subtract(t, row, dx, w.nll);
 }
 
 static void run_cross_entropy_grad(const weft_run *r)
 {
-    const weft_tensor *x = &r->in[0];
-    int64_t classes = x->dim[x->rank - 1];
-    if (!targets_good(r, classes))
+    const weft_targets t = targets_of(r);
+    if (!weft_targets_good(r, &t))
         return;
-    double share = loss_share(r);
-#pragma omp parallel for num_threads(r->threads) if (x->count > WEFT_GRAIN)
-    for (int64_t row = 0; row < r->in[1].count; row++)
-        grad_one(r, row, classes, share);
+    double share = loss_share(r, &t);
+#pragma omp parallel for num_threads(r->threads) if (r->in[0].count > WEFT_GRAIN)
+    for (int64_t row = 0; row < t.rows; row++)
+        grad_one(r, &t, row, share);
+}
+
+/* Share of class i among the targets of a row that count. */
+static double ref_hit(const weft_tensor *id, const weft_targets *t, int64_t row, int64_t i)
+{
+    double hits = 0, n = 0;
+    for (int64_t j = 0; j < t->k; j++) {
+        hits += weft_get_int(id, row * t->k + j) == i && i != t->ignore;
+        n += weft_get_int(id, row * t->k + j) != t->ignore;
+    }
+    return n > 0 ? hits / n : 0;
 }
 
 /* The formula of the schema; dlogits may be logits, which are read just before. */
 static void ref_cross_entropy_grad(const weft_run *r)
 {
-    const weft_tensor *x = &r->in[0];
-    int64_t classes = x->dim[x->rank - 1];
-    if (!targets_good(r, classes))
+    const weft_targets t = targets_of(r);
+    if (!weft_targets_good(r, &t))
         return;
-    double share = loss_share(r);
-    for (int64_t row = 0; row < r->in[1].count; row++) {
-        row_weight w = weight_of(r, row, share);
+    double share = loss_share(r, &t);
+    for (int64_t row = 0; row < t.rows; row++) {
+        row_weight w = weight_of(r, &t, row, share);
         double lse = weft_get(&r->in[2], row);
-        for (int64_t i = 0; i < classes; i++) {
-            double p = exp(weft_get(x, row * classes + i) - lse);
-            double hit = i == weft_get_int(&r->in[1], row) ? w.nll : 0;
-            weft_put(&r->out[0], row * classes + i, (w.nll + w.lse) * p - hit);
+        for (int64_t i = 0; i < t.classes; i++) {
+            double p = exp(weft_get(&r->in[0], row * t.classes + i) - lse);
+            weft_put(&r->out[0], row * t.classes + i,
+                     (w.nll + w.lse) * p - w.nll * ref_hit(&r->in[1], &t, row, i));
         }
     }
 }
 
 const weft_op weft_op_cross_entropy_grad = {
     .name = "cross_entropy_grad",
-    .doc = "Gradient of cross_entropy: dlogits = (a + dlse) * exp(logits - lse) - a * [class = "
-           "target] with "
-           "a = dloss / (rows that count) + dnll, and a = 0 where ignored.",
+    .doc = "Gradient of cross_entropy: dlogits = (a + dlse) * exp(logits - lse) - a * (share of "
+           "the class among the row's targets that are not ignore) with a = dloss / (rows that "
+           "count) + dnll, and a = 0 where all are ignored.",
     .in = {{"logits", WEFT_FLOAT, "unnormalised log-probabilities [...,V]"},
-           {"targets", WEFT_INT, "class of each row [...]"},
+           {"targets", WEFT_INT, "class of each row [...] or [...,k]"},
            {"lse", WEFT_FLOAT, "output lse of the forward node [...]"},
            {"dloss", WEFT_FLOAT, "gradient of loss, scalar"},
            {"dnll", WEFT_FLOAT | WEFT_OPTIONAL, "gradient of nll [...]"},

@@ -8,67 +8,84 @@
 #include "graph/dnnl.h"
 #include "graph/op.h"
 #include "graph/rule.h"
-#include "ops/ids.h"
 #include "ops/rows.h"
+#include "ops/targets.h"
 
-enum { LOSS, NLL, LSE, DX, DW }; /* outputs */
+enum { X, W, TARGETS, BIAS };               /* inputs */
+enum { LOSS, NLL, LSE, DX, DW, DB };        /* outputs: gradients are those of LOSS */
+static const int input_of[] = {X, W, BIAS}; /* of DX, DW, DB */
 
 static bool infer_sizes(weft_infer *c)
 {
-    const weft_type *x = weft_call_in(c, 0), *w = weft_call_in(c, 1), *t = weft_call_in(c, 2);
-    bool same = x->rank >= 1 && t->rank == x->rank - 1;
-    for (int i = 0; same && i < t->rank; i++)
-        same = t->dim[i] == x->dim[i];
+    const weft_type *x = weft_call_in(c, X), *w = weft_call_in(c, W), *b = weft_call_in(c, BIAS);
     if (x->rank < 1 || w->rank != 2 || w->dim[1] != x->dim[x->rank - 1])
         weft_call_fail(c, "x is %s and w %s, expected [...,C] and [V,C]", weft_type_text(c, x),
                        weft_type_text(c, w));
-    else if (!same)
-        weft_call_fail(c, "targets is %s, expected the shape of x %s without its last axis",
-                       weft_type_text(c, t), weft_type_text(c, x));
+    else if (weft_call_has(c, BIAS) && (b->rank != 1 || b->dim[0] != w->dim[0]))
+        weft_call_fail(c, "bias is %s, expected one number for each row of w %s",
+                       weft_type_text(c, b), weft_type_text(c, w));
+    else if (weft_attr_int(c, "db") && !weft_call_has(c, BIAS))
+        weft_call_fail(c, "db=1 asks for the gradient of a bias, but there is none");
+    else
+        weft_targets_infer(c, X, "x", TARGETS);
     return !weft_call_failed(c);
 }
 
 static void infer_linear_cross_entropy(weft_infer *c)
 {
+    static const char *const asked[] = {"dx", "dw", "db"};
     if (!infer_sizes(c))
         return;
-    weft_type rows = *weft_call_in(c, 0), scalar = weft_type_make(rows.dtype, 0, NULL);
+    weft_type rows = *weft_call_in(c, X), scalar = weft_type_make(rows.dtype, 0, NULL);
     rows.rank--;
     weft_infer_out(c, LOSS, scalar);
     weft_infer_out(c, NLL, rows);
     weft_infer_out(c, LSE, rows);
-    weft_infer_out(c, DX, weft_attr_int(c, "dx") ? *weft_call_in(c, 0) : scalar);
-    weft_infer_out(c, DW, weft_attr_int(c, "dw") ? *weft_call_in(c, 1) : scalar);
+    for (int i = 0; i < 3; i++)
+        weft_infer_out(c, DX + i,
+                       weft_attr_int(c, asked[i]) ? *weft_call_in(c, input_of[i]) : scalar);
+}
+
+/* The node's inputs into in[4]; returns how many. */
+static int inputs_of(weft_call *c, weft_val *in)
+{
+    int n = weft_call_has(c, BIAS) ? 4 : 3;
+    for (int i = 0; i < n; i++)
+        in[i] = weft_x(c, i);
+    return n;
 }
 
 /* Gradients of nll and lse differ from row to row: the unfused way. */
 static void grad_by_logits(weft_grad *g)
 {
-    weft_val x = weft_x(g, 0), w = weft_x(g, 1), t = weft_x(g, 2);
-    weft_val logits = weft_emit(g, "matmul", (weft_val[]){x, w}, 2, "tb=1");
+    weft_val x = weft_x(g, X), w = weft_x(g, W);
+    weft_val logits = weft_emit(g, "matmul", (weft_val[]){x, w, weft_x(g, BIAS)},
+                                weft_call_has(g, BIAS) ? 3 : 2, "tb=1");
     weft_val in[] = {logits,
-                     t,
+                     weft_x(g, TARGETS),
                      weft_y(g, LSE),
                      weft_dy(g, LOSS),
                      weft_has_dy(g, NLL) ? weft_dy(g, NLL) : WEFT_NONE,
                      weft_has_dy(g, LSE) ? weft_dy(g, LSE) : WEFT_NONE};
     weft_val d = weft_emit(g, "cross_entropy_grad", in, 6, "ignore=%lld",
                            (long long)weft_attr_int(g, "ignore"));
-    weft_type flat_d = *weft_call_in(g, 1), flat_x = flat_d; /* [rows,V] and [rows,C] */
-    flat_d.dim[0] = flat_x.dim[0] = weft_type_count(weft_call_in(g, 2));
-    flat_d.dim[1] = weft_call_in(g, 1)->dim[0];
-    if (weft_needs(g, 0))
-        weft_dx(g, 0, weft_emit2(g, "matmul", d, w));
-    if (weft_needs(g, 1)) {
+    weft_type flat_d = *weft_call_in(g, W), flat_x = flat_d; /* [rows,V] and [rows,C] */
+    flat_d.dim[0] = flat_x.dim[0] = weft_type_count(weft_call_out(g, LSE));
+    flat_d.dim[1] = weft_call_in(g, W)->dim[0];
+    if (weft_needs(g, X))
+        weft_dx(g, X, weft_emit2(g, "matmul", d, w));
+    if (weft_needs(g, W)) {
         weft_val both[] = {weft_emit_reshape(g, d, &flat_d), weft_emit_reshape(g, x, &flat_x)};
-        weft_dx(g, 1, weft_emit(g, "matmul", both, 2, "ta=1"));
+        weft_dx(g, W, weft_emit(g, "matmul", both, 2, "ta=1"));
     }
+    weft_dx(g, BIAS, d);
 }
 
 /* A second node that gives gradients as well; the rule below makes one of the two. */
 static void grad_linear_cross_entropy(weft_grad *g)
 {
-    if (weft_has_dy(g, DX) || weft_has_dy(g, DW)) {
+    weft_val in[4];
+    if (weft_has_dy(g, DX) || weft_has_dy(g, DW) || weft_has_dy(g, DB)) {
         weft_call_fail(g, "second derivatives are not available");
         return;
     }
@@ -76,13 +93,13 @@ static void grad_linear_cross_entropy(weft_grad *g)
         grad_by_logits(g);
         return;
     }
-    weft_val in[] = {weft_x(g, 0), weft_x(g, 1), weft_x(g, 2)};
-    weft_val y =
-        weft_emit(g, "linear_cross_entropy", in, 3, "ignore=%lld dx=%d dw=%d",
-                  (long long)weft_attr_int(g, "ignore"), weft_needs(g, 0), weft_needs(g, 1));
-    for (int i = 0; i < 2; i++)
-        if (weft_needs(g, i))
-            weft_dx(g, i, weft_emit2(g, "mul", weft_emit_nth(g, y, DX + i), weft_dy(g, LOSS)));
+    weft_val y = weft_emit(g, "linear_cross_entropy", in, inputs_of(g, in),
+                           "ignore=%lld dx=%d dw=%d db=%d", (long long)weft_attr_int(g, "ignore"),
+                           weft_needs(g, X), weft_needs(g, W), weft_needs(g, BIAS));
+    for (int i = 0; i < 3; i++)
+        if (weft_needs(g, input_of[i]))
+            weft_dx(g, input_of[i],
+                    weft_emit2(g, "mul", weft_emit_nth(g, y, DX + i), weft_dy(g, LOSS)));
 }
 
 /* ---- kernel ---- */
@@ -94,7 +111,7 @@ typedef struct {
 typedef struct {
     int64_t rows, classes, width, chunk; /* N, V, C, rows of a chunk */
     chunk_products whole, rest;          /* rest: the last chunk, if it is smaller */
-    bool dx, dw;
+    bool dx, dw, db;
 } plan;
 
 /* Rows of a chunk: 64 MiB of logits, at least 256 so that the products stay near full speed, even
@@ -115,7 +132,9 @@ static chunk_products products(weft_kernel *k, const plan *p, int64_t rows)
     weft_gemm_desc d = {.batch = 1, .dtype = WEFT_F32, .alpha = 1};
     d.m = rows, d.n = v, d.k = c; /* x W^T */
     d.a_row = c, d.a_col = 1, d.b_row = 1, d.b_col = c, d.c_row = v;
+    d.bias = weft_call_has(k, BIAS);
     g.logits = weft_kernel_gemm(k, &d);
+    d.bias = false;
     d.m = rows, d.n = c, d.k = v; /* dlogits W */
     d.a_row = v, d.a_col = 1, d.b_row = c, d.b_col = 1, d.c_row = c;
     g.dx = p->dx ? weft_kernel_gemm(k, &d) : NULL;
@@ -130,8 +149,9 @@ static chunk_products products(weft_kernel *k, const plan *p, int64_t rows)
 /* Rows [from, from + n) of everything. */
 typedef struct {
     const weft_run *r;
+    weft_targets targets;
     float *logits;
-    int64_t from, n, classes, ignore;
+    int64_t from, n;
     float share; /* 1 / rows that count */
     bool grad;
 } chunk_run;
@@ -139,31 +159,56 @@ typedef struct {
 /* lse and nll of row i of the chunk; then its logits become their gradient. */
 WEFT_CLONES static void finish_row(const chunk_run *c, int64_t i)
 {
-    float *x = c->logits + i * c->classes;
-    float *nll = c->r->out[NLL].data, *lse = c->r->out[LSE].data;
-    int64_t id = weft_id(&c->r->in[2], c->from + i);
-    double l = weft_lse_row(x, c->classes);
-    lse[c->from + i] = (float)l;
-    nll[c->from + i] = id == c->ignore ? 0 : (float)(l - x[id]);
+    int64_t n = c->targets.classes, row = c->from + i;
+    float *x = c->logits + i * n;
+    double l = weft_lse_row(x, n);
+    ((float *)c->r->out[LSE].data)[row] = (float)l;
+    ((float *)c->r->out[NLL].data)[row] = weft_targets_nll(&c->targets, row, x, l);
     if (!c->grad)
         return;
-    if (id == c->ignore) {
-        memset(x, 0, (size_t)c->classes * sizeof *x);
+    if (!weft_targets_count(&c->targets, row)) {
+        memset(x, 0, (size_t)n * sizeof *x);
         return;
     }
     float base = (float)l;
 #pragma omp simd
-    for (int64_t j = 0; j < c->classes; j++)
+    for (int64_t j = 0; j < n; j++)
         x[j] = c->share * weft_exp_nonpositive(x[j] - base);
-    x[id] -= c->share;
+    weft_targets_subtract(&c->targets, row, x, c->share);
+}
+
+enum { COLUMNS = 256 }; /* of the bias, that a task sums */
+
+/* db[0..n-1] += (or = for the first chunk) sums of columns, row after row. */
+WEFT_CLONES static void add_columns(float *db, const float *x, int64_t rows, int64_t stride,
+                                    int64_t n, bool first)
+{
+    double sum[COLUMNS] = {0};
+    for (int64_t i = 0; i < rows; i++) {
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++)
+            sum[j] += x[i * stride + j];
+    }
+    for (int64_t j = 0; j < n; j++)
+        db[j] = (float)(first ? sum[j] : db[j] + sum[j]);
+}
+
+static void run_bias(const plan *p, const chunk_run *c)
+{
+    float *db = c->r->out[DB].data;
+#pragma omp parallel for num_threads(c->r->threads) schedule(static)
+    for (int64_t at = 0; at < p->classes; at += COLUMNS) {
+        int64_t n = p->classes - at < COLUMNS ? p->classes - at : COLUMNS;
+        add_columns(db + at, c->logits + at, c->n, p->classes, n, !c->from);
+    }
 }
 
 static void run_chunk(const plan *p, const chunk_run *c)
 {
     const weft_run *r = c->r;
     const chunk_products *g = c->n == p->chunk ? &p->whole : &p->rest;
-    const float *x = (const float *)r->in[0].data + c->from * p->width, *w = r->in[1].data;
-    weft_gemm_run(g->logits, r, x, w, NULL, c->logits);
+    const float *x = (const float *)r->in[X].data + c->from * p->width, *w = r->in[W].data;
+    weft_gemm_run(g->logits, r, x, w, r->n_in > BIAS ? r->in[BIAS].data : NULL, c->logits);
 #pragma omp parallel for num_threads(r->threads) schedule(static)
     for (int64_t i = 0; i < c->n; i++)
         finish_row(c, i);
@@ -171,53 +216,37 @@ static void run_chunk(const plan *p, const chunk_run *c)
         weft_gemm_run(g->dx, r, c->logits, w, NULL, (float *)r->out[DX].data + c->from * p->width);
     if (p->dw)
         weft_gemm_run(c->from ? g->dw_more : g->dw_first, r, c->logits, x, NULL, r->out[DW].data);
+    if (p->db)
+        run_bias(p, c);
 }
 
-static bool targets_good(const weft_run *r)
+static weft_targets targets_of(const weft_run *r)
 {
-    int64_t classes = r->in[1].dim[0], ignore = weft_run_int(r, "ignore");
-    int64_t bad = weft_ids_check(&r->in[2], classes, ignore);
-    if (bad >= 0)
-        weft_run_fail(r, "target %lld at position %lld is outside 0..%lld and is not ignore=%lld",
-                      (long long)weft_get_int(&r->in[2], bad), (long long)bad,
-                      (long long)classes - 1, (long long)ignore);
-    return bad < 0;
+    return weft_targets_of(r, TARGETS, r->out[LSE].count, r->in[W].dim[0]);
 }
 
-/* 1 / rows that count, 0 without any. */
-static double loss_share(const weft_run *r)
-{
-    int64_t n = 0, ignore = weft_run_int(r, "ignore");
-    for (int64_t i = 0; i < r->in[2].count; i++)
-        n += weft_get_int(&r->in[2], i) != ignore;
-    return n ? 1.0 / (double)n : 0;
-}
-
-/* Mean of nll in the order of rows; gradients that were not asked for are zero scalars. */
+/* Mean of nll; gradients that were not asked for are zero scalars. */
 static void finish(const weft_run *r, double share)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < r->in[2].count; i++)
-        sum += weft_get(&r->out[NLL], i);
-    weft_put(&r->out[LOSS], 0, sum * share);
-    if (!weft_run_int(r, "dx"))
-        weft_put(&r->out[DX], 0, 0);
-    if (!weft_run_int(r, "dw"))
-        weft_put(&r->out[DW], 0, 0);
+    static const char *const asked[] = {"dx", "dw", "db"};
+    weft_put(&r->out[LOSS], 0, weft_targets_sum(&r->out[NLL]) * share);
+    for (int i = 0; i < 3; i++)
+        if (!weft_run_int(r, asked[i]))
+            weft_put(&r->out[DX + i], 0, 0);
 }
 
 static void run_linear_cross_entropy(const weft_run *r)
 {
     const plan *p = r->data;
-    if (!targets_good(r))
+    const weft_targets t = targets_of(r);
+    if (!weft_targets_good(r, &t))
         return;
-    double share = loss_share(r);
+    double share = weft_targets_share(&t);
     chunk_run c = {.r = r,
+                   .targets = t,
                    .logits = r->scratch,
-                   .classes = p->classes,
-                   .ignore = weft_run_int(r, "ignore"),
                    .share = (float)share,
-                   .grad = p->dx || p->dw};
+                   .grad = p->dx || p->dw || p->db};
     for (; c.from < p->rows; c.from += c.n) {
         c.n = p->rows - c.from < p->chunk ? p->rows - c.from : p->chunk;
         run_chunk(p, &c);
@@ -227,16 +256,17 @@ static void run_linear_cross_entropy(const weft_run *r)
 
 static void kernel_linear_cross_entropy(weft_kernel *k)
 {
-    const weft_tensor *w = weft_kernel_in(k, 1);
+    const weft_tensor *w = weft_kernel_in(k, W);
     plan *p = weft_kernel_data(k, sizeof *p);
     if (!p)
         return;
-    p->rows = weft_kernel_in(k, 2)->count;
+    p->rows = weft_kernel_out(k, LSE)->count;
     p->classes = w->dim[0];
     p->width = w->dim[1];
     p->chunk = chunk_rows(p->rows, p->classes);
     p->dx = weft_attr_int(k, "dx");
     p->dw = weft_attr_int(k, "dw");
+    p->db = weft_attr_int(k, "db");
     p->whole = products(k, p, p->chunk);
     if (p->rows % p->chunk)
         p->rest = products(k, p, p->rows % p->chunk);
@@ -247,10 +277,10 @@ static void kernel_linear_cross_entropy(weft_kernel *k)
 /* ---- reference ---- */
 static double ref_logit(const weft_run *r, int64_t row, int64_t class)
 {
-    int64_t c = r->in[1].dim[1];
-    double sum = 0;
+    int64_t c = r->in[W].dim[1];
+    double sum = r->n_in > BIAS && r->in[BIAS].data ? weft_get(&r->in[BIAS], class) : 0;
     for (int64_t i = 0; i < c; i++)
-        sum += weft_get(&r->in[0], row * c + i) * weft_get(&r->in[1], class * c + i);
+        sum += weft_get(&r->in[X], row * c + i) * weft_get(&r->in[W], class * c + i);
     return sum;
 }
 
@@ -259,44 +289,52 @@ static void add_to(const weft_tensor *t, int64_t i, double v)
     weft_put(t, i, weft_get(t, i) + v);
 }
 
-/* dx += d w[class], dw[class] += d x for one logit's gradient d. */
+/* dx += d w[class], dw[class] += d x, db[class] += d for one logit's gradient d. */
 static void ref_add(const weft_run *r, int64_t row, int64_t class, double d)
 {
-    int64_t c = r->in[1].dim[1];
+    int64_t c = r->in[W].dim[1];
     for (int64_t i = 0; i < c; i++) {
         if (weft_run_int(r, "dx"))
-            add_to(&r->out[DX], row * c + i, d * weft_get(&r->in[1], class * c + i));
+            add_to(&r->out[DX], row * c + i, d * weft_get(&r->in[W], class * c + i));
         if (weft_run_int(r, "dw"))
-            add_to(&r->out[DW], class * c + i, d * weft_get(&r->in[0], row * c + i));
+            add_to(&r->out[DW], class * c + i, d * weft_get(&r->in[X], row * c + i));
     }
+    if (weft_run_int(r, "db"))
+        add_to(&r->out[DB], class, d);
 }
 
-static void ref_row(const weft_run *r, int64_t row, double share)
+static void ref_row(const weft_run *r, const weft_targets *t, int64_t row, double share)
 {
-    int64_t classes = r->in[1].dim[0], id = weft_get_int(&r->in[2], row);
-    bool counts = id != weft_run_int(r, "ignore");
-    double max = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < classes; i++)
+    double max = -INFINITY, sum = 0, nll = 0, n = (double)weft_targets_count(t, row);
+    for (int64_t i = 0; i < t->classes; i++)
         max = fmax(max, ref_logit(r, row, i));
-    for (int64_t i = 0; i < classes; i++)
+    for (int64_t i = 0; i < t->classes; i++)
         sum += exp(ref_logit(r, row, i) - max);
     double l = max + log(sum);
+    for (int64_t i = 0; n > 0 && i < t->classes; i++)
+        ref_add(r, row, i, share * exp(ref_logit(r, row, i) - l));
+    for (int64_t j = 0; j < t->k; j++) {
+        int64_t id = weft_get_int(t->id, row * t->k + j);
+        if (id == t->ignore)
+            continue;
+        nll += (l - ref_logit(r, row, id)) / n;
+        ref_add(r, row, id, -share / n);
+    }
     weft_put(&r->out[LSE], row, l);
-    weft_put(&r->out[NLL], row, counts ? l - ref_logit(r, row, id) : 0);
-    for (int64_t i = 0; counts && i < classes; i++)
-        ref_add(r, row, i, share * (exp(ref_logit(r, row, i) - l) - (i == id)));
+    weft_put(&r->out[NLL], row, nll);
 }
 
 static void ref_linear_cross_entropy(const weft_run *r)
 {
-    if (!targets_good(r))
+    const weft_targets t = targets_of(r);
+    if (!weft_targets_good(r, &t))
         return;
-    double share = loss_share(r);
-    for (int o = DX; o <= DW; o++)
+    double share = weft_targets_share(&t);
+    for (int o = DX; o <= DB; o++)
         for (int64_t i = 0; i < r->out[o].count; i++)
             weft_put(&r->out[o], i, 0);
-    for (int64_t row = 0; row < r->in[2].count; row++)
-        ref_row(r, row, share);
+    for (int64_t row = 0; row < t.rows; row++)
+        ref_row(r, &t, row, share);
     finish(r, share);
 }
 
@@ -304,24 +342,28 @@ static void ref_linear_cross_entropy(const weft_run *r)
 static double flops_linear_cross_entropy(const weft_call *c)
 {
     double products = 1 + (double)weft_attr_int(c, "dx") + (double)weft_attr_int(c, "dw");
-    const weft_type *w = weft_call_in(c, 1);
+    const weft_type *w = weft_call_in(c, W);
     return (2 * products * (double)w->dim[1] + 10) * (double)w->dim[0] *
-           (double)weft_type_count(weft_call_in(c, 2));
+           (double)weft_type_count(weft_call_out(c, LSE));
 }
 
 const weft_op weft_op_linear_cross_entropy = {
     .name = "linear_cross_entropy",
-    .doc = "Cross-entropy of logits = x w^T that are never stored: loss = mean of nll over rows "
-           "with targets != ignore (0 if none), nll = lse - logits[...,targets], lse = log sum "
-           "exp(logits), and on demand dx, dw = gradients of loss. Made by a rewrite rule.",
+    .doc = "Cross-entropy of logits = x w^T + bias that are never stored: loss = mean of nll over "
+           "rows with a target != ignore (0 if none), nll = mean of lse - logits[...,target] over "
+           "the targets of the row that are not ignore, lse = log sum exp(logits), and on demand "
+           "dx, dw, db = gradients of loss. Made by a rewrite rule.",
     .in = {{"x", WEFT_FLOAT, "rows [...,C]"},
            {"w", WEFT_FLOAT, "class vectors [V,C]"},
-           {"targets", WEFT_INT, "class of each row [...], 0..V-1 or `ignore`"}},
+           {"targets", WEFT_INT,
+            "class of each row [...], 0..V-1 or `ignore`; or [...,k]: k classes"},
+           {"bias", WEFT_FLOAT | WEFT_OPTIONAL, "[V]"}},
     .out = {{"loss", WEFT_FLOAT, "mean over the rows that count, scalar"},
             {"nll", WEFT_FLOAT, "negative log-likelihood of each row [...]; 0 where ignored"},
             {"lse", WEFT_FLOAT, "log of the sum of exponentials of each row [...]"},
             {"dx", WEFT_FLOAT, "gradient of loss for x, or a scalar 0 if dx=0"},
-            {"dw", WEFT_FLOAT, "gradient of loss for w, or a scalar 0 if dw=0"}},
+            {"dw", WEFT_FLOAT, "gradient of loss for w, or a scalar 0 if dw=0"},
+            {"db", WEFT_FLOAT, "gradient of loss for bias, or a scalar 0 if db=0"}},
     .attr = {{.name = "ignore",
               .kind = WEFT_ATTR_INT,
               .def = -1,
@@ -329,7 +371,8 @@ const weft_op weft_op_linear_cross_entropy = {
               .min = -2147483648.0,
               .max = 2147483647.0},
              {.name = "dx", .kind = WEFT_ATTR_BOOL, .help = "compute the gradient for x"},
-             {.name = "dw", .kind = WEFT_ATTR_BOOL, .help = "compute the gradient for w"}},
+             {.name = "dw", .kind = WEFT_ATTR_BOOL, .help = "compute the gradient for w"},
+             {.name = "db", .kind = WEFT_ATTR_BOOL, .help = "compute the gradient for bias"}},
     .infer = infer_linear_cross_entropy,
     .grad = grad_linear_cross_entropy,
     .kernel = kernel_linear_cross_entropy,
@@ -346,15 +389,14 @@ static void replace_all(weft_match *m, weft_val y, int n)
 
 static void rule_linear_cross_entropy(weft_match *m)
 {
-    weft_val z = weft_x(m, 0), x = weft_match_in(m, z, 0), w = weft_match_in(m, z, 1);
+    weft_val z = weft_x(m, 0), w = weft_match_in(m, z, 1), bias = weft_match_in(m, z, 2);
     if (!weft_match_is(m, z, "matmul") || weft_match_uses(m, z) != 1 ||
-        weft_match_in(m, z, 2) >= 0 || weft_match_attr(m, z, "ta")->i ||
-        !weft_match_attr(m, z, "tb")->i || weft_match_attr(m, z, "alpha")->f != 1 ||
-        weft_val_type(m, w)->rank != 2)
+        weft_match_attr(m, z, "ta")->i || !weft_match_attr(m, z, "tb")->i ||
+        weft_match_attr(m, z, "alpha")->f != 1 || weft_val_type(m, w)->rank != 2)
         return;
-    weft_val in[] = {x, w, weft_x(m, 1)};
+    weft_val in[] = {weft_match_in(m, z, 0), w, weft_x(m, 1), bias};
     replace_all(m,
-                weft_emit(m, "linear_cross_entropy", in, 3, "ignore=%lld",
+                weft_emit(m, "linear_cross_entropy", in, bias >= 0 ? 4 : 3, "ignore=%lld",
                           (long long)weft_attr_int(m, "ignore")),
                 3);
 }
@@ -362,8 +404,8 @@ static void rule_linear_cross_entropy(weft_match *m)
 const weft_rule weft_rule_linear_cross_entropy = {
     .name = "linear_cross_entropy",
     .root = "cross_entropy",
-    .doc = "cross_entropy(matmul(x, w, tb=1), targets) -> linear_cross_entropy(x, w, targets) when "
-           "nothing else reads the logits",
+    .doc = "cross_entropy(matmul(x, w[, bias], tb=1), targets) -> linear_cross_entropy(x, w, "
+           "targets[, bias]) when nothing else reads the logits",
     .apply = rule_linear_cross_entropy,
     .fuses = true,
 };
@@ -379,20 +421,24 @@ static void replace_gradient(weft_match *m, int i, weft_val y, bool same)
 /* One node gives what this one and its twins give. */
 static void rule_linear_cross_entropy_once(weft_match *m)
 {
-    bool dx = weft_attr_int(m, "dx"), dw = weft_attr_int(m, "dw"), all_dx = dx, all_dw = dw;
-    for (int r = 0; weft_match_twin(m, r, "ignore"); r++)
-        if (weft_match_twin(m, r, "ignore")->i == weft_attr_int(m, "ignore")) {
-            all_dx = all_dx || weft_match_twin(m, r, "dx")->i;
-            all_dw = all_dw || weft_match_twin(m, r, "dw")->i;
-        }
-    if (all_dx == dx && all_dw == dw)
+    static const char *const asked[] = {"dx", "dw", "db"};
+    bool own[3], all[3], more = false;
+    weft_val in[4];
+    for (int i = 0; i < 3; i++) {
+        own[i] = all[i] = weft_attr_int(m, asked[i]);
+        for (int r = 0; weft_match_twin(m, r, "ignore"); r++)
+            if (weft_match_twin(m, r, "ignore")->i == weft_attr_int(m, "ignore"))
+                all[i] = all[i] || weft_match_twin(m, r, asked[i])->i;
+        more = more || all[i] != own[i];
+    }
+    if (!more)
         return;
-    weft_val in[] = {weft_x(m, 0), weft_x(m, 1), weft_x(m, 2)};
-    weft_val y = weft_emit(m, "linear_cross_entropy", in, 3, "ignore=%lld dx=%d dw=%d",
-                           (long long)weft_attr_int(m, "ignore"), all_dx, all_dw);
+    weft_val y =
+        weft_emit(m, "linear_cross_entropy", in, inputs_of(m, in), "ignore=%lld dx=%d dw=%d db=%d",
+                  (long long)weft_attr_int(m, "ignore"), all[0], all[1], all[2]);
     replace_all(m, y, 3);
-    replace_gradient(m, DX, y, dx == all_dx);
-    replace_gradient(m, DW, y, dw == all_dw);
+    for (int i = 0; i < 3; i++)
+        replace_gradient(m, DX + i, y, own[i] == all[i]);
 }
 
 const weft_rule weft_rule_linear_cross_entropy_once = {

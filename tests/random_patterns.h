@@ -109,8 +109,9 @@ static void head(maker *m)
     int64_t rows = 1 + pick(m, 7), width = 1 + pick(m, 9), classes = 2 + pick(m, 9);
     weft_val x = source(m, WEFT_F32, 2, (int64_t[]){rows, width});
     weft_val w = source(m, WEFT_F32, 2, (int64_t[]){classes, width});
-    weft_val t = source(m, WEFT_I32, 1, &rows);
-    emit(m, "cross_entropy", often(m, 50) ? "ignore=1" : "", emit(m, "matmul", "tb=1", x, w, NO), t,
+    weft_val b = often(m, 50) ? source(m, WEFT_F32, 1, &classes) : NO;
+    weft_val t = source(m, WEFT_I32, 1 + pick(m, 2), (int64_t[]){rows, 1 + pick(m, 3)});
+    emit(m, "cross_entropy", often(m, 50) ? "ignore=1" : "", emit(m, "matmul", "tb=1", x, w, b), t,
          NO);
     for (int i = pick(m, 3); i > 0; i--) {
         snprintf(text, sizeof text, "dx=%d dw=%d", pick(m, 2), pick(m, 2));

@@ -116,4 +116,15 @@ static __attribute__((unused)) weft_graph *head_graph(bool logits_seen, const ch
     return g;
 }
 
+/* The same with a bias and three classes of each row. */
+static __attribute__((unused)) weft_graph *labels_graph(int64_t rows)
+{
+    weft_graph *g = weft_graph_new(ctx);
+    weft_val z = EMIT(g, "matmul", "tb=1", input(g, "x", WEFT_F32, 2, rows, 8, 0),
+                      weight(g, "w", 2, 11, 8), weight(g, "b", 1, 11, 0));
+    weft_val t = input(g, "targets", WEFT_I32, 2, rows, 3, 0);
+    ok(weft_graph_output(g, "loss", EMIT(g, "cross_entropy", "ignore=-7", z, t)));
+    return g;
+}
+
 #endif

@@ -79,7 +79,7 @@ static void differentiate(const weft_graph *g, bool plain, weft_graph **out)
     weft_graph *h;
     ok(weft_graph_rewrite(g, &(weft_rewrite_options){.train = true, .no_rewrite = plain}, &h,
                           NULL));
-    weft_val loss = weft_graph_find_output(h, "loss"), xs[2], d[2];
+    weft_val loss = weft_graph_find_output(h, "loss"), xs[3], d[3];
     if (loss < 0) {
         weft_val y = weft_graph_find_output(h, "y");
         weft_val r = weft_graph_input(h, "cotangent", &h->value[y].type);
@@ -91,10 +91,11 @@ static void differentiate(const weft_graph *g, bool plain, weft_graph **out)
     xs[n++] = weft_graph_find(h, "x");
     if (weft_graph_find(h, "w") >= 0)
         xs[n++] = weft_graph_find(h, "w");
+    if (weft_graph_find(h, "b") >= 0)
+        xs[n++] = weft_graph_find(h, "b");
     ok(weft_graph_gradient(h, loss, xs, n, d));
-    ok(weft_graph_output(h, "dx", d[0]));
-    if (n > 1)
-        ok(weft_graph_output(h, "dw", d[1]));
+    for (int i = 0; i < n; i++)
+        ok(weft_graph_output(h, ((const char *[]){"dx", "dw", "db"})[i], d[i]));
     *out = h;
 }
 
@@ -151,19 +152,28 @@ static void test_linear_cross_entropy_values(void **state)
     compare(head_graph(false, "tb=1", false), "linear_cross_entropy", names, 3, 11, true);
 }
 
+/* Three classes a row, some ignored, some twice; and a bias. */
+static void test_linear_cross_entropy_labels(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"loss", "dx", "dw", "db"};
+    compare(labels_graph(10), "linear_cross_entropy", names, 4, 11, true);
+    compare(labels_graph(500), "linear_cross_entropy", names, 4, 11, true);
+}
+
 /* Several chunks with a smaller last one: 600 rows of 65600 classes are chunks of 208, 208 and 184
  * rows. */
 static void test_linear_cross_entropy_chunks(void **state)
 {
     (void)state;
-    static const char *const names[] = {"loss", "dx", "dw"};
+    static const char *const names[] = {"loss", "dx", "dw", "db"};
     weft_graph *g = weft_graph_new(ctx);
     weft_val x = input(g, "x", WEFT_F32, 2, 600, 3, 0), w = weight(g, "w", 2, 65600, 3);
-    weft_val z = EMIT(g, "matmul", "tb=1", x, w);
+    weft_val z = EMIT(g, "matmul", "tb=1", x, w, weight(g, "b", 1, 65600, 0));
     weft_val loss =
         EMIT(g, "cross_entropy", "ignore=-7", z, input(g, "targets", WEFT_I32, 1, 600, 0, 0));
     ok(weft_graph_output(g, "loss", loss));
-    compare(g, "linear_cross_entropy", names, 3, 65600, false);
+    compare(g, "linear_cross_entropy", names, 4, 65600, false);
 }
 
 /* ---- gradient(...) nodes: fused before they are replaced, where that changes no derivative ----
@@ -421,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_instruction_sets),
         cmocka_unit_test(test_attention_values),
         cmocka_unit_test(test_linear_cross_entropy_values),
+        cmocka_unit_test(test_linear_cross_entropy_labels),
         cmocka_unit_test(test_linear_cross_entropy_chunks),
         cmocka_unit_test(test_gradient_nodes),
         cmocka_unit_test(test_gradient_by_one_path),

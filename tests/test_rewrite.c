@@ -256,19 +256,23 @@ static void test_linear_cross_entropy_fires(void **state)
     expect(head_graph(false, "tb=1", true), false, "linear_cross_entropy", 1);
     expect(head_graph(true, "tb=1", false), true, "linear_cross_entropy", 0);
     expect(head_graph(false, "tb=1 alpha=2", false), true, "linear_cross_entropy", 0);
+    expect(labels_graph(6), true, "linear_cross_entropy", 1);
 }
 
 /* Differentiated, the loss and its gradients come from one node, without a product by dloss = 1. */
 static void test_linear_cross_entropy_once(void **state)
 {
     (void)state;
-    for (int frozen = 0; frozen < 2; frozen++) {
-        weft_graph *g = head_graph(false, "tb=1", true), *h = rewritten(g, true, NULL, NULL), *k;
-        weft_val xs[] = {weft_graph_find(h, "x"), weft_graph_find(h, "w")}, d[2];
-        ok(weft_graph_gradient(h, weft_graph_find_output(h, "loss"), xs, 2 - frozen, d));
-        ok(weft_graph_output(h, "dx", d[0]));
-        if (!frozen)
-            ok(weft_graph_output(h, "dw", d[1]));
+    for (int i = 0; i < 4; i++) {
+        bool frozen = i % 2;
+        weft_graph *g = i < 2 ? head_graph(false, "tb=1", true) : labels_graph(6);
+        weft_graph *h = rewritten(g, true, NULL, NULL), *k;
+        weft_val xs[] = {weft_graph_find(h, "x"), weft_graph_find(h, "w"), weft_graph_find(h, "b")};
+        weft_val d[3];
+        int n = frozen ? 1 : i < 2 ? 2 : 3;
+        ok(weft_graph_gradient(h, weft_graph_find_output(h, "loss"), xs, n, d));
+        for (int j = 0; j < n; j++)
+            ok(weft_graph_output(h, ((const char *[]){"dx", "dw", "db"})[j], d[j]));
         k = rewritten(h, true, NULL, NULL);
         assert_int_equal(k->n_node, 1);
         assert_int_equal(count(k, "linear_cross_entropy"), 1);

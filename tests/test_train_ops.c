@@ -322,6 +322,15 @@ static void ids_out_of_range(void **unused)
     run(&t);
     assert_true(*output(&t, "loss", NULL) == 0); /* nothing counts */
     close_rig(&t);
+
+    open_rig(&t, 1, false);
+    weft_val k[] = {input(&t, "x", F32(2, 5)), input(&t, "t", I32(2, 3))};
+    weft_graph_output(t.g, "loss", weft_graph_emit(t.g, "cross_entropy", k, 2, "%s", ""));
+    compile(&t, (const char *[]){"loss"}, 1);
+    fill(&t, "x", 1);
+    memcpy(weft_program_input(t.p, "t", NULL), (int32_t[]){4, 4, -1, 0, 7, 1}, 24);
+    expect_fault(&t, (const char *[]){"target 7", "position 4 (target 1 of row 1)", "0..4"}, 3);
+    close_rig(&t);
 }
 
 static void cross_entropy_of_extreme_logits(void **unused)
