@@ -2,13 +2,9 @@
  * for backward. */
 #include "graph/rule.h"
 #include "ops/loops.h"
-#include "ops/simd.h"
+#include "ops/random.h"
 
-enum { LANES = 16 };
-
-/* Elements come in blocks of 4 * LANES: element j of block b is dropped when word j / LANES of the
- * random numbers at index b * LANES + j % LANES is below p * 2^32. So whole vectors are made and
- * used without shuffling. */
+/* Element i is dropped when its random word (random.h) is below p * 2^32. */
 static uint32_t threshold(double p) { return (uint32_t)(p * 4294967296.0); }
 
 /* The gradient multiplies by the same mask: the same op again, on the same random stream, which the
@@ -26,54 +22,25 @@ static void incr_dropout(weft_incr *c)
 }
 
 typedef struct {
-    uint64_t seed, step;
-    uint32_t stream, below;
+    weft_random random;
+    uint32_t below;
     float factor;
 } mask;
 
 static mask mask_of(const weft_run *r)
 {
     double p = weft_run_float(r, "p");
-    return (mask){.seed = (uint64_t)weft_get_int(&r->in[1], 0),
-                  .step = (uint64_t)weft_get_int(&r->in[1], 1),
-                  .stream = r->stream,
-                  .below = threshold(p),
-                  .factor = (float)(1 / (1 - p))};
+    return (mask){
+        .random = weft_random_of(r, 1), .below = threshold(p), .factor = (float)(1 / (1 - p))};
 }
 
-/* weft_random4 for LANES indices at once: word[w * LANES + l] is word w at index + l. Ten rounds of
- * Philox4x32 (Salmon et al., 2011), the counter laid out as in graph/rng.c; the case tests compare
- * both. */
-WEFT_INLINE void random_lanes(uint32_t word[4 * LANES], const mask *m, uint64_t index)
-{
-    uint32_t k0 = (uint32_t)m->seed, k1 = (uint32_t)(m->seed >> 32);
-    uint32_t *w0 = word, *w1 = word + LANES, *w2 = word + 2 * LANES, *w3 = word + 3 * LANES;
-    for (int l = 0; l < LANES; l++) {
-        uint64_t i = index + (uint64_t)l;
-        w0[l] = (uint32_t)i;
-        w1[l] = (uint32_t)(i >> 32 & 0xffff) | (uint32_t)(m->step >> 32 & 0xffff) << 16;
-        w2[l] = (uint32_t)m->step;
-        w3[l] = m->stream;
-    }
-    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-#pragma omp simd
-        for (int l = 0; l < LANES; l++) {
-            uint64_t p0 = (uint64_t)0xD2511F53u * w0[l], p1 = (uint64_t)0xCD9E8D57u * w2[l];
-            w0[l] = (uint32_t)(p1 >> 32) ^ w1[l] ^ k0;
-            w2[l] = (uint32_t)(p0 >> 32) ^ w3[l] ^ k1;
-            w1[l] = (uint32_t)p1;
-            w3[l] = (uint32_t)p0;
-        }
-    }
-}
-
-/* Elements first..first+n-1; `first` is a multiple of 4 * LANES. */
+/* Elements first..first+n-1; `first` is a multiple of WEFT_RANDOM_BLOCK. */
 WEFT_CLONES static void drop(float *y, const float *x, int64_t first, int64_t n, const mask *m)
 {
-    for (int64_t at = 0; at < n; at += 4 * LANES) {
-        uint32_t word[4 * LANES], below = m->below;
-        int64_t k = n - at < 4 * LANES ? n - at : 4 * LANES;
-        random_lanes(word, m, (uint64_t)(first + at) / 4);
+    for (int64_t at = 0; at < n; at += WEFT_RANDOM_BLOCK) {
+        uint32_t word[WEFT_RANDOM_BLOCK], below = m->below;
+        int64_t k = n - at < WEFT_RANDOM_BLOCK ? n - at : WEFT_RANDOM_BLOCK;
+        weft_random_block(word, &m->random, first + at);
         float factor = m->factor;
 #pragma omp simd
         for (int64_t i = 0; i < k; i++)
@@ -99,11 +66,8 @@ static void ref_dropout(const weft_run *r)
     const mask m = mask_of(r);
     double factor = 1 / (1 - weft_run_float(r, "p"));
     for (int64_t i = 0; i < r->out[0].count; i++) {
-        uint32_t word[4];
-        int64_t j = i % (4 * LANES);
-        weft_random4(word, m.seed, m.step, m.stream,
-                     (uint64_t)(i / (4 * LANES) * LANES + j % LANES));
-        weft_put(&r->out[0], i, word[j / LANES] < m.below ? 0 : factor * weft_get(&r->in[0], i));
+        bool out = weft_random_word(&m.random, i) < m.below;
+        weft_put(&r->out[0], i, out ? 0 : factor * weft_get(&r->in[0], i));
     }
 }
 

@@ -68,6 +68,35 @@ const weft_rule weft_rule_scale_one = {.name = "scale_one",
                                        .doc = "scale(x, alpha=1, beta=0) -> x",
                                        .apply = rule_scale_one};
 
+/* A factor 0 switches a part of a loss off: what it scales need not be computed. Numerically the
+ * same for finite x; where x is infinite or NaN the product would be NaN, and now is 0. */
+static void rule_scale_zero(weft_match *m)
+{
+    if (weft_attr_float(m, "alpha") == 0)
+        weft_match_replace(m, 0,
+                           weft_emit_fill(m, weft_attr_float(m, "beta"), weft_call_out(m, 0)));
+}
+
+const weft_rule weft_rule_scale_zero = {
+    .name = "scale_zero",
+    .root = "scale",
+    .doc = "scale(x, alpha=0, beta) -> fill(beta), also where x is infinite or NaN",
+    .apply = rule_scale_zero};
+
+static void rule_mul_zero(weft_match *m)
+{
+    for (int i = 0; i < 2; i++)
+        if (is_constant(m, weft_x(m, i), 0)) {
+            weft_match_replace(m, 0, weft_emit_fill(m, 0, weft_call_out(m, 0)));
+            return;
+        }
+}
+
+const weft_rule weft_rule_mul_zero = {.name = "mul_zero",
+                                      .root = "mul",
+                                      .doc = "mul(x, 0) -> 0, also where x is infinite or NaN",
+                                      .apply = rule_mul_zero};
+
 /* ---- the same sizes ---- */
 static void rule_same(weft_match *m) { becomes(m, weft_x(m, 0)); }
 

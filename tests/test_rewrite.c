@@ -159,16 +159,27 @@ static void test_identities(void **state)
         const char *op, *attrs;
         int kept;
     } cases[] = {
-        {"scale", "alpha=1 beta=0", 0},  {"scale", "alpha=1 beta=0.5", 1},
-        {"scale", "alpha=2", 1},         {"reshape", "dims=3,4", 0},
-        {"reshape", "dims=4,3", 1},      {"slice", "axis=0 to=3", 0},
-        {"slice", "axis=0 to=2", 1},     {"slice", "axis=1 from=1", 1},
-        {"sum_to", "dims=3,4", 0},       {"sum_to", "dims=1,4", 1},
-        {"broadcast_to", "dims=3,4", 0}, {"broadcast_to", "dims=2,3,4", 1},
-        {"transpose", "perm=0,1", 0},    {"transpose", "perm=0,-1", 0},
-        {"transpose", "perm=1,0", 1},    {"transpose", "", 1},
-        {"concat", "axis=0", 0},         {"cast", "to=f32", 1},
-        {"cast", "to=i32", 1},           {"dropout", "p=0", 0},
+        {"scale", "alpha=1 beta=0", 0},
+        {"scale", "alpha=1 beta=0.5", 1},
+        {"scale", "alpha=0 beta=3", 0},
+        {"scale", "alpha=2", 1},
+        {"reshape", "dims=3,4", 0},
+        {"reshape", "dims=4,3", 1},
+        {"slice", "axis=0 to=3", 0},
+        {"slice", "axis=0 to=2", 1},
+        {"slice", "axis=1 from=1", 1},
+        {"sum_to", "dims=3,4", 0},
+        {"sum_to", "dims=1,4", 1},
+        {"broadcast_to", "dims=3,4", 0},
+        {"broadcast_to", "dims=2,3,4", 1},
+        {"transpose", "perm=0,1", 0},
+        {"transpose", "perm=0,-1", 0},
+        {"transpose", "perm=1,0", 1},
+        {"transpose", "", 1},
+        {"concat", "axis=0", 0},
+        {"cast", "to=f32", 1},
+        {"cast", "to=i32", 1},
+        {"dropout", "p=0", 0},
         {"dropout", "p=0.25", 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -195,7 +206,9 @@ static void test_constants(void **state)
         {"sub", "value=0", true, 1},
         {"mul", "value=1", false, 0},
         {"mul", "value=1 dims=3,1", true, 0},
-        {"mul", "value=0", false, 1},
+        {"mul", "value=0", false, 0},
+        {"mul", "value=0 dims=2,1,1", true, 0}, /* zeros of the larger sizes */
+        {"mul", "value=0.5", false, 1},
         {"div", "value=1", false, 0},
         {"div", "value=1", true, 1},
     };
@@ -206,6 +219,29 @@ static void test_constants(void **state)
         weft_val in[] = {cases[i].first ? f : x, cases[i].first ? x : f};
         ok(weft_graph_output(g, "y", weft_graph_emit(g, cases[i].op, in, 2, "%s", "")));
         expect(g, true, cases[i].op, cases[i].kept);
+    }
+}
+
+/* A part of the loss with the factor 0: neither it nor its gradient is computed. */
+static void test_switched_off(void **state)
+{
+    (void)state;
+    const char *loss = "loss";
+    for (int on = 0; on < 2; on++) {
+        weft_graph *g = weft_graph_new(ctx), *h;
+        weft_val x = input(g, "x", WEFT_F32, 2, 6, 8, 0), w = weight(g, "w", 2, 8, 8);
+        weft_val y = EMIT(g, "tanh", "", EMIT(g, "matmul", "", x, w));
+        weft_val other = EMIT(g, "exp", "", EMIT(g, "matmul", "", y, weight(g, "v", 2, 8, 8)));
+        other = EMIT(g, "scale", on ? "alpha=0.1" : "alpha=0", EMIT(g, "mean", "", other));
+        ok(weft_graph_output(g, loss, EMIT(g, "add", "", EMIT(g, "mean", "", y), other)));
+        ok(weft_graph_prepare(g, &loss, 1, &(weft_rewrite_options){.train = true}, &h));
+        assert_int_equal(count(h, "matmul"), 1 + on);
+        assert_int_equal(count(h, "exp"), on);
+        weft_val v[] = {weft_graph_find(h, "w"), weft_graph_find(h, "v")}, d[2];
+        ok(weft_graph_gradient(h, weft_graph_find_output(h, loss), v, 2, d));
+        assert_int_equal(count(h, "matmul"), on ? 5 : 2);
+        weft_graph_free(h);
+        weft_graph_free(g);
     }
 }
 
@@ -305,6 +341,7 @@ int main(void)
         cmocka_unit_test(test_state_that_changes),
         cmocka_unit_test(test_identities),
         cmocka_unit_test(test_constants),
+        cmocka_unit_test(test_switched_off),
         cmocka_unit_test(test_views_of_views),
         cmocka_unit_test(test_attention_fires),
         cmocka_unit_test(test_linear_cross_entropy_fires),
