@@ -26,7 +26,7 @@ static void grad_gather(weft_grad *g)
                           (long long)x->dim[x->rank - 1]));
 }
 
-static void incr_gather(weft_incr *c) { weft_incr_rows(c, "gather", 2, 1); }
+static void incr_gather(weft_incr *c) { weft_incr_rows(c, "gather", 3, 1); }
 
 /* One row; elements of 1, 2, 4 or 8 bytes, whatever they mean. */
 static void gather_row(char *y, const char *x, const weft_tensor *index, int64_t first, int64_t k,
@@ -86,7 +86,7 @@ static void grad_scatter(weft_grad *g)
         weft_dx(g, 0, weft_emit2(g, "gather", weft_dy(g, 0), weft_x(g, 1)));
 }
 
-static void incr_scatter(weft_incr *c) { weft_incr_rows(c, "scatter", 2, 1); }
+static void incr_scatter(weft_incr *c) { weft_incr_rows(c, "scatter", 3, 1); }
 
 /* A row of zeros is written at the speed of memory; the few additions find it in cache. */
 static void run_scatter(const weft_run *r)

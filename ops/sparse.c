@@ -23,21 +23,23 @@ weft_type weft_type_rows(const weft_type *like, weft_dtype t, int64_t n)
     return y;
 }
 
+static bool in_set(unsigned set, int i) { return set >> i & 1; }
+
 /* The time axis of the rows: that of the first input that has one. */
-static int time_of_rows(weft_incr *c, int n_rows)
+static int time_of_rows(weft_incr *c, unsigned rows)
 {
-    for (int i = 0; i < n_rows; i++)
-        if (weft_incr_axis(c, i) >= 0)
+    for (int i = 0; i < weft_call_n_in(c); i++)
+        if (in_set(rows, i) && weft_incr_axis(c, i) >= 0)
             return weft_incr_axis(c, i);
     return -1;
 }
 
-static bool rows_are_apart(weft_incr *c, int n_rows, int time)
+static bool rows_are_apart(weft_incr *c, unsigned rows, int time)
 {
     bool good = time >= 0 && time < weft_incr_type(c, 0)->rank - 1;
     for (int i = 0; i < weft_call_n_in(c); i++) {
         int t = weft_incr_axis(c, i);
-        good = good && (t < 0 || (i < n_rows && t == time));
+        good = good && (t < 0 || (in_set(rows, i) && t == time));
     }
     if (!good)
         weft_call_fail(c,
@@ -46,15 +48,15 @@ static bool rows_are_apart(weft_incr *c, int n_rows, int time)
     return good;
 }
 
-void weft_incr_rows(weft_incr *c, const char *op, int n_rows, int n_out)
+void weft_incr_rows(weft_incr *c, const char *op, unsigned rows, int n_out)
 {
     weft_val in[8];
-    int n = weft_call_n_in(c), time = time_of_rows(c, n_rows);
-    if (!rows_are_apart(c, n_rows, time))
+    int n = weft_call_n_in(c), time = time_of_rows(c, rows);
+    if (!rows_are_apart(c, rows, time))
         return;
     for (int i = 0; i < n; i++) {
         in[i] = weft_call_has(c, i) ? weft_incr_new(c, i) : WEFT_NONE;
-        if (i < n_rows && in[i] >= 0 && weft_incr_axis(c, i) < 0)
+        if (in_set(rows, i) && in[i] >= 0 && weft_incr_axis(c, i) < 0)
             in[i] = weft_incr_window(c, in[i], time);
     }
     weft_val y = weft_emit(c, op, in, n, "%s", weft_attrs_text(c));

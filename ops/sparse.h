@@ -14,9 +14,9 @@ bool weft_infer_rows(weft_infer *c, int i, const char *name_i, int j, const char
 /* A type with the axes of `like` and the last one of size n. */
 weft_type weft_type_rows(const weft_type *like, weft_dtype t, int64_t n);
 
-/* Decoding of an op whose first n_rows inputs hold rows that do not see each other, and whose other
- * inputs have no time: the same op on the new rows. */
-void weft_incr_rows(weft_incr *c, const char *op, int n_rows, int n_out);
+/* Decoding of an op whose inputs in the bit set `rows` hold rows that do not see each other, and
+ * whose other inputs have no time: the same op on the new rows. */
+void weft_incr_rows(weft_incr *c, const char *op, unsigned rows, int n_out);
 
 /* Are all positions in 0..n-1?  Else the run fails: they may come from outside, and writing beyond
  * a row would be worse. */

@@ -62,7 +62,7 @@ static void grad_topk_mask(weft_grad *g)
             weft_emit(g, "scatter", (weft_val[]){dy, at}, 2, "n=%lld", (long long)last_size(g)));
 }
 
-static void incr_topk(weft_incr *c) { weft_incr_rows(c, "topk", 2, 2); }
+static void incr_topk(weft_incr *c) { weft_incr_rows(c, "topk", 3, 2); }
 static void incr_topk_mask(weft_incr *c) { weft_incr_rows(c, "topk_mask", 1, 1); }
 
 /* ---- selection ---- */

@@ -159,6 +159,10 @@ static void test_sparse_rows(void **state)
     weft_val top = EMIT(g, "topk", "k=2", x, EMIT(g, "relu", "", x));
     weft_val at = g->node[g->value[top].node].out[1];
     weft_val y = EMIT(g, "mul", "", top, EMIT(g, "gather", "", table, at));
+    const weft_type wt = weft_type_make(WEFT_F32, 2, (int64_t[]){4, 7});
+    weft_val w = weft_graph_state(g, "w", &wt, "normal(1)", true);
+    weft_val product = EMIT(g, "sparse_matmul", "", y, at, w);
+    y = EMIT(g, "sparse_dot", "tb=1", product, w, at);
     y = EMIT(g, "scatter", "n=4", y, at);
     finish(c, g, EMIT(g, "add", "", y, EMIT(g, "topk_mask", "k=3", x)), 1);
 }

@@ -1,0 +1,171 @@
+/* sparse_outer.c - the gradient of the matrix of sparse_matmul: zero but in the rows (or columns)
+ * that some entry touched.
+ *
+ * The result is written once.  Each of its rows belongs to one thread, and every element is a sum
+ * in the order of the sparse rows, so the bits do not depend on the number of threads. */
+#include <omp.h>
+
+#include "ops/columns.h"
+#include "ops/simd.h"
+#include "ops/sparse.h"
+
+enum { LANES = 8, PIECE = 512 }; /* columns that are cleared and filled at once: 16 KB of 8 rows */
+
+static void infer_sparse_outer(weft_infer *c)
+{
+    const weft_type *value = weft_call_in(c, 0), *dy = weft_call_in(c, 2);
+    if (!weft_infer_rows(c, 0, "value", 1, "index", true) ||
+        !weft_infer_rows(c, 0, "value", 2, "dy", false))
+        return;
+    int64_t n = weft_attr_int(c, "n"), d = dy->dim[dy->rank - 1];
+    bool tb = weft_attr_int(c, "tb");
+    weft_infer_out(c, 0, weft_type_make(value->dtype, 2, (int64_t[]){tb ? d : n, tb ? n : d}));
+}
+
+/* dw = S^T dy (or its transpose) for S = scatter(value, index), with G the gradient of dw:
+ * dS = dy op(G)^T at the entries, ddy = S op(G). */
+static void grad_sparse_outer(weft_grad *g)
+{
+    weft_val value = weft_x(g, 0), index = weft_x(g, 1), dy = weft_x(g, 2), up = weft_dy(g, 0);
+    int tb = weft_attr_int(g, "tb") != 0;
+    if (weft_needs(g, 0))
+        weft_dx(g, 0, weft_emit(g, "sparse_dot", (weft_val[]){dy, up, index}, 3, "tb=%d", !tb));
+    if (weft_needs(g, 2))
+        weft_dx(g, 2,
+                weft_emit(g, "sparse_matmul", (weft_val[]){value, index, up}, 3, "tb=%d", tb));
+}
+
+/* ---- dw [n,d] ---- */
+WEFT_CLONES static void sparse_outer_row(float *y, const weft_columns *l, const float *value,
+                                         const float *dy, int64_t v, int64_t d)
+{
+    memset(y, 0, (size_t)d * sizeof *y);
+    for (int32_t e = l->start[v]; e < l->start[v + 1]; e++) {
+        const float *x = dy + l->row[e] * d;
+        float scale = value[l->entry[e]];
+#pragma omp simd
+        for (int64_t i = 0; i < d; i++)
+            y[i] += scale * x[i];
+    }
+}
+
+static void run_by_rows(const weft_run *r)
+{
+    int64_t n = r->out[0].dim[0], d = r->out[0].dim[1];
+    if (!weft_index_good(r, &r->in[1], n))
+        return;
+    weft_columns l = weft_columns_make(r->scratch, &r->in[1], n, 0, weft_row_count(&r->in[1]));
+#pragma omp parallel for num_threads(r->threads)                                                   \
+    schedule(dynamic, 64) if (r->out[0].count > WEFT_GRAIN)
+    for (int64_t v = 0; v < n; v++)
+        sparse_outer_row((float *)r->out[0].data + v * d, &l, r->in[0].data, r->in[2].data, v, d);
+}
+
+/* ---- dw [d,n] ---- */
+/* Columns of the list from u on that are below `to`, in 8 rows; returns the first one that is not.
+ */
+WEFT_CLONES static int32_t sparse_outer_piece(float *const *y, int lanes, const weft_columns *l,
+                                              int32_t u, int64_t to, const float *value,
+                                              const float *dy)
+{
+    for (; u < l->columns && l->column[u] < to; u++) {
+        weft_f32x8 sum = {0};
+        for (int32_t e = l->begin[u]; e < l->begin[u + 1]; e++)
+            sum += value[e] * *(const weft_f32x8 *)(dy + (int64_t)LANES * l->row[e]);
+        for (int i = 0; i < lanes; i++)
+            y[i][l->column[u]] = sum[i];
+    }
+    return u;
+}
+
+/* Rows c..c+7 of dw; `lane` receives 8 columns of dy. */
+static void outer_lanes(const weft_run *r, const weft_columns *l, const float *value, float *lane,
+                        int64_t c)
+{
+    int64_t d = r->out[0].dim[0], n = r->out[0].dim[1], rows = weft_row_count(&r->in[1]);
+    int lanes = d - c < LANES ? (int)(d - c) : LANES;
+    float *y[LANES];
+    for (int i = 0; i < LANES; i++)
+        y[i] = (float *)r->out[0].data + (i < lanes ? c + i : c) * n;
+    for (int64_t row = 0; row < rows; row++)
+        for (int i = 0; i < LANES; i++)
+            lane[row * LANES + i] = i < lanes ? ((const float *)r->in[2].data)[row * d + c + i] : 0;
+    int32_t u = 0;
+    for (int64_t from = 0; from < n; from += PIECE) {
+        int64_t to = from + PIECE < n ? from + PIECE : n;
+        for (int i = 0; i < lanes; i++)
+            memset(y[i] + from, 0, (size_t)(to - from) * sizeof(float));
+        u = sparse_outer_piece(y, lanes, l, u, to, value, lane);
+    }
+}
+
+static void run_by_columns(const weft_run *r)
+{
+    const weft_tensor *index = &r->in[1];
+    int64_t d = r->out[0].dim[0], n = r->out[0].dim[1], rows = weft_row_count(index);
+    float *lanes = r->scratch, *value = lanes + (int64_t)r->threads * rows * LANES;
+    if (!weft_index_good(r, index, n))
+        return;
+    weft_columns l = weft_columns_make(value + index->count, index, n, 0, rows);
+    for (int64_t e = 0; e < index->count; e++)
+        value[e] = ((const float *)r->in[0].data)[l.entry[e]];
+#pragma omp parallel for num_threads(r->threads) schedule(static) if (r->out[0].count > WEFT_GRAIN)
+    for (int64_t c = 0; c < d; c += LANES)
+        outer_lanes(r, &l, value, lanes + omp_get_thread_num() * rows * LANES, c);
+}
+
+/* ---- kernel and reference ---- */
+static void kernel_sparse_outer(weft_kernel *c)
+{
+    const weft_tensor *index = weft_kernel_in(c, 1);
+    bool tb = weft_attr_int(c, "tb");
+    int64_t k = weft_row_size(index), rows = weft_row_count(index), n = weft_attr_int(c, "n");
+    if (rows > weft_columns_most(k) || n > INT32_MAX - 2) {
+        weft_call_fail(c, "%lld entries of rows of %lld are too many: both must be below 2^31",
+                       (long long)index->count, (long long)n);
+        return;
+    }
+    int64_t lanes = (int64_t)weft_kernel_threads(c) * rows * LANES + index->count;
+    weft_kernel_run(c, tb ? run_by_columns : run_by_rows);
+    weft_kernel_scratch(c,
+                        (tb ? (size_t)lanes * sizeof(float) : 0) + weft_columns_bytes(n, rows, k));
+}
+
+static void ref_sparse_outer(const weft_run *r)
+{
+    const weft_tensor *index = &r->in[1], *dy = &r->in[2], *y = &r->out[0];
+    bool tb = weft_run_int(r, "tb");
+    int64_t k = weft_row_size(index), d = weft_row_size(dy), n = y->dim[tb];
+    if (!weft_index_good(r, index, n))
+        return;
+    for (int64_t i = 0; i < y->count; i++)
+        weft_put(y, i, 0);
+    for (int64_t e = 0; e < index->count; e++)
+        for (int64_t c = 0; c < d; c++) {
+            int64_t v = weft_get_int(index, e), to = tb ? c * n + v : v * d + c;
+            weft_put(y, to, weft_get(y, to) + weft_get(&r->in[0], e) * weft_get(dy, e / k * d + c));
+        }
+}
+
+static double flops_sparse_outer(const weft_call *c)
+{
+    const weft_type *dy = weft_call_in(c, 2);
+    return 2.0 * (double)weft_type_count(weft_call_in(c, 1)) * (double)dy->dim[dy->rank - 1];
+}
+
+const weft_op weft_op_sparse_outer = {
+    .name = "sparse_outer",
+    .doc = "Gradient of a matrix that k-sparse rows were multiplied with: dw = scatter(value, "
+           "index)^T @ dy, or its transpose if tb, over all rows.",
+    .in = {{"value", WEFT_FLOAT, "[...,k]"},
+           {"index", WEFT_INT, "[...,k]: positions of the values"},
+           {"dy", WEFT_FLOAT, "[...,d]: gradient of the product"}},
+    .out = {{"dw", WEFT_FLOAT, "[n,d]; with tb=1 [d,n]"}},
+    .attr = {{"n", WEFT_ATTR_INT, 0, "numbers in a sparse row", 1, 1e12, NULL, true},
+             {"tb", WEFT_ATTR_BOOL, 0, "dw is [d,n]"}},
+    .infer = infer_sparse_outer,
+    .grad = grad_sparse_outer,
+    .kernel = kernel_sparse_outer,
+    .ref = ref_sparse_outer,
+    .flops = flops_sparse_outer,
+};
