@@ -138,6 +138,9 @@ typedef struct weft_op {
     void (*run)(const weft_run *r);        /* run time, when `kernel` chose nothing else */
     void (*ref)(const weft_run *r);        /* plain double-precision loops; inputs of any strides */
     double (*flops)(const weft_call *c);   /* multiply-adds count two; NULL: 0 */
+    /* elements of input `in` that one row of the result reads, where it picks some (rows of a
+     * weight by index); -1 or NULL: all of them */
+    int64_t (*active)(const weft_call *c, int in);
 } weft_op;
 
 /* ---- in every callback ------------------------------------------------------------------- */

@@ -31,6 +31,8 @@ const weft_field *weft_field_rival(const ProtobufCMessage *m, const weft_field *
  * room (a message that was not built by this function) and is copied. */
 bool weft_field_put(weft_arena *a, ProtobufCMessage *m, const weft_field *f, const weft_slot *v,
                     bool shared);
+/* One value of a scalar field as the text format has it (textprint.c). */
+void weft_field_print(weft_string *out, const weft_field *f, const void *at);
 ProtobufCMessage *weft_message_new(weft_arena *a, const ProtobufCMessageDescriptor *d);
 /* "; did you mean 'x'?" or a list of what there is, for messages. */
 const char *weft_field_hint(char *out, size_t n, const ProtobufCMessageDescriptor *d,

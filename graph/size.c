@@ -4,28 +4,47 @@
 
 #include "graph/ir.h"
 
+/* What the callbacks of an op get; in and out: room for the types. */
+static weft_call make_call(const weft_graph *g, const weft_node *node, weft_type *in,
+                           weft_type *out)
+{
+    for (int i = 0; i < node->n_in; i++)
+        if (node->in[i] != WEFT_NONE)
+            in[i] = g->value[node->in[i]].type;
+    for (int i = 0; i < node->n_out; i++)
+        out[i] = g->value[node->out[i]].type;
+    return (weft_call){.ctx = g->ctx,
+                       .op = node->op,
+                       .attr = node->attr,
+                       .n_in = node->n_in,
+                       .n_out = node->n_out,
+                       .in_type = in,
+                       .out_type = out,
+                       .in = node->in,
+                       .out = node->out,
+                       .node = node};
+}
+
 double weft_node_flops(const weft_graph *g, int n)
 {
     const weft_node *node = &g->node[n];
     weft_type in[24] = {{0}}, out[8] = {{0}};
     if (!node->op->flops || node->n_in > 24 || node->n_out > 8)
         return 0;
-    for (int i = 0; i < node->n_in; i++)
-        if (node->in[i] != WEFT_NONE)
-            in[i] = g->value[node->in[i]].type;
-    for (int i = 0; i < node->n_out; i++)
-        out[i] = g->value[node->out[i]].type;
-    const weft_call call = {.ctx = g->ctx,
-                            .op = node->op,
-                            .attr = node->attr,
-                            .n_in = node->n_in,
-                            .n_out = node->n_out,
-                            .in_type = in,
-                            .out_type = out,
-                            .in = node->in,
-                            .out = node->out,
-                            .node = node};
+    const weft_call call = make_call(g, node, in, out);
     return node->op->flops(&call);
+}
+
+int64_t weft_node_active(const weft_graph *g, int n, int i)
+{
+    const weft_node *node = &g->node[n];
+    weft_type in[24] = {{0}}, out[8] = {{0}};
+    int64_t all = weft_type_count(&g->value[node->in[i]].type);
+    if (!node->op->active || node->n_in > 24 || node->n_out > 8)
+        return all;
+    const weft_call call = make_call(g, node, in, out);
+    int64_t some = node->op->active(&call, i);
+    return some >= 0 && some < all ? some : all;
 }
 
 weft_status weft_graph_measure(const weft_graph *g, weft_graph_size *out)

@@ -79,7 +79,7 @@ static void print_enum(weft_string *out, const ProtobufCEnumDescriptor *d, int v
         weft_string_printf(out, "%d", value);
 }
 
-static void print_scalar(weft_string *out, const weft_field *f, const void *at)
+void weft_field_print(weft_string *out, const weft_field *f, const void *at)
 {
     weft_slot v = {0};
     memcpy(&v, at, weft_field_size(f->type));
@@ -145,7 +145,7 @@ static void print_list(weft_string *out, const ProtobufCMessage *m, const weft_f
     weft_string_printf(out, "%s: [", f->name);
     for (size_t i = 0; i < n && out->len <= limit; i++) {
         weft_string_add(out, ", ", i ? 2 : 0);
-        print_scalar(out, f, weft_field_at(m, f, i));
+        weft_field_print(out, f, weft_field_at(m, f, i));
     }
     weft_string_add(out, "]", 1);
 }
@@ -167,7 +167,7 @@ static void print_scalars(printer *p, const ProtobufCMessage *m, const weft_fiel
     for (size_t i = 0; i < n; i++) {
         begin(p, depth);
         weft_string_printf(p->out, "%s: ", f->name);
-        print_scalar(p->out, f, weft_field_at(m, f, i));
+        weft_field_print(p->out, f, weft_field_at(m, f, i));
         end(p);
     }
 }

@@ -171,6 +171,23 @@ WEFT_API weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t le
 WEFT_API weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward,
                                          weft_session *s, const weft_compile_options *o,
                                          weft_program **micro, weft_program **step);
+/* Everything the recipe says, defaults included, one "name=value" a line as --set takes it: its
+ * fields ("train.steps=60", "optimizer.group[0].lr_scale=1"), then the parameters of the model. */
+WEFT_API weft_status weft_recipe_settings(const weft_recipe *r, char **out);
+/* What training by a recipe costs, counted on the compiled and optimised step; nothing is run. */
+typedef struct {
+    int64_t parameters, trainable; /* stored scalars of all weights; of those that are trained */
+    int64_t active; /* trained scalars that one token needs: of weights of which it reads chosen
+                       rows only (sparse products), those rows */
+    int64_t tokens; /* of one optimizer step */
+    double flops;                  /* of one optimizer step, as the recipe trains */
+    /* the same with every label computed in the step, and with none: what a label cache saves.
+     * Equal to `flops` for models without labels. */
+    double flops_computed, flops_cached;
+} weft_recipe_size;
+/* `forward`: the expanded model; NULL: the recipe's. */
+WEFT_API weft_status weft_recipe_measure(weft_recipe *r, const weft_graph *forward,
+                                         weft_recipe_size *out);
 /* Writes the recipe as it stands, settings and defaults included, for the model file `model`. */
 WEFT_API weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model);
 
@@ -417,6 +434,23 @@ typedef struct {
  * WEFT_NUMERIC when loss or gradient are not finite (the weights are those of the last good step),
  * WEFT_MISMATCH when a checkpoint belongs to another model, seed or data. */
 WEFT_API weft_status weft_train(weft_recipe *r, const weft_train_options *o);
+
+/* A line of log.jsonl or timing.jsonl: all its numbers by name, null as NaN. Valid during the
+ * callback only. */
+typedef struct {
+    const char *file; /* for messages */
+    int number;       /* of the line, from 1 */
+    const char *kind; /* "step", "eval", ... */
+    int64_t step, tokens;
+    int n;
+    const char *const *name;
+    const double *value;
+} weft_log_line;
+/* Calls back for each line until one fails. WEFT_MALFORMED with file and line where something is no
+ * line of a log; a last line that is cut short is left out and told to the log sink. */
+WEFT_API weft_status weft_log_read(weft_ctx *c, const char *path,
+                                   weft_status (*line)(void *user, const weft_log_line *l),
+                                   void *user);
 
 /* ---- using a trained model --------------------------------------------------------------- */
 /* A model with weights: from a run directory (its newest good checkpoint), a checkpoint folder, a

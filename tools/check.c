@@ -12,6 +12,7 @@ typedef struct {
     const char *loss; /* NULL: the model has no such output */
     weft_graph_size size;
     double training_flops;
+    weft_recipe_size cost;
     weft_program_size plan;
 } report;
 
@@ -44,6 +45,8 @@ static weft_status plan_training(report *r, weft_session *s, const weft_compile_
     weft_program *micro, *step;
     weft_program_size z;
     weft_status status = weft_recipe_compile(r->recipe, r->forward, s, o, &micro, &step);
+    if (!status)
+        status = weft_recipe_measure(r->recipe, r->forward, &r->cost);
     if (status)
         return status;
     weft_program_measure(step, &r->plan);
@@ -133,11 +136,16 @@ static void print_text(const report *r)
     printf("parameters   %s stored, %s trainable, in %d weights\n",
            cli_count(a, sizeof a, z->parameters), cli_count(b, sizeof b, z->trainable),
            z->n_weight);
+    if (r->loss && r->cost.active != z->trainable)
+        printf("active       %s of the trainable ones for a token\n",
+               cli_count(a, sizeof a, r->cost.active));
     printf("graph        %d values, %d nodes; %d steps %s\n", z->n_value, z->n_node, r->plan.n_step,
            r->loss ? "in training" : "to run");
     printf("FLOPs/token  %.4g M forward", z->flops / (double)z->tokens * 1e-6);
     if (r->loss)
         printf(", %.4g M in training", r->training_flops / (double)z->tokens * 1e-6);
+    if (r->loss && r->cost.flops_cached != r->cost.flops_computed)
+        printf(", %.4g M with cached labels", r->cost.flops_cached / (double)r->cost.tokens * 1e-6);
     printf("\nmemory       %s state + %s planned for %s (%s without sharing)\n",
            cli_bytes(a, sizeof a, (double)r->plan.state_bytes),
            cli_bytes(b, sizeof b, (double)r->plan.plan_bytes),
@@ -158,7 +166,8 @@ static void print_json(const report *r)
            (long long)z->trainable, z->n_weight, z->n_value, z->n_node, (long long)z->tokens,
            z->flops);
     if (r->loss)
-        printf(",\"flops_training\":%.17g", r->training_flops);
+        printf(",\"active\":%lld,\"flops_training\":%.17g,\"flops_cached\":%.17g",
+               (long long)r->cost.active, r->training_flops, r->cost.flops_cached);
     printf(",\"state_bytes\":%zu,\"plan_bytes\":%zu,\"naive_bytes\":%zu,\"steps\":%d,\"compile_"
            "ns\":%lld",
            r->plan.state_bytes, r->plan.plan_bytes, r->plan.naive_bytes, r->plan.n_step,

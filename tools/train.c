@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tools/progress.h"
 #include "tools/tokens.h"
+#include "tools/training.h"
 
 /* Signals can reach nothing but file-scope variables. */
 static volatile int stop_signal;
@@ -27,7 +27,7 @@ static void catch_signals(void)
 }
 
 typedef struct {
-    cli_progress progress;
+    cli_progress *progress;
     cli_tokens tokens;
 } train_user;
 
@@ -35,9 +35,9 @@ static void on_event(void *user, const weft_event *e)
 {
     train_user *u = user;
     bool first = !stop_signal;
-    cli_progress_event(&u->progress, e);
-    if (!first && e->kind == WEFT_EVENT_STEP && !u->progress.quiet) {
-        cli_progress_end(&u->progress);
+    cli_progress_event(u->progress, e);
+    if (!first && e->kind == WEFT_EVENT_STEP && !u->progress->quiet) {
+        cli_progress_end(u->progress);
         fprintf(stderr, "weft: stopping after step %lld; once more to leave at once\n",
                 (long long)e->step);
     }
@@ -46,6 +46,24 @@ static void on_event(void *user, const weft_event *e)
 static int64_t count_bytes(void *user, const int32_t *ids, int64_t n)
 {
     return cli_tokens_bytes(&((train_user *)user)->tokens, ids, n);
+}
+
+weft_status cli_train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_progress *p)
+{
+    train_user u = {.progress = p, .tokens = {.ctx = c}};
+    weft_status s = cli_tokens_open(c, weft_recipe_file(r, WEFT_RECIPE_TOKENIZER), &u.tokens);
+    if (!s) {
+        o->vocab = u.tokens.n;
+        o->token_bytes = u.tokens.bpe ? count_bytes : NULL;
+        o->event = on_event;
+        o->user = &u;
+        o->stop = &stop_signal;
+        catch_signals();
+        s = weft_train(r, o);
+    }
+    cli_progress_end(p);
+    cli_tokens_close(&u.tokens);
+    return s;
 }
 
 static void print_result(const weft_event *e, const char *dir, bool json)
@@ -69,24 +87,13 @@ static void print_result(const weft_event *e, const char *dir, bool json)
     printf("}\n");
 }
 
-static int train(weft_ctx *c, weft_recipe *r, weft_train_options *o, train_user *u, bool json)
+static int train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_progress *p, bool json)
 {
-    weft_status s = cli_tokens_open(c, weft_recipe_file(r, WEFT_RECIPE_TOKENIZER), &u->tokens);
-    if (!s) {
-        o->vocab = u->tokens.n;
-        o->token_bytes = u->tokens.bpe ? count_bytes : NULL;
-        o->event = on_event;
-        o->user = u;
-        o->stop = &stop_signal;
-        catch_signals();
-        s = weft_train(r, o);
-    }
-    cli_progress_end(&u->progress);
+    weft_status s = cli_train(c, r, o, p);
     if (!s || s == WEFT_INTERRUPTED || s == WEFT_TERMINATED)
-        print_result(&u->progress.last, u->progress.dir, json);
+        print_result(&p->last, p->dir, json);
     else
         cli_fail(c);
-    cli_tokens_close(&u->tokens);
     return (int)s;
 }
 
@@ -165,13 +172,13 @@ int verb_train(weft_ctx *c, int argc, char **argv)
         option,
         1,
         1};
-    train_user u = {.tokens = {.ctx = c}};
+    cli_progress p;
     cli_progress_mode mode = PROGRESS_AUTO;
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0 || (code = choose_resume(resume, &o.resume)) >= 0 ||
         (code = choose_progress(progress, &mode)) >= 0)
         return code;
-    cli_progress_init(&u.progress, mode, quiet);
+    cli_progress_init(&p, mode, quiet);
     if (steps >= 0 && set.n < CLI_LIST_MAX) {
         snprintf(steps_text, sizeof steps_text, "train.steps=%lld", (long long)steps);
         set.item[set.n++] = steps_text;
@@ -183,7 +190,7 @@ int verb_train(weft_ctx *c, int argc, char **argv)
         weft_recipe_free(r);
         return cli_fail(c);
     }
-    code = train(c, r, &o, &u, json);
+    code = train(c, r, &o, &p, json);
     weft_recipe_free(r);
     return code;
 }

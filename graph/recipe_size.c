@@ -1,0 +1,153 @@
+/* recipe_size.c - what a recipe says, field by field, and what training by it costs. */
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/plan.h"
+#include "graph/recipe.h"
+#include "graph/reflect.h"
+
+/* ---- settings ---- */
+/* Strings as --set takes them, without quotes; a newline would end the setting. */
+static void add_value(weft_string *s, const weft_field *f, const void *at)
+{
+    const char *text;
+    if (f->type != PROTOBUF_C_TYPE_STRING) {
+        weft_field_print(s, f, at);
+        return;
+    }
+    memcpy(&text, at, sizeof text);
+    for (; text && *text; text++)
+        weft_string_printf(s, *text == '\n' ? "\\n" : "%c", *text);
+}
+
+/* A scalar that is neither set nor has a default says nothing. */
+static size_t value_count(const ProtobufCMessage *m, const weft_field *f)
+{
+    size_t n = weft_field_count(m, f);
+    return f->label != PROTOBUF_C_LABEL_REPEATED && f->default_value ? 1 : n;
+}
+
+/* Recipes nest two deep, so recursion is bounded by the schema. */
+static void add_fields(weft_string *s, const char *prefix, const ProtobufCMessage *m)
+{
+    char name[256];
+    for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
+        const weft_field *f = &m->descriptor->fields[i];
+        bool list = f->label == PROTOBUF_C_LABEL_REPEATED;
+        for (size_t k = 0; k < value_count(m, f); k++) {
+            const ProtobufCMessage *sub;
+            snprintf(name, sizeof name, list ? "%s%s[%zu]" : "%s%s", prefix, f->name, k);
+            if (f->type == PROTOBUF_C_TYPE_MESSAGE) {
+                strncat(name, ".", sizeof name - strlen(name) - 1);
+                memcpy(&sub, weft_field_at(m, f, k), sizeof sub);
+                add_fields(s, name, sub);
+                continue;
+            }
+            weft_string_printf(s, "%s=", name);
+            add_value(s, f, weft_field_at(m, f, k));
+            weft_string_add(s, "\n", 1);
+        }
+    }
+}
+
+weft_status weft_recipe_settings(const weft_recipe *r, char **out)
+{
+    weft_string s;
+    Weft__Recipe m = *r->msg;
+    *out = NULL;
+    weft_string_init(&s, r->ctx);
+    m.n_set = 0; /* r->set has the last word on each */
+    m.name = (char *)(uintptr_t)r->name;
+    add_fields(&s, "", &m.base);
+    for (int i = 0; i < r->n_set; i++)
+        weft_string_printf(&s, "%s\n", r->set[i]);
+    return weft_string_take(&s, out);
+}
+
+/* ---- cost ---- */
+static weft_status step_flops(const weft_recipe *r, const weft_graph *forward, double *out)
+{
+    weft_program *micro = NULL, *step = NULL;
+    weft_program_size z;
+    weft_session *s = NULL;
+    const weft_compile_options o = {.plan_only = true};
+    *out = 0;
+    WEFT_TRY(weft_session_new(r->ctx, false, &s));
+    weft_status status = weft_recipe_compile(r, forward, s, &o, &micro, &step);
+    if (!status) {
+        weft_program_measure(step, &z);
+        *out = z.flops;
+    }
+    if (!status && micro) {
+        weft_program_measure(micro, &z);
+        *out += z.flops * (double)r->msg->train->accumulate;
+    }
+    weft_session_free(s);
+    return status;
+}
+
+/* Of every trained weight as much as the node that reads most of it; nothing of one that the loss
+ * does not depend on. Counted on the rewritten graph, where products with sparse rows are known. */
+static weft_status count_active(const weft_recipe *r, const weft_graph *forward, int64_t *out)
+{
+    weft_graph *g = NULL;
+    const char *loss = r->msg->train->loss;
+    const weft_rewrite_options o = {.train = true};
+    *out = 0;
+    WEFT_TRY(weft_graph_prepare(forward, &loss, 1, &o, &g));
+    int64_t *most = weft_alloc(r->ctx, sizeof *most * ((size_t)g->n_value + 1));
+    for (int k = 0; most && k < g->n_node; k++)
+        for (int i = 0; i < g->node[k].n_in; i++) {
+            weft_val v = g->node[k].in[i];
+            if (v < 0 || g->value[v].kind != WEFT_VALUE_STATE || !g->value[v].trainable)
+                continue;
+            int64_t n = weft_node_active(g, k, i);
+            most[v] = n > most[v] ? n : most[v];
+        }
+    for (int v = 0; most && v < g->n_value; v++)
+        *out += most[v];
+    weft_free(r->ctx, most);
+    weft_graph_free(g);
+    return weft_error_status(r->ctx);
+}
+
+/* A label cache feeds the value of this name; models without it have none to save. */
+static weft_status cached_flops(const weft_recipe *r, const weft_graph *forward, double *out)
+{
+    weft_graph *g = NULL;
+    const char *feed[] = {"label"}, *keep[] = {r->msg->train->loss};
+    if (weft_graph_find(forward, feed[0]) == WEFT_NONE)
+        return WEFT_OK;
+    WEFT_TRY(weft_graph_feed(forward, feed, 1, keep, 1, &g));
+    weft_status s = step_flops(r, g, out);
+    weft_graph_free(g);
+    return s;
+}
+
+static weft_status measure(const weft_recipe *r, const weft_graph *g, weft_recipe_size *out)
+{
+    weft_graph_size z;
+    WEFT_TRY(weft_graph_measure(g, &z));
+    out->parameters = z.parameters;
+    out->trainable = z.trainable;
+    out->tokens = z.tokens * r->msg->train->accumulate;
+    WEFT_TRY(count_active(r, g, &out->active));
+    WEFT_TRY(step_flops(r, g, &out->flops_computed));
+    out->flops_cached = out->flops = out->flops_computed;
+    return cached_flops(r, g, &out->flops_cached);
+}
+
+weft_status weft_recipe_measure(weft_recipe *r, const weft_graph *forward, weft_recipe_size *out)
+{
+    weft_model *m = NULL;
+    weft_graph *g = NULL;
+    *out = (weft_recipe_size){0};
+    weft_status s = forward ? WEFT_OK : weft_recipe_model(r, 0, 0, &m);
+    if (!s && !forward)
+        s = weft_graph_expand(m, &g);
+    if (!s)
+        s = measure(r, forward ? forward : g, out);
+    weft_graph_free(g);
+    weft_model_free(m);
+    return s;
+}

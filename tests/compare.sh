@@ -1,0 +1,188 @@
+#!/bin/bash
+# compare.sh - runs against each other: known curves give known numbers, trained arms pair by seed, and what is wrong
+# with a run or a log is said.
+. tests/tokens.inc
+
+compare() { "$weft" compare "$@"; }
+# number FILE KEY: the first number under a JSON key
+number() { grep -o "\"$2\":[-0-9.e+][-0-9.e+]*" "$1" | head -1 | cut -d: -f2; }
+# near WHAT FOUND EXPECTED: to 1e-6 of it, the digits that are printed
+near() { perl -e 'exit !($ARGV[0] ne "" && abs($ARGV[0] - $ARGV[1]) <= 1e-6 * (1 + abs($ARGV[1])))' -- "$2" "$3" || fail "$1 is $2, not $3"; }
+
+# ---- curves that were written by hand: a run directory is its recipe, its model and its log
+expect 0 "$weft" train "$recipe" --quiet --steps 1 --out seed --set train.steps=40
+# run DIR SEED STEPS TOKENS:LOSS...: 256 tokens a step
+run() {
+    local dir=$1 seed=$2 steps=$3
+    shift 3
+    mkdir -p "$dir"
+    cp seed/model.txtpb "$dir"
+    sed "s/steps: 1 /steps: $steps /; s/seed: 1 /seed: $seed /" seed/recipe.txtpb >"$dir/recipe.txtpb"
+    for point in "$@"; do
+        echo "{\"kind\":\"eval\",\"step\":$((${point%:*} / 256)),\"tokens\":${point%:*},\"val_loss\":${point#*:},\"val_tokens\":2816}"
+    done >"$dir/log.jsonl"
+}
+run a1 1 40 2560:3.0 5120:2.5 7680:2.2 10240:2.1
+run a2 2 40 2560:3.2 5120:2.7 7680:2.4 10240:2.3
+run b1 1 40 2560:2.8 5120:2.4 7680:2.0 10240:1.9
+run b2 2 40 2560:2.8 5120:2.4 7680:2.2 10240:2.0
+expect 0 compare a=a1,a2 b=b1,b2 --json
+cp out both.json
+# means 2.2 and 1.95; differences -0.2 and -0.3, sd 0.1/sqrt 2, 95 % interval with t(1) = 12.706
+near mean "$(number out mean)" 2.2
+near sd "$(number out sd)" 0.141421356
+sed 's/.*"against_baseline"//' out >tail.json
+near difference "$(number tail.json mean)" -0.25
+near "its sd" "$(number tail.json sd)" 0.0707106781
+near "its low" "$(number tail.json low)" -0.8853
+# b comes down to 2.2 between 2.4 at 5120 and 2.1 at 7680
+near "tokens to equal loss" "$(grep -o '"to_equal_loss":{[^}]*' out | grep -o '"tokens":[0-9.]*' | cut -d: -f2)" 6826.66667
+near "their share" "$(number tail.json tokens_share)" 0.666666667
+grep -q '"baseline_to_equal_loss":{"reached":false,"tokens":null' out || fail "the baseline does not reach 1.95"
+expect 0 compare a=a1,a2 b=b1,b2
+says out 'not reached'
+says out '66\.7 %'
+says out '-0\.8853 .. +0\.3853'
+# the other way round, by name
+expect 0 compare a=a1,a2 b=b1,b2 --baseline=b
+says out 'Against b'
+expect 2 compare a=a1 b=b1 --baseline=bb
+says err "did you mean 'b'"
+# grouped by recipe and settings: all four are seeds of one recipe
+expect 0 compare a1 a2 b1 b2
+says out '^gpt2-tiny  *4 '
+says out 'same seed 1'
+# at fewer tokens: between evaluations on a straight line
+expect 0 compare a=a1 b=b1 --at 6400 --json
+near "loss at 6400 tokens" "$(number out final)" 2.35
+
+# pictures and Markdown
+expect 0 compare a=a1,a2 b=b1,b2 --svg x.svg --md x.md
+for word in '<svg ' 'training FLOPs' 'training tokens' prefers-color-scheme '<polygon' 'a: 2 runs' '</svg>'; do
+    grep -q "$word" x.svg || fail "no $word in the picture"
+done
+[ "$(grep -c '<polyline' x.svg)" = 4 ] || fail "not two curves in two panels"
+python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.argv[1])' x.svg || fail "the picture is no XML"
+grep -q '^| --' x.md || fail "no Markdown table"
+expect 73 compare a=a1 --svg nowhere/x.svg
+python3 -c 'import sys, json; json.load(open(sys.argv[1]))' both.json || fail "the JSON is not"
+
+# ---- FLOPs are those of weft check
+expect 0 "$weft" check "$recipe" --json
+near "FLOPs" "$(number both.json flops_per_token)" "$(perl -e 'print $ARGV[0] / 256' "$(number out flops_training)")"
+near "active parameters" "$(number both.json active)" 28544
+
+# ---- runs that are not as they should be
+run early 3 40 2560:3.0 5120:2.5
+expect 0 compare a=a1,early b=b1
+says out 'early: stopped early, last evaluated at step 20 of 40'
+says out '^a  *1 of 2'
+expect 0 compare a=a1,early b=b1 --at=common
+says out '^a  *2  *5.12k'
+expect 0 compare a=early b=b1
+says out 'no finished run'
+run none 1 40
+expect 0 compare a=a1 none
+says out 'none: no val_loss in its log: left out'
+expect 78 compare none
+says err 'no run has an evaluation'
+run other 2 40 1280:3.1 6400:2.5 10240:2.2
+expect 0 compare a=a1,other
+says out 'evaluated at different steps'
+run short 1 20 2560:3.0 5120:2.5
+expect 0 compare a=a1 short
+says out 'not at equal tokens'
+run cut 1 40 2560:3.0 10240:2.5
+printf '{"kind":"eval","step":41,"tok' >>cut/log.jsonl
+expect 0 compare cut
+says err 'last line is cut short'
+run few 1 40 2560:3.0 10240:2.5
+sed -i 's/2816/2800/' few/log.jsonl
+expect 0 compare a=a1 b=few
+says out 'few on 2800'
+# other validation data: refused, unless forced; equal contents elsewhere are fine
+cp val.bin val2.bin
+tokens other.bin 3000
+printf 'x\0' | dd of=other.bin bs=1 seek=100 conv=notrunc 2>/dev/null
+run moved 1 40 2560:3.0 10240:2.5
+sed -i 's/val\.bin/val2.bin/' moved/recipe.txtpb
+expect 0 compare a=a1 b=moved
+run foreign 1 40 2560:3.0 10240:2.5
+sed -i 's/val\.bin/other.bin/' foreign/recipe.txtpb
+expect 78 compare a=a1 b=foreign
+says err 'their contents differ'
+expect 0 compare a=a1 b=foreign --force
+says out 'DIFFERENT data'
+sed -i 's/other\.bin/gone.bin/' foreign/recipe.txtpb
+expect 0 compare a=a1 b=foreign
+says out 'cannot be told'
+expect 2 compare a1 a1
+says err 'given twice'
+expect 2 compare a1 ./a1/ --metric=val_los
+says err "no 'val_los'"
+expect 66 compare nothing
+says err 'not a run directory'
+expect 2 compare a= b1
+expect 2 compare a1 --at=soon
+expect 2 compare a1 --seeds 1,2
+
+# ---- logs that are none: the file, the line, what was expected
+count=0
+while IFS='|' read -r text message; do
+    run bad 1 40 2560:3.0
+    printf '%b\n' "$text" >>bad/log.jsonl
+    expect 65 compare bad
+    says err "bad/log.jsonl:2"
+    says err "$message"
+    count=$((count + 1))
+done <<'END'
+[1]|expected an object, found a list
+7|found a whole number
+{"step":1}|a kind, found nothing
+{"kind":3,"step":1}|a kind, found a whole number
+{"kind":"eval"}|needs step
+{"kind":"eval","step":-1}|'step' is negative
+{"kind":"eval","step":1.5}|'step' is a fraction
+{"kind":"eval","step":"x"}|'step' is a string
+{"kind":"eval","step":20,"tokens":[]}|'tokens' is a list
+{"kind":"eval","step":20,"tokens":5120,"val_loss":NaN}|:2:
+{"kind":"eval","step":20,"tokens":5120,"val_loss":1,"val_loss":1}|:2:
+{"kind":"eval","step":9999999999999999999,"tokens":1}|:2:
+{"kind":"eval","step":5,"tokens":1280,"val_loss":2}|after one at step 10
+{"kind":"eval","step":10,"tokens":2560,"val_loss":2}|after one at step 10
+{"kind":"eval","step":11,"tokens":2560,"val_loss":2}|after one at step 10
+{"kind":"step","step":11|:2:
+{"kind":"step","step":11}}|:2:
+\\x00\\x01|:2:
+\\xff\\xfe|:2:
+|:2:
+END
+echo "$count malformed logs refused"
+[ $count = 20 ] || fail "only $count malformed logs"
+run bad 1 40 2560:3.0 10240:null
+expect 0 compare bad # a loss that is not finite is no point of the curve
+says out 'stopped early, last evaluated at step 10'
+
+# ---- training what is missing, and going on
+train() { compare --train "small=$recipe" "wide=$recipe,d=48" --set train.steps=24 --set eval.every=8 --seeds 1,2 --out runs --quiet "$@"; }
+expect 0 train --json
+[ "$(ls runs | wc -l)" = 4 ] || fail "not two arms of two seeds: $(ls runs)"
+grep -q '"pairs":\[{"seed":1' out || fail "seeds do not pair"
+cp runs/small-1/log.jsonl first.jsonl
+expect 0 train
+same first.jsonl runs/small-1/log.jsonl
+expect 0 compare runs/*
+says out '^gpt2-tiny d=32 '
+says out '^gpt2-tiny d=48 '
+# one was killed on the way: it goes on and ends with the same bits
+rm -r runs/small-1
+expect 0 "$weft" train "$recipe" --quiet --set train.steps=24 --set eval.every=8 --stop-at 10 --out runs/small-1
+expect 0 train
+same first.jsonl runs/small-1/log.jsonl
+# a run of other settings is not taken for this one
+expect 78 train --set train.steps=30
+says err 'train.steps=24'
+expect 2 compare --train "$recipe" "$recipe,d=48" --seeds 1 --out runs2 --quiet --set train.steps=2
+says err "NAME=RECIPE"
+expect 66 compare --train nothing.txtpb --out runs3
+finish

@@ -1,0 +1,120 @@
+/* compare.h - runs against each other: arms of runs, their curves, and what the verb says of
+ * them. */
+#ifndef WEFT_TOOLS_COMPARE_H
+#define WEFT_TOOLS_COMPARE_H
+
+#include "graph/util.h"
+#include "tools/verbs.h"
+
+typedef struct {
+    int64_t step, tokens;
+    double loss;
+} cmp_point;
+
+/* What became of a run. */
+typedef enum {
+    RUN_FINISHED,
+    RUN_STOPPED,     /* its last evaluation is before the recipe's last step */
+    RUN_NO_EVALUATION /* nothing to compare */
+} cmp_state;
+
+typedef struct {
+    const char *dir, *name; /* name: the recipe's */
+    const char *settings;   /* of weft_recipe_settings */
+    const char *measured;   /* the output that was evaluated */
+    cmp_state state;
+    int64_t seed, step, steps; /* last logged step; the recipe's last */
+    int64_t val_tokens;        /* of the last evaluation; 0: not known */
+    cmp_point *point;          /* evaluations, by tokens */
+    int n, cap;
+    double tokens_per_s; /* median; NaN: not known */
+    weft_recipe_size size;
+    bool used;     /* in the final numbers */
+    double final;  /* loss at the place of comparison; NaN unless used */
+} cmp_run;
+
+/* A mean over seeds: n values, sample standard deviation (NaN for one value). */
+typedef struct {
+    int n;
+    double mean, sd, min, max;
+} cmp_spread;
+
+/* Mean and range over the runs of an arm at the tokens where any of them was evaluated. */
+typedef struct {
+    int n;
+    double *tokens, *mean, *min, *max;
+    bool interpolated; /* evaluations at different places were joined by straight lines */
+} cmp_curve;
+
+/* Where a curve first comes down to a loss. */
+typedef struct {
+    bool known, reached;
+    double tokens; /* NaN unless reached */
+} cmp_crossing;
+
+typedef struct {
+    const char *name;
+    cmp_run **run;
+    int n_run, cap_run;
+    cmp_curve curve;
+    cmp_spread final, speed;
+    double per_token, per_token_computed, per_token_cached; /* training FLOPs */
+    double budget;      /* tokens at which `final` stands */
+    /* against the baseline, for every arm but it */
+    double *pair;       /* arm - baseline, of the seeds in pair_seed */
+    int64_t *pair_seed;
+    int n_pair;
+    cmp_spread difference;
+    double low, high; /* 95 % interval of the mean difference (Student's t); NaN: fewer than 2 */
+    cmp_crossing equal;   /* the arm reaches the baseline's final loss */
+    cmp_crossing reverse; /* the baseline reaches the arm's */
+} cmp_arm;
+
+typedef struct {
+    weft_ctx *ctx;
+    weft_arena *arena;
+    const char *metric; /* "val_loss", or another number of the evaluation lines */
+    const char *at;     /* NULL: every run's own end; "common", or tokens */
+    bool force;         /* also with different validation data */
+    cmp_arm *arm;
+    int n_arm, cap_arm;
+    int baseline;
+    const char **note;
+    int n_note, cap_note;
+} comparison;
+
+/* ---- compare_read.c ---- */
+/* Adds a run to the arm `name`, or, without one, to the arm of runs of its recipe and settings. */
+weft_status compare_add(comparison *k, const char *name, const char *dir);
+/* Value of "name=..." in settings, in arena memory; NULL if it is not there. */
+const char *compare_setting(weft_arena *a, const char *settings, const char *name);
+/* Names of arms that came without: the recipe's, with the settings that tell apart equal ones. */
+weft_status compare_name_arms(comparison *k);
+weft_status compare_check_data(comparison *k);
+weft_status compare_note(comparison *k, const char *fmt, ...) WEFT_PRINTF(2, 3);
+
+/* ---- compare_math.c ---- */
+cmp_spread compare_spread(const double *x, int n);
+/* Loss of a run at a number of tokens, between evaluations on a straight line; NaN outside. */
+double compare_at(const cmp_run *r, double tokens);
+weft_status compare_compute(comparison *k);
+
+/* ---- how it is said ---- */
+void compare_print(const comparison *k, FILE *f);
+void compare_json(const comparison *k, FILE *f);
+void compare_markdown(const comparison *k, FILE *f);
+void compare_svg(const comparison *k, FILE *f);
+/* "1.23M": three digits and a unit. */
+const char *compare_short(char *buf, size_t n, double v);
+
+/* ---- compare_train.c ---- */
+typedef struct {
+    const char *out, *seeds;
+    const cli_list *set;
+    bool quiet;
+} compare_training;
+/* Trains "[NAME=]RECIPE[,NAME=VALUE]..." once per seed in OUT/NAME-SEED, going on where a run was
+ * stopped, and adds the runs to the arm. */
+weft_status compare_train(comparison *k, const compare_training *o, const char *word);
+
+#endif

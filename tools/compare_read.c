@@ -1,0 +1,347 @@
+/* compare_read.c - run directories to arms: recipes, logs, and whether they may be compared at
+ * all. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/data.h"
+#include "graph/io.h"
+#include "tools/compare.h"
+
+weft_status compare_note(comparison *k, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (!WEFT_GROW(k->arena, k->note, k->n_note, k->cap_note))
+        return WEFT_NOMEM;
+    k->note[k->n_note++] = weft_arena_strdup(k->arena, text);
+    return weft_error_status(k->ctx);
+}
+
+const char *compare_setting(weft_arena *a, const char *settings, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *s = settings; s && *s; s = strchr(s, '\n') ? strchr(s, '\n') + 1 : NULL)
+        if (!strncmp(s, name, n) && s[n] == '=')
+            return weft_arena_strndup(a, s + n + 1, strcspn(s + n + 1, "\n"));
+    return NULL;
+}
+
+/* ---- log.jsonl ---- */
+typedef struct {
+    comparison *k;
+    cmp_run *run;
+    double *rate;
+    int n_rate, cap_rate;
+} reader;
+
+static double scalar(const weft_log_line *l, const char *name)
+{
+    for (int i = 0; i < l->n; i++)
+        if (!strcmp(l->name[i], name))
+            return l->value[i];
+    return NAN;
+}
+
+static bool has_scalar(const weft_log_line *l, const char *name)
+{
+    for (int i = 0; i < l->n; i++)
+        if (!strcmp(l->name[i], name))
+            return true;
+    return false;
+}
+
+static weft_status add_point(reader *r, const weft_log_line *l)
+{
+    cmp_run *run = r->run;
+    weft_ctx *c = r->k->ctx;
+    const cmp_point *last = run->n ? &run->point[run->n - 1] : NULL;
+    double loss = scalar(l, r->k->metric);
+    if (!has_scalar(l, r->k->metric))
+        return weft_fail(c, WEFT_USAGE,
+                         "%s:%d: an evaluation has no '%s'; --metric=NAME chooses "
+                         "another number of these lines",
+                         l->file, l->number, r->k->metric);
+    if (last && (l->tokens <= last->tokens || l->step <= last->step))
+        return weft_fail(c, WEFT_MALFORMED,
+                         "%s:%d: an evaluation at step %lld, %lld tokens, after "
+                         "one at step %lld, %lld tokens",
+                         l->file, l->number, (long long)l->step, (long long)l->tokens,
+                         (long long)last->step, (long long)last->tokens);
+    run->val_tokens = (int64_t)scalar(l, "val_tokens");
+    if (isnan(loss)) /* not finite, or not known (bits per byte without a tokenizer) */
+        return WEFT_OK;
+    if (!WEFT_GROW(r->k->arena, run->point, run->n, run->cap))
+        return WEFT_NOMEM;
+    run->point[run->n++] = (cmp_point){l->step, l->tokens, loss};
+    return WEFT_OK;
+}
+
+static weft_status on_log(void *user, const weft_log_line *l)
+{
+    reader *r = user;
+    r->run->step = l->step > r->run->step ? l->step : r->run->step;
+    return strcmp(l->kind, "eval") ? WEFT_OK : add_point(r, l);
+}
+
+static weft_status on_timing(void *user, const weft_log_line *l)
+{
+    reader *r = user;
+    double rate = scalar(l, "tokens_per_s");
+    if (strcmp(l->kind, "step") || !(rate > 0))
+        return WEFT_OK;
+    if (!WEFT_GROW(r->k->arena, r->rate, r->n_rate, r->cap_rate))
+        return WEFT_NOMEM;
+    r->rate[r->n_rate++] = rate;
+    return WEFT_OK;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The median: the first steps and those beside an evaluation are slower. A run may have no
+ * timing. */
+static weft_status read_speed(reader *r)
+{
+    const char *path = weft_arena_printf(r->k->arena, "%s/timing.jsonl", r->run->dir);
+    if (!path)
+        return WEFT_NOMEM;
+    if (weft_exists(r->k->ctx, path) == 1)
+        WEFT_TRY(weft_log_read(r->k->ctx, path, on_timing, r));
+    if (r->n_rate)
+        qsort(r->rate, (size_t)r->n_rate, sizeof *r->rate, by_size);
+    r->run->tokens_per_s = r->n_rate ? r->rate[r->n_rate / 2] : NAN;
+    return WEFT_OK;
+}
+
+/* ---- a run ---- */
+static weft_status read_recipe(comparison *k, cmp_run *run)
+{
+    char *text = NULL;
+    weft_recipe *r = NULL;
+    const char *path = weft_arena_printf(k->arena, "%s/recipe.txtpb", run->dir);
+    if (!path)
+        return WEFT_NOMEM;
+    if (weft_exists(k->ctx, path) != 1)
+        return weft_fail(k->ctx, WEFT_MISSING, "%s: not a run directory: it has no recipe.txtpb",
+                         run->dir);
+    WEFT_TRY(weft_recipe_load(k->ctx, path, NULL, 0, &r));
+    weft_status s = weft_recipe_settings(r, &text);
+    if (!s) {
+        run->settings = weft_arena_strdup(k->arena, text);
+        run->name = weft_arena_strdup(k->arena, weft_recipe_name(r));
+        s = weft_recipe_measure(r, NULL, &run->size);
+    }
+    weft_text_free(k->ctx, text);
+    weft_recipe_free(r);
+    if (s)
+        return weft_note(k->ctx, "in %s", path);
+    const char *seed = compare_setting(k->arena, run->settings, "train.seed");
+    const char *steps = compare_setting(k->arena, run->settings, "train.steps");
+    const char *eval = compare_setting(k->arena, run->settings, "eval.loss");
+    run->measured = eval ? eval : compare_setting(k->arena, run->settings, "train.loss");
+    run->seed = seed ? strtoll(seed, NULL, 10) : 0;
+    run->steps = steps ? strtoll(steps, NULL, 10) : 0;
+    return weft_error_status(k->ctx);
+}
+
+static weft_status read_run(comparison *k, const char *dir, cmp_run **out)
+{
+    reader r = {.k = k, .run = weft_arena_alloc(k->arena, sizeof *r.run)};
+    const char *log = weft_arena_printf(k->arena, "%s/log.jsonl", dir);
+    if (!r.run || !log)
+        return WEFT_NOMEM;
+    cmp_run *run = *out = r.run;
+    run->dir = dir;
+    run->final = NAN;
+    WEFT_TRY(read_recipe(k, run));
+    if (weft_exists(k->ctx, log) == 1)
+        WEFT_TRY(weft_log_read(k->ctx, log, on_log, &r));
+    WEFT_TRY(read_speed(&r));
+    run->state = !run->n                                     ? RUN_NO_EVALUATION
+                 : run->point[run->n - 1].step >= run->steps ? RUN_FINISHED
+                                                             : RUN_STOPPED;
+    if (run->state == RUN_NO_EVALUATION)
+        return compare_note(k, "%s: no %s in its log: left out (%lld of %lld steps done)", dir,
+                            k->metric, (long long)run->step, (long long)run->steps);
+    if (run->state == RUN_STOPPED)
+        return compare_note(k, "%s: stopped early, last evaluated at step %lld of %lld", dir,
+                            (long long)run->point[run->n - 1].step, (long long)run->steps);
+    return WEFT_OK;
+}
+
+/* ---- arms ---- */
+/* Settings that make no other experiment: another seed of it, or how it is run and shown. */
+static bool ignored(const char *line)
+{
+    static const char *const name[] = {
+        "train.seed=", "train.threads=",    "train.log_every=", "train.max_memory=",
+        "eval.every=", "checkpoint.every=", "checkpoint.keep=", "model="};
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
+        if (!strncmp(line, name[i], strlen(name[i])))
+            return true;
+    return false;
+}
+
+/* Does every line of a that counts stand in b? The first one that does not goes to *first. */
+static bool contained(const char *a, const char *b, const char **first)
+{
+    for (; *a; a += strcspn(a, "\n") + (a[strcspn(a, "\n")] != 0)) {
+        size_t n = strcspn(a, "\n");
+        bool found = ignored(a);
+        for (const char *s = b; *s && !found; s += strcspn(s, "\n") + (s[strcspn(s, "\n")] != 0))
+            found = strcspn(s, "\n") == n && !strncmp(s, a, n);
+        if (!found) {
+            *first = a;
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool same_experiment(const cmp_run *a, const cmp_run *b)
+{
+    const char *where;
+    return contained(a->settings, b->settings, &where) &&
+           contained(b->settings, a->settings, &where);
+}
+
+static cmp_arm *find_arm(comparison *k, const char *name, const cmp_run *r)
+{
+    for (int i = 0; i < k->n_arm; i++) {
+        cmp_arm *a = &k->arm[i];
+        if (name ? a->name && !strcmp(a->name, name) : !a->name && same_experiment(a->run[0], r))
+            return a;
+    }
+    if (!WEFT_GROW(k->arena, k->arm, k->n_arm, k->cap_arm))
+        return NULL;
+    cmp_arm *a = &k->arm[k->n_arm++];
+    *a = (cmp_arm){.name = name};
+    return a;
+}
+
+static bool has_run(const comparison *k, const char *dir)
+{
+    for (int i = 0; i < k->n_arm; i++)
+        for (int j = 0; j < k->arm[i].n_run; j++)
+            if (!strcmp(k->arm[i].run[j]->dir, dir))
+                return true;
+    return false;
+}
+
+weft_status compare_add(comparison *k, const char *name, const char *dir)
+{
+    cmp_run *r;
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    const char *own = weft_arena_strndup(k->arena, dir, n);
+    if (!own)
+        return WEFT_NOMEM;
+    if (has_run(k, own))
+        return weft_fail(k->ctx, WEFT_USAGE, "%s is given twice", own);
+    WEFT_TRY(read_run(k, own, &r));
+    cmp_arm *a = find_arm(k, name, r);
+    if (!a || !WEFT_GROW(k->arena, a->run, a->n_run, a->cap_run))
+        return WEFT_NOMEM;
+    for (int i = 0; i < a->n_run; i++)
+        if (a->run[i]->seed == r->seed)
+            WEFT_TRY(compare_note(k, "%s and %s have the same seed %lld: not independent",
+                                  a->run[i]->dir, own, (long long)r->seed));
+    if (name && a->n_run && !same_experiment(a->run[0], r))
+        WEFT_TRY(compare_note(k, "arm %s: %s and %s were run with different settings", name,
+                              a->run[0]->dir, own));
+    a->run[a->n_run++] = r;
+    return WEFT_OK;
+}
+
+/* "gpt2 d=64": the recipe's name, and what is set otherwise than in the arm before of that name. */
+static const char *tell_apart(comparison *k, int i, const char *base)
+{
+    const cmp_run *own = k->arm[i].run[0];
+    const char *first = NULL;
+    for (int j = 0; j < k->n_arm; j++) {
+        const cmp_run *other = k->arm[j].run[0];
+        if (j != i && !strcmp(other->name, base) &&
+            !contained(own->settings, other->settings, &first))
+            return weft_arena_printf(k->arena, "%s %.*s", base, (int)strcspn(first, "\n"), first);
+    }
+    return base;
+}
+
+weft_status compare_name_arms(comparison *k)
+{
+    for (int i = 0; i < k->n_arm; i++)
+        if (!k->arm[i].name)
+            k->arm[i].name = tell_apart(k, i, k->arm[i].run[0]->name);
+    for (int i = 0; i < k->n_arm; i++)
+        for (int j = 0; j < i; j++)
+            if (k->arm[i].name && k->arm[j].name && !strcmp(k->arm[i].name, k->arm[j].name))
+                k->arm[i].name = weft_arena_printf(k->arena, "%s #%d", k->arm[i].name, i + 1);
+    return weft_error_status(k->ctx);
+}
+
+/* ---- data ---- */
+/* 1: equal contents, 0: different, -1: cannot be told, a file is gone. */
+static int same_tokens(comparison *k, const char *a, const char *b)
+{
+    weft_tokens *t[2] = {NULL, NULL};
+    int same = -1;
+    if (!strcmp(a, b))
+        return 1;
+    if (!weft_tokens_open(k->ctx, a, INT32_MAX, &t[0]) &&
+        !weft_tokens_open(k->ctx, b, INT32_MAX, &t[1]))
+        same = weft_tokens_hash(t[0]) == weft_tokens_hash(t[1]);
+    weft_error_clear(k->ctx);
+    weft_tokens_close(t[0]);
+    weft_tokens_close(t[1]);
+    return same;
+}
+
+static weft_status check_pair(comparison *k, const cmp_run *a, const cmp_run *b)
+{
+    const char *va = compare_setting(k->arena, a->settings, "data.val");
+    const char *vb = compare_setting(k->arena, b->settings, "data.val");
+    if (!va || !vb || a->state == RUN_NO_EVALUATION || b->state == RUN_NO_EVALUATION)
+        return weft_error_status(k->ctx);
+    int same = same_tokens(k, va, vb);
+    if (same < 0)
+        return compare_note(k, "%s and %s: whether %s and %s hold the same text cannot be told",
+                            a->dir, b->dir, va, vb);
+    if (!same && !k->force)
+        return weft_fail(
+            k->ctx, WEFT_MISMATCH,
+            "%s was evaluated on %s, %s on %s, and their contents differ: their losses "
+            "do not compare (--force does it all the same)",
+            a->dir, va, b->dir, vb);
+    if (!same)
+        return compare_note(k, "%s and %s were evaluated on DIFFERENT data", a->dir, b->dir);
+    if (a->val_tokens != b->val_tokens)
+        return compare_note(k, "%s was evaluated on %lld tokens, %s on %lld", a->dir,
+                            (long long)a->val_tokens, b->dir, (long long)b->val_tokens);
+    return WEFT_OK;
+}
+
+/* Every run against the first of the baseline; training data may differ, which is said. */
+weft_status compare_check_data(comparison *k)
+{
+    const cmp_run *first = k->arm[k->baseline].run[0];
+    const char *own = compare_setting(k->arena, first->settings, "data.train");
+    for (int i = 0; i < k->n_arm; i++)
+        for (int j = 0; j < k->arm[i].n_run; j++) {
+            const cmp_run *r = k->arm[i].run[j];
+            const char *train = compare_setting(k->arena, r->settings, "data.train");
+            if (r != first)
+                WEFT_TRY(check_pair(k, first, r));
+            if (own && train && same_tokens(k, own, train) == 0)
+                WEFT_TRY(compare_note(k, "%s and %s were trained on different data", first->dir,
+                                      r->dir));
+        }
+    return weft_error_status(k->ctx);
+}
