@@ -21,6 +21,8 @@ gradcheck 0 '^ok: 16 tensors' models/gpt2.txtpb $small
 gradcheck 0 '^ok: 16 tensors' models/gpt2.txtpb $small --set dropout=0.3
 gradcheck 0 '^ok: 16 tensors' models/gpt2.txtpb $small --rewrite
 gradcheck 0 '"name":"h.0.attn.c_attn.weight","elements":48,"probes":48' models/gpt2.txtpb $small --json
+gradcheck 0 '^ok: 5 tensors' tests/losses.txtpb --ints-below=7
+gradcheck 0 '^ok: 5 tensors' tests/losses.txtpb --ints-below=7 --rewrite
 # A difference cannot be exact: a bound below its own rounding error must be reported as exceeded.
 gradcheck 1 'differs from central differences' models/gpt2.txtpb $small --tolerance=1e-15
 gradcheck 2 'no float output called nothing' models/gpt2.txtpb $small --output=nothing
