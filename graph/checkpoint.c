@@ -95,6 +95,21 @@ static bool has_file(const weft_manifest *m, const char *name)
     return false;
 }
 
+/* The manifest's memory may go before the progress does. */
+static weft_status copy_frozen(weft_arena *a, weft_progress *p)
+{
+    if (!p->n_frozen)
+        return WEFT_OK;
+    weft_frozen *copy = weft_arena_array(a, (size_t)p->n_frozen, sizeof *copy);
+    for (int i = 0; copy && i < p->n_frozen; i++) {
+        copy[i] = p->frozen[i];
+        copy[i].scope = weft_arena_strdup(a, p->frozen[i].scope);
+        copy[i].file = weft_arena_strdup(a, p->frozen[i].file);
+    }
+    p->frozen = copy;
+    return weft_error_status(weft_arena_ctx(a));
+}
+
 /* p with its config text, in memory of a. */
 static weft_status fill_progress(weft_arena *a, const char *path, const weft_manifest *m,
                                  weft_progress *p)
@@ -102,6 +117,7 @@ static weft_status fill_progress(weft_arena *a, const char *path, const weft_man
     if (!p)
         return WEFT_OK;
     *p = m->progress;
+    WEFT_TRY(copy_frozen(a, p));
     if (!has_file(m, "config.json"))
         return WEFT_OK;
     char *text, *file = weft_arena_printf(a, "%s/config.json", path);
@@ -209,7 +225,7 @@ static weft_status write_states(save *v, const char *name, bool weight)
     int n = 0;
     for (int i = 0; out && i < v->s->n_state; i++) {
         const weft_state *st = &v->s->state[i];
-        if (weft_state_is_weight(st) != weight)
+        if (weft_state_is_weight(st) != weight || st->external)
             continue;
         out[n++] = (weft_tensor_out){st->name, st->type, st->data};
         v->m.tensor[v->m.n_tensor++] = (weft_manifest_tensor){
@@ -353,7 +369,7 @@ static weft_status save_all(save *v, int keep)
 static weft_status check_ready(weft_session *s)
 {
     for (int i = 0; i < s->n_state; i++)
-        if (!s->state[i].ready)
+        if (!s->state[i].ready && !s->state[i].external)
             return weft_fail(s->ctx, WEFT_INTERNAL, "state '%s' has no value to save",
                              s->state[i].name);
     return WEFT_OK;

@@ -3,7 +3,8 @@
  *
  *   DIR/lock                      flock'ed for the life of the run; names its holder
  *   DIR/checkpoints/step-000100/
- *     model.safetensors           weights, trainable and frozen, under their public names
+ *     model.safetensors           weights, trainable and frozen, under their public names, but for
+ *                                 frozen ones that the recipe loads from a file (frozen.c)
  *     optimizer.safetensors       all other states: moments, accumulators
  *     config.json                 if the caller has one
  *     manifest.json               written last: sizes and hashes of all of it (manifest.h)
@@ -16,6 +17,13 @@
 #include "graph/plan.h"
 #include "graph/safetensors.h"
 
+/* Frozen weights that a checkpoint names instead of holding them. */
+typedef struct {
+    const char *scope; /* their names begin with it */
+    const char *file;  /* as the recipe has it */
+    uint64_t hash;     /* of their names and bytes, in any order; 0: not loaded */
+} weft_frozen;
+
 typedef struct {
     int64_t step;   /* optimizer steps done */
     int64_t cursor; /* micro-batches drawn */
@@ -26,6 +34,8 @@ typedef struct {
     int64_t log_bytes; /* length of log.jsonl at this step: what comes later is cut on resume */
     int64_t vocab;
     const char *config; /* text of config.json (Hugging Face keys where they exist), or NULL */
+    const weft_frozen *frozen;
+    int n_frozen;
 } weft_progress;
 
 /* A run directory that we hold; the fields are for checkpoint*.c. */
@@ -63,9 +73,10 @@ weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_prog
 weft_status weft_checkpoint_load(weft_ctx *c, const char *path, weft_session *s, bool weights_only,
                                  weft_progress *p);
 
-/* Weights are the states that the model file declares. A pass that makes a state gives it a name
- * with one of the prefixes "adam", "acc", "cache", followed by '.' or ':', or any name with a ':'
- * in it. */
+/* Weights are the states of floats that the model file declares; integers are counters, which
+ * belong to the optimizer's part of a checkpoint. A pass that makes a state gives it a name with
+ * one of the prefixes "adam", "acc", "cache", followed by '.' or ':', or any name with a ':' in
+ * it. */
 bool weft_state_is_weight(const weft_state *st);
 
 /* Weights alone, from whatever weft_weights_find understands: a safetensors file, a sharded
@@ -80,6 +91,22 @@ weft_status weft_weights_load(weft_session *s, const char *path, const char *sco
  * checkpoint folder, a folder with safetensors files, or a file. Read-only: takes no lock. The
  * result is arena memory. */
 weft_status weft_weights_find(weft_arena *a, const char *path, const char **folder);
+
+/* ---- frozen.c: weights that checkpoints name but do not hold ---- */
+struct weft_recipe;
+/* Marks the frozen states of every `load` entry of the recipe as external, so that checkpoints
+ * leave them out, and loads what is wanted: all states of an entry (trainable ones too, which stay
+ * part of checkpoints), or with `used_only` only the frozen ones, and these only if a program of
+ * the session reads one of the entry's. `folder` (a run directory or NULL): a relative file that is
+ * not there is also looked for beside it. The session must have all states of the graph. out[i],
+ * arena memory, is about entry i; hash 0 says that it was not loaded or that nothing of it is
+ * frozen. */
+weft_status weft_frozen_load(weft_session *s, weft_arena *a, const struct weft_recipe *r,
+                             const char *folder, bool used_only, weft_frozen **out);
+/* MISMATCH unless what was loaded is what the checkpoint at `path`, whose progress is p, was trained
+ * with. Entries of `own` that were not loaded are not compared. */
+weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress *p,
+                              const weft_frozen *own, int n);
 
 /* ---- between checkpoint*.c and weights.c ---- */
 /* Loads the states that `weight` selects from n open files, exactly by name after `scope`;

@@ -63,6 +63,17 @@ double weft_fetch_scalar(weft_program *p, const char *name)
     return t.dtype == WEFT_F64 ? *(const double *)v : t.dtype == WEFT_F32 ? *(const float *)v : NAN;
 }
 
+int weft_eval_outputs(const weft_recipe *r, const char **out)
+{
+    const Weft__Eval *e = r->msg->eval;
+    int n = 1;
+    out[0] = weft_recipe_eval_loss(r);
+    for (size_t i = 0; i < e->n_log; i++)
+        if (strcmp(e->log[i], out[0]))
+            out[n++] = e->log[i];
+    return n;
+}
+
 /* Bytes that the targets of one batch stand for. */
 static int64_t count_bytes(const weft_evaluator *e)
 {
@@ -76,7 +87,7 @@ weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_res
     weft_ctx *c = e->program->session->ctx;
     int64_t start = weft_now_ns(c), all = weft_sampler_blocks(&e->sampler) / e->sampler.B;
     double sum = 0;
-    *out = (weft_eval_result){0};
+    *out = (weft_eval_result){.n_log = e->n_log, .log_name = e->log};
     if (all < 1)
         return weft_fail(c, WEFT_MALFORMED,
                          "validation data: %lld tokens are too few for one batch of %lld sequences "
@@ -91,11 +102,15 @@ weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_res
         out->bytes += count_bytes(e); /* before the run: feeds are not kept */
         WEFT_TRY(weft_program_run(e->program));
         sum += weft_fetch_scalar(e->program, e->loss);
+        for (int k = 0; k < e->n_log; k++)
+            out->log[k] += weft_fetch_scalar(e->program, e->log[k]);
         if (e->progress)
             e->progress(e->user, i + 1, all);
     }
     out->tokens = all * e->sampler.B * e->sampler.T;
     out->loss = sum / (double)all;
+    for (int k = 0; k < e->n_log; k++)
+        out->log[k] /= (double)all;
     out->seconds = (double)(weft_now_ns(c) - start) * 1e-9;
     return WEFT_OK;
 }

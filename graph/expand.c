@@ -53,7 +53,8 @@ static weft_status make_weight(weft_instance *it, const Weft__Weight *w)
             x,
             "the weight '%s' is made twice; give one of the calls of module '%s' a name of its own",
             name, it->module->name);
-    weft_val v = weft_graph_state(x->g, name, &t, init, it->trainable && w->trainable);
+    bool trained = it->trainable && w->trainable && weft_dtype_is_float(t.dtype);
+    weft_val v = weft_graph_state(x->g, name, &t, init, trained);
     return v < 0 ? x->c->status : weft_expand_define(it, w->name, v);
 }
 

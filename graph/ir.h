@@ -193,7 +193,7 @@ weft_status weft_graph_choose(const weft_graph *g, weft_graph **out);
 weft_status weft_graph_lower_fused(const weft_graph *g, const weft_rewrite_options *o,
                                    weft_graph **out);
 /* prepare.c: the forward part of a training graph: lowered, pruned to the named outputs (all
- * states stay) and rewritten. Then it is differentiated, the optimizer appended, and the whole
+ * states stay, and in training the model's own effects) and rewritten. Then it is differentiated, the optimizer appended, and the whole
  * compiled, which rewrites again. If one of the outputs does not exist, the graph is lowered
  * only, and whoever reads that output reports it. */
 weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n,

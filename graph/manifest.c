@@ -47,6 +47,22 @@ static void add_tensors(weft_string *s, const weft_manifest *m)
     weft_string_printf(s, "\n  },\n");
 }
 
+/* Only when there are any. */
+static void add_frozen(weft_string *s, const weft_progress *p)
+{
+    if (!p->n_frozen)
+        return;
+    weft_string_printf(s, "  \"frozen\": [");
+    for (int i = 0; i < p->n_frozen; i++) {
+        weft_string_printf(s, i ? ",\n    {\"scope\": " : "\n    {\"scope\": ");
+        weft_string_json(s, p->frozen[i].scope);
+        weft_string_printf(s, ", \"file\": ");
+        weft_string_json(s, p->frozen[i].file);
+        weft_string_printf(s, ", \"hash\": \"%016" PRIx64 "\"}", p->frozen[i].hash);
+    }
+    weft_string_printf(s, "\n  ],\n");
+}
+
 /* The closing lines, whose bytes follow from everything before them. */
 #define TAIL_BYTES 31
 static void tail_text(char out[TAIL_BYTES + 1], const char *text, size_t n)
@@ -65,6 +81,7 @@ weft_status weft_manifest_write(weft_ctx *c, const char *folder, const weft_mani
     add_numbers(&s, &m->progress);
     add_files(&s, m);
     add_tensors(&s, m);
+    add_frozen(&s, &m->progress);
     if (!s.failed) {
         tail_text(tail, s.s, s.len);
         weft_string_printf(&s, "%s", tail);
@@ -150,6 +167,28 @@ static weft_status get_tensors(reader *r)
     return WEFT_OK;
 }
 
+static weft_status get_frozen(reader *r)
+{
+    const weft_json *list = weft_json_get(r->root, "frozen");
+    if (!list)
+        return WEFT_OK;
+    if (!weft_json_is(list, WEFT_JSON_ARRAY))
+        return bad(r, "frozen", "a list of objects");
+    weft_frozen *out = weft_arena_array(r->arena, (size_t)list->n + 1, sizeof *out);
+    int n = 0;
+    for (const weft_json *v = list->child; out && v; v = v->next, n++) {
+        const weft_json *scope = weft_json_get(v, "scope"), *file = weft_json_get(v, "file");
+        if (!weft_json_is(scope, WEFT_JSON_STRING) || !weft_json_is(file, WEFT_JSON_STRING) ||
+            !parse_hex(weft_json_get(v, "hash"), &out[n].hash))
+            return bad(r, "frozen", "objects with scope, file and hash");
+        out[n].scope = scope->text;
+        out[n].file = file->text;
+    }
+    r->m->progress.frozen = out;
+    r->m->progress.n_frozen = n;
+    return weft_error_status(weft_arena_ctx(r->arena));
+}
+
 static weft_status get_all(reader *r)
 {
     weft_progress *p = &r->m->progress;
@@ -172,6 +211,7 @@ static weft_status get_all(reader *r)
     WEFT_TRY(get_hex(r, "graph_hash", &p->graph_hash));
     WEFT_TRY(get_hex(r, "data_hash", &p->data_hash));
     WEFT_TRY(get_files(r));
+    WEFT_TRY(get_frozen(r));
     return get_tensors(r);
 }
 

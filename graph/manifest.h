@@ -3,7 +3,8 @@
  *
  * An object with "format" (1), the numbers of weft_progress (64-bit unsigned ones as 16 hex
  * digits), "ranks" (1: how many processes wrote it), "files": {name: {"bytes", "hash"}}, "tensors":
- * {name: hash of its bytes in memory}, and as its last member "hash": XXH64 of all bytes before
+ * {name: hash of its bytes in memory}, if the recipe loads frozen weights "frozen": a list of
+ * {"scope", "file", "hash"} (weft_frozen), and as its last member "hash": XXH64 of all bytes before
  * that member's line.  So a change of any bit of any file shows. */
 #ifndef WEFT_MANIFEST_H
 #define WEFT_MANIFEST_H

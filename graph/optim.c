@@ -19,6 +19,7 @@ typedef struct {
     weft_val *w, *grad; /* trained weights; their gradients, then (accumulate > 1) the sums */
     int n;
     int *used; /* weights per group */
+    const Weft__Group **group; /* of each weight, or NULL */
     weft_val step, lr, scale, first;
     int cap_micro, cap_update;
 } builder;
@@ -177,6 +178,25 @@ static weft_val scalar_state(builder *b, const char *name, weft_dtype t)
     return weft_graph_state(b->g, name, &type, "zeros", false);
 }
 
+/* The model's own updates of states (counters) happen with every micro-batch, and so do the values
+ * that the recipe logs. */
+static weft_status fetch_model(builder *b)
+{
+    weft_graph *g = b->g;
+    bool micro = b->o->accumulate > 1;
+    for (int k = 0, n = g->n_node; k < n; k++)
+        if (g->node[k].op->flags & WEFT_EFFECT)
+            WEFT_TRY(hand_out(b, micro, weft_arena_printf(g->arena, "effect:%d", k),
+                              g->node[k].out[0]));
+    for (size_t i = 0; i < b->train.n_log; i++) {
+        if (weft_graph_find_output(g, b->train.log[i]) < 0)
+            return weft_fail(g->ctx, WEFT_MALFORMED, "train.log: the model has no output '%s'",
+                             b->train.log[i]);
+        WEFT_TRY(fetch(b, micro, weft_arena_strdup(g->arena, b->train.log[i])));
+    }
+    return WEFT_OK;
+}
+
 /* Replaces the gradients by sums over micro-batches, each weighing one over their number. */
 static weft_status accumulate(builder *b)
 {
@@ -204,6 +224,44 @@ static weft_status accumulate(builder *b)
         b->grad[i] = acc;
     }
     return WEFT_OK;
+}
+
+/* The axis along which the vectors of weight i have length 1; -1: they have not. */
+static weft_status unit_axis(builder *b, int i, int *axis)
+{
+    const weft_value *w = &b->g->value[b->w[i]];
+    const Weft__Group *p = b->group[i];
+    char text[160];
+    *axis = -1;
+    if (!p || !p->has_unit_norm)
+        return WEFT_OK;
+    *axis = p->unit_norm < 0 ? p->unit_norm + w->type.rank : p->unit_norm;
+    if (w->type.rank >= 2 && *axis >= 0 && *axis < w->type.rank)
+        return WEFT_OK;
+    return weft_fail(b->g->ctx, WEFT_MALFORMED,
+                     "optimizer: group with unit_norm=%d takes weight '%s', which is %s; expected "
+                     "weights of at least 2 axes, %d one of them",
+                     p->unit_norm, w->name, weft_type_print(text, sizeof text, &w->type),
+                     p->unit_norm);
+}
+
+/* Takes out of each gradient its part along the unit vectors, g - w <g, w>: what would only change
+ * their length (Bricken et al., 2023). Before clipping and moments, so that neither sees it. */
+static weft_status project(builder *b)
+{
+    weft_graph *g = b->g;
+    for (int i = 0; i < b->n; i++) {
+        int axis;
+        WEFT_TRY(unit_axis(b, i, &axis));
+        if (axis < 0)
+            continue;
+        weft_val w = b->w[i], dw = b->grad[i];
+        weft_val along = weft_graph_emit(g, "mul", (weft_val[]){dw, w}, 2, "%s", "");
+        along = weft_graph_emit(g, "sum", &along, 1, "axis=%d keep=1", axis);
+        along = weft_graph_emit(g, "mul", (weft_val[]){w, along}, 2, "%s", "");
+        b->grad[i] = weft_graph_emit(g, "sub", (weft_val[]){dw, along}, 2, "%s", "");
+    }
+    return g->ctx->status;
 }
 
 /* The scalars that every update reads: step, learning rate, factor of the gradients. */
@@ -239,7 +297,8 @@ static weft_status add_update(builder *b, int i)
 {
     weft_graph *g = b->g;
     const weft_value w = g->value[b->w[i]]; /* by value: the array moves as values are added */
-    const Weft__Group *p = group_of(b, &w);
+    const Weft__Group *p = b->group[i];
+    int axis;
     double decay = p && p->has_weight_decay ? p->weight_decay : b->opt.weight_decay;
     weft_val m = weft_graph_state(g, text2(b, "adam.m.", w.name), &w.type, "zeros", false);
     weft_val v = weft_graph_state(g, text2(b, "adam.v.", w.name), &w.type, "zeros", false);
@@ -249,6 +308,9 @@ static weft_status add_update(builder *b, int i)
         b->opt.beta1, b->opt.beta2, b->opt.eps, decay, p ? p->lr_scale : 1.0);
     if (out < 0)
         return weft_note(g->ctx, "in the update of weight '%s'", w.name);
+    WEFT_TRY(unit_axis(b, i, &axis));
+    if (axis >= 0)
+        out = weft_graph_emit(g, "unit_norm", (weft_val[]){out, b->scale}, 2, "axis=%d", axis);
     return hand_out(b, false, text2(b, "update:", w.name), out);
 }
 
@@ -259,14 +321,19 @@ static weft_status add_nodes(builder *b)
     weft_graph *g = b->g;
     b->grad = weft_arena_array(g->arena, (size_t)b->n, sizeof *b->grad);
     b->used = weft_arena_array(g->arena, b->opt.n_group + 1, sizeof *b->used);
-    if (!b->grad || !b->used)
+    b->group = weft_arena_array(g->arena, (size_t)b->n, sizeof *b->group);
+    if (!b->grad || !b->used || !b->group)
         return WEFT_NOMEM;
+    for (int i = 0; i < b->n; i++)
+        b->group[i] = group_of(b, &g->value[b->w[i]]);
+    WEFT_TRY(fetch_model(b));
     WEFT_TRY(weft_graph_gradient(g, b->loss, b->w, b->n, b->grad));
     g->at_scope = "optimizer";
     g->at_file = NULL;
     g->at_line = 0;
     if (b->o->accumulate > 1)
         WEFT_TRY(accumulate(b));
+    WEFT_TRY(project(b));
     WEFT_TRY(add_scalars(b));
     for (int i = 0; i < b->n; i++)
         WEFT_TRY(add_update(b, i));

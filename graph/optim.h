@@ -28,7 +28,10 @@ typedef struct {
 /* Appends to a lowered graph: gradients of the output train.loss for its trainable weights alone,
  * their global norm, clipping (Pascanu et al., 2013), the schedule, an AdamW node per weight
  * (groups of the recipe: first match wins), and the step counter.  When loss or gradient norm is
- * not finite, no weight, no moment and not the counter change. A weight that the loss does not
+ * not finite, no weight, no moment and not the counter change.  Weights of a group with unit_norm
+ * are renormalised behind their update, and their gradients lose the part along them.  Effects of
+ * the model itself and the outputs of train.log are fetched with the data: in `micro` if there is
+ * one. A weight that the loss does not
  * depend on is left alone and named in the log, as is a group that gets no weight. Fails with
  * WEFT_MALFORMED when there is nothing to train or no such loss. */
 weft_status weft_optim_append(weft_graph *g, const Weft__Recipe *r, weft_optim *out);

@@ -104,6 +104,7 @@ typedef struct {
     const char *init;
     bool trainable;
     bool ready; /* initialised or loaded */
+    bool external; /* frozen, with a file of its own: no part of checkpoints (frozen.h) */
     void *data;
 } weft_state;
 

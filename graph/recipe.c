@@ -256,6 +256,11 @@ void weft_recipe_free(weft_recipe *r)
 
 const char *weft_recipe_name(const weft_recipe *r) { return r->name; }
 const char *weft_recipe_loss(const weft_recipe *r) { return r->msg->train->loss; }
+const char *weft_recipe_eval_loss(const weft_recipe *r)
+{
+    const char *own = r->msg->eval->loss;
+    return own && *own ? own : r->msg->train->loss;
+}
 
 const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which)
 {

@@ -18,6 +18,9 @@ struct weft_recipe {
 /* recipe_check.c: every value that was set is in its range; `need_model`: a recipe for training
  * names its model. */
 weft_status weft_recipe_check(const weft_recipe *r, bool need_model);
+/* recipe_names.c: what the recipe names in the expanded model is there and of the right type:
+ * outputs to log and to evaluate, weights and values of `start`, scopes of `load`. */
+weft_status weft_recipe_check_names(const weft_recipe *r, const weft_graph *forward);
 /* `path` seen from the folder of the file `from`; absolute paths stay. */
 const char *weft_path_beside(weft_arena *a, const char *from, const char *path);
 

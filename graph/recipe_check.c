@@ -33,6 +33,7 @@ static const struct {
     {&weft__group__descriptor, "max_rank", 0, WEFT_MAX_RANK},
     {&weft__group__descriptor, "weight_decay", 0, 1e6},
     {&weft__group__descriptor, "lr_scale", 0, 1e6},
+    {&weft__group__descriptor, "unit_norm", -WEFT_MAX_RANK, WEFT_MAX_RANK - 1},
     {&weft__schedule__descriptor, "lr", 0, 1e6},
     {&weft__schedule__descriptor, "min_lr", 0, 1e6},
     {&weft__schedule__descriptor, "warmup", 0, MANY},
@@ -99,6 +100,54 @@ static weft_status check_groups(const weft_recipe *r)
     return WEFT_OK;
 }
 
+/* A field without which an entry of a list means nothing. */
+static weft_status need(const weft_recipe *r, const void *entry, const char *list, size_t i,
+                        const char *field, const char *value)
+{
+    char what[64];
+    if (value && *value)
+        return WEFT_OK;
+    snprintf(what, sizeof what, "%s[%zu].%s", list, i, field);
+    return bad(r, entry, what, "nothing", "a name");
+}
+
+/* Repeated names: not too many, none twice, none that the log has for itself. */
+static weft_status check_log(const weft_recipe *r, const void *place, const char *what,
+                             char *const *name, size_t n)
+{
+    static const char *const own[] = {"kind",      "step", "tokens",
+                                      "loss",      "grad_norm", "lr",
+                                      "bits_per_byte"};
+    char found[32], expected[48];
+    snprintf(found, sizeof found, "%zu names", n);
+    snprintf(expected, sizeof expected, "at most %d", WEFT_MAX_LOG);
+    if (n > WEFT_MAX_LOG)
+        return bad(r, place, what, found, expected);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < sizeof own / sizeof *own; k++)
+            if (!strcmp(own[k], name[i]))
+                return bad(r, place, what, name[i], "a name that the log does not have for itself");
+        for (size_t k = 0; k < i; k++)
+            if (!strcmp(name[k], name[i]))
+                return bad(r, place, what, name[i], "every name once");
+    }
+    return WEFT_OK;
+}
+
+static weft_status check_lists(const weft_recipe *r)
+{
+    const Weft__Recipe *m = r->msg;
+    WEFT_TRY(check_log(r, m->train, "train.log", m->train->log, m->train->n_log));
+    WEFT_TRY(check_log(r, m->eval, "eval.log", m->eval->log, m->eval->n_log));
+    for (size_t i = 0; i < m->n_load; i++)
+        WEFT_TRY(need(r, m->load[i], "load", i, "file", m->load[i]->file));
+    for (size_t i = 0; i < m->n_start; i++) {
+        WEFT_TRY(need(r, m->start[i], "start", i, "weight", m->start[i]->weight));
+        WEFT_TRY(need(r, m->start[i], "start", i, "value", m->start[i]->value));
+    }
+    return WEFT_OK;
+}
+
 /* Fields that hold one of a few words. */
 static weft_status check_words(const weft_recipe *r)
 {
@@ -131,6 +180,7 @@ weft_status weft_recipe_check(const weft_recipe *r, bool need_model)
     WEFT_TRY(check_part(r, "eval", &m->eval->base));
     WEFT_TRY(check_part(r, "checkpoint", &m->checkpoint->base));
     WEFT_TRY(check_words(r));
+    WEFT_TRY(check_lists(r));
     if (s->min_lr <= s->lr)
         return WEFT_OK;
     snprintf(found, sizeof found, "%g", s->min_lr);

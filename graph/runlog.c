@@ -87,35 +87,49 @@ static const char *number(char *buf, size_t n, double v)
     return buf;
 }
 
-static weft_status add_line(weft_runlog *l, const char *line, int n)
+/* A line is closed by this: the recipe's own names behind the fixed ones, then the end. */
+static weft_status add_line(weft_runlog *l, weft_string *line, const char *prefix,
+                            const char *const *name, const double *value, int n)
 {
-    if (!put(l->ctx, l->fd, line, (size_t)n))
-        return weft_fail(l->ctx, WEFT_IO, "%s: writing failed: %s", l->path, strerror(errno));
-    l->bytes += n;
-    return WEFT_OK;
+    char buf[32];
+    for (int i = 0; i < n; i++) {
+        weft_string_printf(line, ",\"%s%s\":%s", prefix, name[i],
+                           number(buf, sizeof buf, value[i]));
+    }
+    weft_string_printf(line, "}\n");
+    weft_status s = line->failed ? weft_error_status(l->ctx) : WEFT_OK;
+    if (!s && !put(l->ctx, l->fd, line->s, line->len))
+        s = weft_fail(l->ctx, WEFT_IO, "%s: writing failed: %s", l->path, strerror(errno));
+    if (!s)
+        l->bytes += (int64_t)line->len;
+    weft_string_free(line);
+    return s;
 }
 
 weft_status weft_runlog_step(weft_runlog *l, const weft_event *e)
 {
-    char line[512], a[32], b[32], c[32];
-    int n = snprintf(line, sizeof line,
-                     "{\"kind\":\"step\",\"step\":%lld,\"tokens\":%lld,\"loss\":%s,\"grad_norm\":%"
-                     "s,\"lr\":%s}\n",
-                     (long long)e->step, (long long)e->tokens, number(a, sizeof a, e->loss),
-                     number(b, sizeof b, e->grad_norm), number(c, sizeof c, e->lr));
-    return add_line(l, line, n);
+    char a[32], b[32], c[32];
+    weft_string line;
+    weft_string_init(&line, l->ctx);
+    weft_string_printf(&line,
+                       "{\"kind\":\"step\",\"step\":%lld,\"tokens\":%lld,\"loss\":%s,"
+                       "\"grad_norm\":%s,\"lr\":%s",
+                       (long long)e->step, (long long)e->tokens, number(a, sizeof a, e->loss),
+                       number(b, sizeof b, e->grad_norm), number(c, sizeof c, e->lr));
+    return add_line(l, &line, "", e->log_name, e->log, e->n_log);
 }
 
 weft_status weft_runlog_eval(weft_runlog *l, const weft_event *e, const weft_eval_result *r)
 {
-    char line[512], a[32], b[32];
-    int n = snprintf(
-        line, sizeof line,
-        "{\"kind\":\"eval\",\"step\":%lld,\"tokens\":%lld,\"val_loss\":%s,\"val_tokens\":%lld,"
-        "\"val_bits_per_byte\":%s}\n",
-        (long long)e->step, (long long)e->tokens, number(a, sizeof a, e->val_loss),
-        (long long)r->tokens, number(b, sizeof b, e->val_bits));
-    return add_line(l, line, n);
+    char a[32], b[32];
+    weft_string line;
+    weft_string_init(&line, l->ctx);
+    weft_string_printf(&line,
+                       "{\"kind\":\"eval\",\"step\":%lld,\"tokens\":%lld,\"val_loss\":%s,"
+                       "\"val_tokens\":%lld,\"val_bits_per_byte\":%s",
+                       (long long)e->step, (long long)e->tokens, number(a, sizeof a, e->val_loss),
+                       (long long)r->tokens, number(b, sizeof b, e->val_bits));
+    return add_line(l, &line, "val_", e->val_log_name, e->val_log, e->n_val_log);
 }
 
 void weft_runlog_time(weft_runlog *l, const char *kind, const weft_event *e)

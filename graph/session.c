@@ -220,7 +220,7 @@ weft_status weft_session_init(weft_session *s, uint64_t seed)
     for (int i = 0; i < s->n_state; i++) {
         weft_state *x = &s->state[i];
         weft_init r;
-        if (x->ready)
+        if (x->ready || x->external)
             continue;
         if (!weft_init_parse(x->init, &r))
             return weft_fail(s->ctx, WEFT_MALFORMED,

@@ -35,6 +35,14 @@ static void tell(weft_trainer *t, weft_event_kind kind, const char *path)
 }
 
 /* ---- one step ---- */
+/* train.log: means over the micro-batches of a step. */
+static void add_log(weft_trainer *t, weft_program *p)
+{
+    weft_event *e = &t->event;
+    for (int i = 0; i < e->n_log; i++)
+        e->log[i] += weft_fetch_scalar(p, e->log_name[i]) / (double)t->info.accumulate;
+}
+
 static weft_status run_micro(weft_trainer *t, int64_t k)
 {
     weft_type type;
@@ -44,11 +52,14 @@ static weft_status run_micro(weft_trainer *t, int64_t k)
     int32_t *first = weft_program_input(t->micro, "first", &type);
     if (first)
         *first = k == 0;
-    return weft_program_run(t->micro);
+    WEFT_TRY(weft_program_run(t->micro));
+    add_log(t, t->micro);
+    return WEFT_OK;
 }
 
 static weft_status run_step(weft_trainer *t)
 {
+    memset(t->event.log, 0, sizeof t->event.log);
     if (t->micro) {
         for (int64_t k = 0; k < t->info.accumulate; k++)
             WEFT_TRY(run_micro(t, k));
@@ -57,6 +68,8 @@ static weft_status run_step(weft_trainer *t)
         weft_feed_rng(t->step, t->progress.seed, t->progress.cursor);
     }
     WEFT_TRY(weft_program_run(t->step));
+    if (!t->micro)
+        add_log(t, t->step);
     t->event.loss =
         weft_fetch_scalar(t->step, t->micro ? "mean_loss" : t->recipe->msg->train->loss);
     t->event.grad_norm = weft_fetch_scalar(t->step, "grad_norm");
@@ -127,6 +140,7 @@ static weft_status evaluate(weft_trainer *t)
     int64_t before = weft_now_ns(t->ctx);
     WEFT_TRY(weft_evaluator_run(&t->eval, t->recipe->msg->eval->batches, &r));
     t->event.val_loss = r.loss;
+    memcpy(t->event.val_log, r.log, sizeof r.log);
     t->event.val_bits = r.bytes > 0 ? r.loss * (double)r.tokens / (log(2) * (double)r.bytes) : NAN;
     WEFT_TRY(weft_runlog_eval(&t->log, &t->event, &r));
     t->rate_ns += weft_now_ns(t->ctx) - before; /* not the training's speed */
@@ -202,13 +216,20 @@ static weft_status loop(weft_trainer *t)
 
 static weft_status begin(weft_trainer *t)
 {
-    t->event = (weft_event){.steps = t->recipe->msg->train->steps,
+    const Weft__Recipe *m = t->recipe->msg;
+    t->event = (weft_event){.steps = m->train->steps,
+                            .n_log = (int)m->train->n_log,
+                            .log_name = (const char *const *)m->train->log,
+                            .n_val_log = (int)m->eval->n_log,
+                            .val_log_name = (const char *const *)m->eval->log,
                             .val_loss = NAN,
                             .val_bits = NAN,
                             .loss = NAN,
                             .grad_norm = NAN,
                             .lr = NAN,
                             .info = &t->info};
+    for (int i = 0; i < WEFT_MAX_LOG; i++)
+        t->event.log[i] = t->event.val_log[i] = NAN;
     t->start_ns = t->rate_ns = weft_now_ns(t->ctx);
     t->rate_tokens = t->progress.tokens;
     tell(t, WEFT_EVENT_START, NULL);

@@ -68,7 +68,7 @@ static weft_status open_trained(weft_trained *t, const char *path, const char *w
         WEFT_TRY(open_run(t, path, weights));
     else
         WEFT_TRY(open_file(t, path, weights));
-    t->loss = t->recipe ? weft_recipe_loss(t->recipe) : "loss";
+    t->loss = t->recipe ? weft_recipe_eval_loss(t->recipe) : "loss";
     WEFT_TRY(weft_trained_graph(t, 1, 0, &g));
     t->vocab = weft_graph_vocab(g, 0);
     weft_graph_free(g);
@@ -144,14 +144,34 @@ weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, w
     return s;
 }
 
+/* Frozen weights of the recipe's `load` entries, which checkpoints do not hold; with weights given,
+ * only those that a program of the session reads. */
+static weft_status load_frozen(weft_trained *t, weft_session *s, weft_frozen **out)
+{
+    *out = NULL;
+    return t->recipe ? weft_frozen_load(s, t->arena, t->recipe, t->folder, t->weights != NULL, out)
+                     : WEFT_OK;
+}
+
+static weft_status load_checkpoint(weft_trained *t, weft_session *s, const weft_frozen *frozen)
+{
+    weft_progress p;
+    WEFT_TRY(weft_checkpoint_load(t->ctx, t->weights, s, true, &p));
+    return frozen && p.n_frozen ? weft_frozen_check(t->ctx, t->weights, &p, frozen,
+                                                    (int)t->recipe->msg->n_load)
+                                : WEFT_OK;
+}
+
 weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s)
 {
+    weft_frozen *frozen;
     WEFT_TRY(weft_session_add_states(s, g));
+    WEFT_TRY(load_frozen(t, s, &frozen));
     if (t->weights) {
         int kind = t->ctx->io->exists(t->ctx->io->user, t->weights);
         const char *manifest = weft_arena_printf(t->arena, "%s/manifest.json", t->weights);
         if (kind == 2 && is_there(t->ctx, manifest))
-            WEFT_TRY(weft_checkpoint_load(t->ctx, t->weights, s, true, NULL));
+            WEFT_TRY(load_checkpoint(t, s, frozen));
         else
             WEFT_TRY(weft_weights_load(s, t->weights, ""));
     }
@@ -163,15 +183,18 @@ static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *
                             weft_tokens *data, const weft_eval_options *o, weft_eval_result *out)
 {
     weft_type type;
-    const char *fetch[] = {t->loss};
+    const char *fetch[1 + WEFT_MAX_LOG] = {t->loss};
+    int n = t->recipe ? weft_eval_outputs(t->recipe, fetch) : 1;
     const weft_compile_options w = {.reference = o->reference, .no_rewrite = o->no_rewrite};
     WEFT_TRY(weft_tokens_type(g, &type));
     weft_evaluator e = {.loss = t->loss,
+                        .log = t->recipe ? (const char *const *)t->recipe->msg->eval->log : NULL,
+                        .n_log = t->recipe ? (int)t->recipe->msg->eval->n_log : 0,
                         .token_bytes = o->token_bytes,
                         .progress = o->progress,
                         .user = o->user,
                         .sampler = {.tokens = data, .B = type.dim[0], .T = type.dim[1], .seed = 1}};
-    WEFT_TRY(weft_program_compile(s, g, fetch, 1, &w, &e.program));
+    WEFT_TRY(weft_program_compile(s, g, fetch, n, &w, &e.program));
     WEFT_TRY(weft_trained_fill(t, g, s));
     return weft_evaluator_run(&e, o->batches, out);
 }

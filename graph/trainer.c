@@ -13,8 +13,13 @@
 static weft_status forward_part(const weft_recipe *r, const weft_graph *forward,
                                 const weft_rewrite_options *o, weft_graph **out)
 {
-    const char *loss = r->msg->train->loss;
-    return o ? weft_graph_prepare(forward, &loss, 1, o, out) : weft_graph_lower(forward, out);
+    const Weft__Train *m = r->msg->train;
+    const char *name[1 + WEFT_MAX_LOG] = {m->loss};
+    int n = 1;
+    for (size_t i = 0; i < m->n_log; i++)
+        name[n++] = m->log[i];
+    WEFT_TRY(weft_recipe_check_names(r, forward));
+    return o ? weft_graph_prepare(forward, name, n, o, out) : weft_graph_lower(forward, out);
 }
 
 weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward,
@@ -74,8 +79,9 @@ static weft_status compile_programs(weft_trainer *t)
             size.plan_bytes > t->info.plan_bytes ? size.plan_bytes : t->info.plan_bytes;
     }
     if (t->val_tokens) {
-        const char *fetch[] = {m->loss};
-        WEFT_TRY(weft_program_compile(t->session, t->forward, fetch, 1, &eval, &t->eval.program));
+        const char *fetch[1 + WEFT_MAX_LOG];
+        int n = weft_eval_outputs(t->recipe, fetch);
+        WEFT_TRY(weft_program_compile(t->session, t->forward, fetch, n, &eval, &t->eval.program));
         if (t->eval.program->plan_bytes > t->info.plan_bytes)
             t->info.plan_bytes = t->eval.program->plan_bytes;
     }
@@ -132,7 +138,9 @@ static weft_status open_data(weft_trainer *t)
         return WEFT_OK;
     WEFT_TRY(weft_tokens_open(t->ctx, m->data->val, t->progress.vocab, &t->val_tokens));
     t->info.val_tokens = weft_tokens_count(t->val_tokens);
-    t->eval = (weft_evaluator){.loss = m->train->loss,
+    t->eval = (weft_evaluator){.loss = weft_recipe_eval_loss(t->recipe),
+                               .log = (const char *const *)m->eval->log,
+                               .n_log = (int)m->eval->n_log,
                                .token_bytes = t->options->token_bytes,
                                .user = t->options->user,
                                .sampler = {.tokens = t->val_tokens,
@@ -235,19 +243,29 @@ static weft_status find_checkpoint(weft_trainer *t, const char **path, weft_prog
 static weft_status load_start(weft_trainer *t)
 {
     const Weft__Recipe *m = t->recipe->msg;
-    for (size_t i = 0; i < m->n_load; i++)
-        WEFT_TRY(weft_weights_load(t->session, m->load[i]->file,
-                                   m->load[i]->scope ? m->load[i]->scope : ""));
-    return weft_session_init(t->session, m->train->seed);
+    WEFT_TRY(weft_frozen_load(t->session, t->arena, t->recipe, NULL, false, &t->frozen));
+    WEFT_TRY(weft_session_init(t->session, m->train->seed));
+    WEFT_TRY(weft_trainer_start(t));
+    t->progress.frozen = t->frozen;
+    t->progress.n_frozen = (int)m->n_load;
+    return WEFT_OK;
 }
 
+/* Frozen weights come from their own files again, and must be those of the checkpoint. What no
+ * program reads is not loaded: its hash is handed on. */
 static weft_status go_on(weft_trainer *t, const char *path)
 {
     weft_progress p;
+    int n = (int)t->recipe->msg->n_load;
+    WEFT_TRY(weft_frozen_load(t->session, t->arena, t->recipe, t->dir, true, &t->frozen));
     WEFT_TRY(weft_checkpoint_load(t->ctx, path, t->session, false, &p));
+    WEFT_TRY(weft_frozen_check(t->ctx, path, &p, t->frozen, n));
+    for (int i = 0; i < n; i++)
+        t->frozen[i].hash = p.frozen[i].hash;
     const char *config = t->progress.config;
     t->progress = p;
     t->progress.config = config;
+    t->progress.frozen = t->frozen;
     t->info.first_step = p.step;
     return WEFT_OK;
 }
@@ -284,6 +302,8 @@ static weft_status open_run(weft_trainer *t)
     t->info.name = t->recipe->name;
     WEFT_TRY(weft_run_dir_open(t->ctx, t->dir, &t->run_dir));
     WEFT_TRY(find_checkpoint(t, &path, &p));
+    /* Also what no program needs: a checkpoint holds all weights of the model. */
+    WEFT_TRY(weft_session_add_states(t->session, t->forward));
     WEFT_TRY(compile_programs(t));
     WEFT_TRY(path ? go_on(t, path) : load_start(t));
     if (!path)

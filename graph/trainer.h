@@ -12,6 +12,8 @@
 typedef struct {
     weft_program *program;
     const char *loss;
+    const char *const *log; /* scalar outputs that are averaged too */
+    int n_log;
     weft_sampler sampler; /* sequential */
     int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n);
     void (*progress)(void *user, int64_t done, int64_t all);
@@ -25,6 +27,9 @@ weft_status weft_feed_batch(weft_program *p, const weft_sampler *s, int64_t curs
 void weft_feed_rng(weft_program *p, uint64_t seed, int64_t step);
 /* Value of a scalar f32 output. */
 double weft_fetch_scalar(weft_program *p, const char *name);
+/* The outputs of a recipe's evaluation: eval.loss, then eval.log. `out` holds 1 + WEFT_MAX_LOG;
+ * returns how many. */
+int weft_eval_outputs(const weft_recipe *r, const char **out);
 /* Type of the graph's input "tokens", which must be i32[B,T]. */
 weft_status weft_tokens_type(const weft_graph *g, weft_type *t);
 /* How many ids the model knows: the last size of its output "logits", or `missing` without one. */
@@ -66,12 +71,18 @@ typedef struct {
     weft_runlog log;
     weft_progress progress;
     weft_train_info info;
-    weft_event event; /* as last told */
+    weft_frozen *frozen; /* of each `load` entry */
+    weft_event event;    /* as last told */
     int64_t start_ns, rate_ns, rate_tokens;
     int save_failures;
 } weft_trainer;
 weft_status weft_trainer_open(weft_trainer *t);
 void weft_trainer_close(weft_trainer *t);
 weft_status weft_trainer_save(weft_trainer *t);
+
+/* ---- start.c ---- */
+/* Gives the weights of the recipe's `start` entries what the model computes for them, outside
+ * training, on the first batch; in order, so that an entry sees what the earlier ones have set. */
+weft_status weft_trainer_start(weft_trainer *t);
 
 #endif

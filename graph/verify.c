@@ -35,6 +35,19 @@ static weft_status verify_values(const weft_graph *g)
     return WEFT_OK;
 }
 
+/* Is v a state, or what an update has made of one? Updates of a state may follow each other. */
+static bool is_state(const weft_graph *g, weft_val v)
+{
+    while (g->value[v].kind == WEFT_VALUE_NODE) {
+        const weft_node *n = &g->node[g->value[v].node];
+        int from = n->op->out[g->value[v].port].alias - 1;
+        if (from < 0 || from >= n->n_in || n->in[from] < 0)
+            return false;
+        v = n->in[from];
+    }
+    return g->value[v].kind == WEFT_VALUE_STATE;
+}
+
 static weft_status verify_alias(const weft_graph *g, int index)
 {
     const weft_node *n = &g->node[index];
@@ -42,7 +55,7 @@ static weft_status verify_alias(const weft_graph *g, int index)
         int from = n->op->out[i].alias - 1;
         if (from < 0)
             continue;
-        if (from >= n->n_in || n->in[from] < 0 || g->value[n->in[from]].kind != WEFT_VALUE_STATE)
+        if (from >= n->n_in || n->in[from] < 0 || !is_state(g, n->in[from]))
             return broken(g, index, "an output overwrites something that is not a state");
         if (!weft_type_equal(&g->value[n->in[from]].type, &g->value[n->out[i]].type))
             return broken(g, index, "an output overwrites a state of another type");

@@ -45,6 +45,7 @@ typedef enum {
 } weft_status;
 
 #define WEFT_MAX_RANK 8
+#define WEFT_MAX_LOG  16 /* names in train.log or eval.log */
 
 /* Element types. F64 is the type of the reference kernels, not of graph files. */
 typedef enum {
@@ -159,6 +160,8 @@ WEFT_API weft_status weft_recipe_set(weft_recipe *r, const char *setting);
 WEFT_API const char *weft_recipe_name(const weft_recipe *r);
 WEFT_API const char *
 weft_recipe_loss(const weft_recipe *r); /* name of the output that is minimised */
+WEFT_API const char *
+weft_recipe_eval_loss(const weft_recipe *r); /* of the one that is evaluated */
 typedef enum { WEFT_RECIPE_TRAIN, WEFT_RECIPE_VAL, WEFT_RECIPE_TOKENIZER } weft_recipe_path;
 /* Path of a data file as the recipe gives it, from the working directory; NULL if it names none. */
 WEFT_API const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which);
@@ -402,6 +405,11 @@ typedef struct {
     int64_t tokens;      /* seen so far */
     double loss, grad_norm, lr;
     double val_loss, val_bits; /* nats per token, bits per byte; NaN: not known yet */
+    /* train.log and eval.log: names (the recipe's) and values; val_log is NaN until the first
+     * evaluation */
+    int n_log, n_val_log;
+    const char *const *log_name, *const *val_log_name;
+    double log[WEFT_MAX_LOG], val_log[WEFT_MAX_LOG];
     double tokens_per_s, seconds, seconds_left; /* of this process; the rate over the last steps */
     const char *path;
 } weft_event;
@@ -479,6 +487,9 @@ typedef struct {
     int64_t tokens, bytes; /* predicted tokens; bytes that they stand for, 0: not known */
     double loss;           /* mean over tokens, nats */
     double seconds;
+    int n_log; /* eval.log of the recipe: names (its own) and means over batches */
+    const char *const *log_name;
+    double log[WEFT_MAX_LOG];
 } weft_eval_result;
 WEFT_API weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,
                                    weft_eval_result *out);

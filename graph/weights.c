@@ -25,6 +25,8 @@ bool weft_state_is_weight(const weft_state *st)
     static const char *const made[] = {"adam.*", "acc.*", "cache.*", "*:*"};
     if (st->trainable)
         return true;
+    if (!weft_dtype_is_float(st->type.dtype))
+        return false;
     for (int i = 0; i < COUNT(made); i++)
         if (weft_glob(made[i], st->name))
             return false;
@@ -90,7 +92,8 @@ static int find_state(fit *f, const char *name)
 
 static bool selected(const fit *f, const weft_state *st)
 {
-    return weft_state_is_weight(st) == f->weight && !strncmp(st->name, f->scope, strlen(f->scope));
+    return !st->external && weft_state_is_weight(st) == f->weight &&
+           !strncmp(st->name, f->scope, strlen(f->scope));
 }
 
 static bool same_shape(const weft_type *t, const weft_tensor_entry *e)

@@ -33,6 +33,8 @@ static void print_result(const weft_eval_result *r, const char *weights, bool js
         cli_json_number(stdout, ",", "loss", r->loss);
         cli_json_number(stdout, ",", "perplexity", exp(r->loss));
         cli_json_number(stdout, ",", "bits_per_byte", bits);
+        for (int i = 0; i < r->n_log; i++)
+            cli_json_number(stdout, ",", r->log_name[i], r->log[i]);
         cli_json_number(stdout, ",", "tokens_per_s", (double)r->tokens / r->seconds);
         printf("}\n");
         return;
@@ -42,6 +44,8 @@ static void print_result(const weft_eval_result *r, const char *weights, bool js
            r->loss, exp(r->loss));
     if (r->bytes > 0)
         printf("bits per byte  %.4f over %lld bytes\n", bits, (long long)r->bytes);
+    for (int i = 0; i < r->n_log; i++)
+        printf("%-14s %.6g\n", r->log_name[i], r->log[i]);
 }
 
 static int evaluate(weft_ctx *c, weft_trained *t, const char *data, const char *tokenizer,

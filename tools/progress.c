@@ -49,15 +49,29 @@ static const char *duration(char *buf, size_t n, double seconds)
     return buf;
 }
 
+/* "  name 0.1234" for each value that is known. */
+static int format_log(char *buf, size_t n, const char *prefix, const char *const *name,
+                      const double *value, int count)
+{
+    size_t at = 0;
+    for (int i = 0; i < count && at < n; i++)
+        if (!isnan(value[i]))
+            at += (size_t)snprintf(buf + at, n - at, "  %s%s %.4g", prefix, name[i], value[i]);
+    return (int)(at < n ? at : n);
+}
+
 static void format_line(char *buf, size_t n, const weft_event *e)
 {
     char left[32];
     int k = snprintf(buf, n, "step %lld/%lld  loss %.4f", (long long)e->step, (long long)e->steps,
                      e->loss);
+    k += format_log(buf + k, n - (size_t)k, "", e->log_name, e->log, e->n_log);
     if (!isnan(e->val_loss) && k > 0 && (size_t)k < n)
         k += snprintf(buf + k, n - (size_t)k, "  val %.4f", e->val_loss);
     if (!isnan(e->val_bits) && k > 0 && (size_t)k < n)
         k += snprintf(buf + k, n - (size_t)k, " (%.3f bits/byte)", e->val_bits);
+    if ((size_t)k < n && e->kind == WEFT_EVENT_EVAL)
+        k += format_log(buf + k, n - (size_t)k, "val ", e->val_log_name, e->val_log, e->n_val_log);
     if (k > 0 && (size_t)k < n)
         snprintf(buf + k, n - (size_t)k, "  lr %.2e  norm %.3f  %.0f tok/s  %s left", e->lr,
                  e->grad_norm, e->tokens_per_s, duration(left, sizeof left, e->seconds_left));
@@ -65,7 +79,7 @@ static void format_line(char *buf, size_t n, const weft_event *e)
 
 static void print_line(cli_progress *p, const weft_event *e, bool important)
 {
-    char line[256];
+    char line[1024];
     if (p->quiet)
         return;
     /* plain lines: not more than one a second, apart from evaluations */

@@ -74,6 +74,9 @@ static void print_result(const weft_event *e, const char *dir, bool json)
             printf(", validation loss %.6g", e->val_loss);
         if (!isnan(e->val_bits))
             printf(", %.4f bits per byte", e->val_bits);
+        for (int i = 0; i < e->n_val_log; i++)
+            if (!isnan(e->val_log[i]))
+                printf(", %s %.6g", e->val_log_name[i], e->val_log[i]);
         printf("\n");
         return;
     }
@@ -83,6 +86,11 @@ static void print_result(const weft_event *e, const char *dir, bool json)
     cli_json_number(stdout, ",", "loss", e->loss);
     cli_json_number(stdout, ",", "val_loss", e->val_loss);
     cli_json_number(stdout, ",", "val_bits_per_byte", e->val_bits);
+    for (int i = 0; i < e->n_val_log; i++) {
+        char name[256];
+        snprintf(name, sizeof name, "val_%s", e->val_log_name[i]);
+        cli_json_number(stdout, ",", name, e->val_log[i]);
+    }
     cli_json_number(stdout, ",", "seconds", e->seconds);
     printf("}\n");
 }

@@ -1,0 +1,115 @@
+/* frozen.c - weights that a recipe loads and training does not change: checkpoints name them by
+ * file and hash instead of holding them.
+ *
+ * A student is trained against a teacher a hundred times its checkpoint's size; the teacher is on
+ * disk already.  The hash is of what arrived in memory, so another file with the same weights is as
+ * good, and a folder whose newest checkpoint has changed is not. */
+#include <string.h>
+
+#include "graph/hash.h"
+#include "graph/io.h"
+#include "graph/recipe.h"
+#include "graph/checkpoint.h"
+
+static bool in_scope(const weft_state *st, const char *scope)
+{
+    return !strncmp(st->name, scope, strlen(scope));
+}
+
+/* Does a compiled program read a state of this scope? */
+static bool is_used(const weft_session *s, const char *scope)
+{
+    size_t n = strlen(scope);
+    for (int p = 0; p < s->n_program; p++) {
+        const weft_graph *g = s->program[p]->graph;
+        for (weft_val v = 0; v < g->n_value; v++)
+            if (g->value[v].kind == WEFT_VALUE_STATE && !g->value[v].trainable &&
+                !strncmp(g->value[v].name, scope, n))
+                return true;
+    }
+    return false;
+}
+
+/* States of counters are nobody's weights, frozen or not. */
+static bool is_frozen(const weft_state *st) { return !st->trainable && weft_state_is_weight(st); }
+
+/* What the entry was to load and has: sums, since sessions order their states differently. */
+static uint64_t hash_states(const weft_session *s, const char *scope)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < s->n_state; i++) {
+        const weft_state *st = &s->state[i];
+        if (!st->external || !st->ready || !in_scope(st, scope))
+            continue;
+        uint64_t name = weft_xxh64_of(st->name, strlen(st->name), 0);
+        sum += weft_xxh64_of(st->data, weft_type_bytes(&st->type), name);
+    }
+    return sum;
+}
+
+/* The path as it stands, or the one beside the run directory if only that exists. */
+static const char *find_file(weft_arena *a, const char *file, const char *folder)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    if (!folder || *file == '/' || weft_exists(c, file) > 0)
+        return file;
+    const char *beside = weft_arena_printf(a, "%s/../%s", folder, file);
+    return beside && weft_exists(c, beside) > 0 ? beside : file;
+}
+
+/* Marks the frozen states that this entry is the first to have. */
+static int mark(weft_session *s, const char *scope)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_state; i++) {
+        weft_state *st = &s->state[i];
+        if (in_scope(st, scope) && is_frozen(st) && !st->external) {
+            st->external = true;
+            n++;
+        }
+    }
+    return n;
+}
+
+weft_status weft_frozen_load(weft_session *s, weft_arena *a, const weft_recipe *r,
+                             const char *folder, bool used_only, weft_frozen **out)
+{
+    const Weft__Recipe *m = r->msg;
+    *out = weft_arena_array(a, m->n_load + 1, sizeof **out);
+    if (!*out)
+        return s->ctx->status;
+    for (size_t i = 0; i < m->n_load; i++) {
+        weft_frozen *f = &(*out)[i];
+        *f = (weft_frozen){.scope = m->load[i]->scope ? m->load[i]->scope : "",
+                           .file = m->load[i]->file};
+        if (!used_only || is_used(s, f->scope)) {
+            const char *path = find_file(a, f->file, folder);
+            if (!path || weft_weights_load(s, path, f->scope))
+                return weft_note(s->ctx, "in %s: load { file: \"%s\" scope: \"%s\" }", r->path,
+                                 f->file, f->scope);
+        }
+        f->hash = mark(s, f->scope) ? hash_states(s, f->scope) : 0;
+    }
+    return WEFT_OK;
+}
+
+weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress *p,
+                              const weft_frozen *own, int n)
+{
+    if (n != p->n_frozen)
+        return weft_fail(c, WEFT_MISMATCH,
+                         "%s: was trained with %d files of loaded weights, the recipe has %d", path,
+                         p->n_frozen, n);
+    for (int i = 0; i < n; i++) {
+        const weft_frozen *was = &p->frozen[i];
+        if (!own[i].hash || (own[i].hash == was->hash && !strcmp(own[i].scope, was->scope)))
+            continue;
+        return weft_fail(c, WEFT_MISMATCH,
+                         "%s: was trained with other weights '%s*': those of %s had the hash "
+                         "%016llx, those of %s have %016llx; give it the file that it was trained "
+                         "with",
+                         path, was->scope, was->file, (unsigned long long)was->hash, own[i].file,
+                         (unsigned long long)own[i].hash);
+    }
+    return WEFT_OK;
+}
