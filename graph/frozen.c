@@ -6,10 +6,10 @@
  * good, and a folder whose newest checkpoint has changed is not. */
 #include <string.h>
 
+#include "graph/checkpoint.h"
 #include "graph/hash.h"
 #include "graph/io.h"
 #include "graph/recipe.h"
-#include "graph/checkpoint.h"
 
 static bool in_scope(const weft_state *st, const char *scope)
 {

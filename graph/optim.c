@@ -18,7 +18,7 @@ typedef struct {
     weft_val loss;      /* of one run of the model */
     weft_val *w, *grad; /* trained weights; their gradients, then (accumulate > 1) the sums */
     int n;
-    int *used; /* weights per group */
+    int *used;                 /* weights per group */
     const Weft__Group **group; /* of each weight, or NULL */
     weft_val step, lr, scale, first;
     int cap_micro, cap_update;
@@ -186,8 +186,8 @@ static weft_status fetch_model(builder *b)
     bool micro = b->o->accumulate > 1;
     for (int k = 0, n = g->n_node; k < n; k++)
         if (g->node[k].op->flags & WEFT_EFFECT)
-            WEFT_TRY(hand_out(b, micro, weft_arena_printf(g->arena, "effect:%d", k),
-                              g->node[k].out[0]));
+            WEFT_TRY(
+                hand_out(b, micro, weft_arena_printf(g->arena, "effect:%d", k), g->node[k].out[0]));
     for (size_t i = 0; i < b->train.n_log; i++) {
         if (weft_graph_find_output(g, b->train.log[i]) < 0)
             return weft_fail(g->ctx, WEFT_MALFORMED, "train.log: the model has no output '%s'",

@@ -115,9 +115,8 @@ static weft_status need(const weft_recipe *r, const void *entry, const char *lis
 static weft_status check_log(const weft_recipe *r, const void *place, const char *what,
                              char *const *name, size_t n)
 {
-    static const char *const own[] = {"kind",      "step", "tokens",
-                                      "loss",      "grad_norm", "lr",
-                                      "bits_per_byte"};
+    static const char *const own[] = {"kind",      "step", "tokens",       "loss",
+                                      "grad_norm", "lr",   "bits_per_byte"};
     char found[32], expected[48];
     snprintf(found, sizeof found, "%zu names", n);
     snprintf(expected, sizeof expected, "at most %d", WEFT_MAX_LOG);

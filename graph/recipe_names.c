@@ -77,9 +77,8 @@ static weft_status check_start(const weft_recipe *r, const weft_graph *g, const 
     if (weft_type_equal(&g->value[w].type, &g->value[v].type))
         return WEFT_OK;
     return weft_fail(r->ctx, WEFT_MALFORMED, "%s: start: value '%s' is %s, but weight '%s' is %s",
-                     r->path, s->value,
-                     weft_type_print(found, sizeof found, &g->value[v].type), s->weight,
-                     weft_type_print(expected, sizeof expected, &g->value[w].type));
+                     r->path, s->value, weft_type_print(found, sizeof found, &g->value[v].type),
+                     s->weight, weft_type_print(expected, sizeof expected, &g->value[w].type));
 }
 
 /* ---- load ---- */

@@ -157,9 +157,9 @@ static weft_status load_checkpoint(weft_trained *t, weft_session *s, const weft_
 {
     weft_progress p;
     WEFT_TRY(weft_checkpoint_load(t->ctx, t->weights, s, true, &p));
-    return frozen && p.n_frozen ? weft_frozen_check(t->ctx, t->weights, &p, frozen,
-                                                    (int)t->recipe->msg->n_load)
-                                : WEFT_OK;
+    return frozen && p.n_frozen
+               ? weft_frozen_check(t->ctx, t->weights, &p, frozen, (int)t->recipe->msg->n_load)
+               : WEFT_OK;
 }
 
 weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s)

@@ -1,5 +1,5 @@
-/* geometric_median.c - the point with the smallest sum of distances to the rows: a centre that a few
- * far rows do not move.
+/* geometric_median.c - the point with the smallest sum of distances to the rows: a centre that a
+ * few far rows do not move.
  *
  * Weiszfeld's algorithm (Weiszfeld, 1937), as the reference trainer of sparse autoencoders uses it
  * for the first value of pre_bias (openai/sparse_autoencoder, train.py).  A fixed number of

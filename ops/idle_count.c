@@ -1,9 +1,9 @@
 /* idle_count.c - for how many rows each feature has not been active: what tells the dead latents of
  * an autoencoder.
  *
- * The reference trainer (openai/sparse_autoencoder, train.py, stats_last_nonzero) counts steps; rows
- * make the limit independent of the batch.  A state that only training changes: outside of it the
- * count stands still. */
+ * The reference trainer (openai/sparse_autoencoder, train.py, stats_last_nonzero) counts steps;
+ * rows make the limit independent of the batch.  A state that only training changes: outside of it
+ * the count stands still. */
 #include <limits.h>
 #include <string.h>
 
@@ -21,7 +21,8 @@ static int64_t rows_of(int rank, const int64_t *dim)
 
 static void infer_idle_count(weft_infer *c)
 {
-    const weft_type *count = weft_call_in(c, 0), *x = weft_call_in(c, 1), *index = weft_call_in(c, 2);
+    const weft_type *count = weft_call_in(c, 0), *x = weft_call_in(c, 1),
+                    *index = weft_call_in(c, 2);
     if (count->rank != 1 || count->dtype != WEFT_I32) {
         weft_call_fail(c, "count is %s, expected i32[n]", weft_type_text(c, count));
         return;

@@ -35,7 +35,8 @@ enum { COLUMNS = 256 }; /* vectors of a task */
 
 /* n vectors side by side, their elements `stride` apart. y may be w. A vector of zeros has no
  * direction and stays. */
-WEFT_CLONES static void norm_columns(float *y, const float *w, int64_t len, int64_t stride, int64_t n)
+WEFT_CLONES static void norm_columns(float *y, const float *w, int64_t len, int64_t stride,
+                                     int64_t n)
 {
     double sum[COLUMNS] = {0};
     for (int64_t i = 0; i < len; i++) {
@@ -94,7 +95,8 @@ static void ref_unit_norm(const weft_run *r)
         int64_t from = o / v.inner * v.len * v.inner + o % v.inner;
         double sum = 0;
         for (int64_t i = 0; i < v.len; i++)
-            sum += weft_get(&r->in[0], from + i * v.inner) * weft_get(&r->in[0], from + i * v.inner);
+            sum +=
+                weft_get(&r->in[0], from + i * v.inner) * weft_get(&r->in[0], from + i * v.inner);
         double length = go && sum > 0 ? sqrt(sum) : 1;
         for (int64_t i = 0; i < v.len; i++)
             weft_put(&r->out[0], from + i * v.inner,
