@@ -511,6 +511,36 @@ typedef struct {
  * depends on (weights, prompt, seed, sample, i) alone. */
 WEFT_API weft_status weft_generate(weft_trained *t, const weft_generate_options *o);
 
+/* ---- labels that a frozen extractor gives ------------------------------------------------ */
+typedef struct {
+    int64_t windows, length, labels; /* windows of so many tokens, labels of each token */
+    int64_t concepts;                /* ids are below this */
+    int64_t batch;                   /* windows labelled at once */
+    bool scores;
+    uint64_t graph_hash, weight_hash, data_hash;
+    int64_t bytes;         /* of the complete file */
+    int64_t resumed, done; /* windows that were there already; windows that are there now */
+    double seconds;        /* spent on the others */
+} weft_label_result;
+typedef struct {
+    const char *data; /* token file; NULL: the recipe's training data */
+    const char *out;
+    bool scores;           /* the value "score" too */
+    bool resume;           /* go on after what an interrupted run left in OUT.tmp */
+    int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
+    bool no_rewrite;
+    const volatile int *stop; /* as in weft_train_options */
+    void (*progress)(void *user, const weft_label_result *r); /* after a batch; NULL: silent */
+    void *user;
+} weft_label_options;
+/* Computes the value "label": i32[B,T,k] of the model, and nothing else of it, for every fixed
+ * window of a token file and writes a label file (docs/labels.md) at `out`, atomically. Stopped by
+ * a signal it returns WEFT_INTERRUPTED or WEFT_TERMINATED and leaves OUT.tmp to go on with. */
+WEFT_API weft_status weft_label(weft_trained *t, const weft_label_options *o,
+                                weft_label_result *out);
+/* Reads a whole label file: format, sizes, checksums, ranges. */
+WEFT_API weft_status weft_labels_verify(weft_ctx *c, const char *path, weft_label_result *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -17,6 +17,7 @@ int verb_generate(weft_ctx *c, int argc, char **argv);
 int verb_gradcheck(weft_ctx *c, int argc, char **argv);
 int verb_run(weft_ctx *c, int argc, char **argv);
 int verb_bench(weft_ctx *c, int argc, char **argv);
+int verb_labels(weft_ctx *c, int argc, char **argv);
 int verb_ops(weft_ctx *c, int argc, char **argv);
 int verb_compare(weft_ctx *c, int argc, char **argv);
 int verb_tokenize(weft_ctx *c, int argc, char **argv);

@@ -21,6 +21,7 @@ static const verb verbs[] = {
     {"run", "run a model once on files or random inputs", verb_run},
     {"bench", "measure a training step: tokens/s, share of the machine, time by op", verb_bench},
     {"pack", "merge a model file and its imports into one file", verb_pack},
+    {"labels", "compute the labels of a frozen extractor once, for training to read", verb_labels},
     {"ops", "list the ops, the schema of one, or the rewrite rules", verb_ops},
     {"tokenize", "byte-level BPE: train a vocabulary, encode a corpus, decode ids", verb_tokenize},
 };

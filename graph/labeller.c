@@ -1,0 +1,290 @@
+/* labeller.c - runs the part of a model that makes labels over a token file, window by window, into
+ * a label file. */
+#include "graph/labeller.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+
+#include "graph/hash.h"
+#include "graph/trained.h"
+
+/* ---- what makes labels ---- */
+weft_status weft_label_shape_of(const weft_graph *g, weft_label_shape *out)
+{
+    char text[160];
+    weft_val v = weft_graph_find_output(g, WEFT_LABEL_VALUE);
+    if (v < 0)
+        v = weft_graph_find(g, WEFT_LABEL_VALUE);
+    if (v < 0 || g->value[v].kind != WEFT_VALUE_NODE)
+        return weft_fail(
+            g->ctx, WEFT_MALFORMED,
+            "the entry module '%s' computes no value '" WEFT_LABEL_VALUE "': i32[B,T,k]", g->entry);
+    const weft_type *t = &g->value[v].type;
+    const weft_node *n = &g->node[g->value[v].node];
+    const weft_type *from = n->n_in && n->in[0] >= 0 ? &g->value[n->in[0]].type : NULL;
+    if (t->dtype != WEFT_I32 || t->rank != 3 || !from || from->rank < 1)
+        return weft_fail(g->ctx, WEFT_MALFORMED,
+                         "value '" WEFT_LABEL_VALUE
+                         "' is %s, expected i32[B,T,k]: indices into the "
+                         "last axis of what they are chosen from",
+                         weft_type_print(text, sizeof text, t));
+    *out = (weft_label_shape){t->dim[0], t->dim[1], t->dim[2], from->dim[from->rank - 1]};
+    return WEFT_OK;
+}
+
+/* The graph of the labels alone. */
+static weft_status label_part(const weft_graph *g, weft_graph **out)
+{
+    weft_label_shape shape;
+    WEFT_TRY(weft_label_shape_of(g, &shape));
+    weft_val v = weft_graph_need_value(g, WEFT_LABEL_VALUE);
+    WEFT_TRY(weft_graph_prune(g, &v, 1, out, NULL));
+    (*out)->n_output = 0; /* other outputs that are needed on the way say nothing about labels */
+    return WEFT_OK;
+}
+
+weft_status weft_label_graph_hash(const weft_graph *g, uint64_t *out)
+{
+    weft_graph *part = NULL;
+    WEFT_TRY(label_part(g, &part));
+    *out = weft_graph_hash(part);
+    weft_graph_free(part);
+    return WEFT_OK;
+}
+
+static weft_status hash_weights(weft_session *s, const weft_graph *part, uint64_t *out)
+{
+    *out = 0;
+    for (int i = 0; i < part->n_value; i++) {
+        const weft_value *v = &part->value[i];
+        const weft_state *x = v->kind == WEFT_VALUE_STATE ? weft_session_state(s, v->name) : NULL;
+        if (v->kind != WEFT_VALUE_STATE)
+            continue;
+        if (!x || !x->ready)
+            return weft_fail(s->ctx, WEFT_INTERNAL, "weight '%s' of the labels has no value",
+                             v->name);
+        weft_xxh64 h;
+        weft_xxh64_init(&h, 0);
+        weft_xxh64_add(&h, x->name, strlen(x->name) + 1);
+        weft_xxh64_add(&h, x->data, weft_type_bytes(&x->type));
+        *out += weft_xxh64_value(&h); /* a sum: the order of the weights is no part of it */
+    }
+    *out += !*out; /* 0 means: not known */
+    return WEFT_OK;
+}
+
+weft_status weft_label_weight_hash(weft_session *s, const weft_graph *g, uint64_t *out)
+{
+    weft_graph *part = NULL;
+    WEFT_TRY(label_part(g, &part));
+    weft_status status = hash_weights(s, part, out);
+    weft_graph_free(part);
+    return status;
+}
+
+/* ---- labelling ---- */
+typedef struct {
+    weft_ctx *ctx;
+    weft_trained *t;
+    const weft_label_options *o;
+    weft_graph *g;
+    weft_session *session;
+    weft_program *program;
+    weft_tokens *data;
+    weft_sampler sampler;
+    weft_label_header h;
+    weft_label_writer *writer;
+} labeller;
+
+static weft_status hash_graph(labeller *l)
+{
+    weft_graph *one = NULL;
+    WEFT_TRY(weft_trained_graph(l->t, 1, l->h.T, &one));
+    weft_status s = weft_label_graph_hash(one, &l->h.graph_hash);
+    weft_graph_free(one);
+    return s;
+}
+
+static weft_status check_scores(labeller *l)
+{
+    char text[160];
+    weft_val v = weft_graph_find(l->g, WEFT_SCORE_VALUE);
+    if (v < 0)
+        v = weft_graph_find_output(l->g, WEFT_SCORE_VALUE);
+    if (v < 0)
+        return weft_fail(l->ctx, WEFT_MALFORMED,
+                         "the entry module '%s' has no value '" WEFT_SCORE_VALUE "'", l->g->entry);
+    const weft_type *t = &l->g->value[v].type;
+    const weft_type want = weft_type_make(WEFT_F32, 3, (int64_t[]){l->h.B, l->h.T, l->h.k});
+    if (!weft_type_equal(t, &want))
+        return weft_fail(l->ctx, WEFT_MALFORMED,
+                         "value '" WEFT_SCORE_VALUE
+                         "' is %s, expected f32 in the shape of '" WEFT_LABEL_VALUE "'",
+                         weft_type_print(text, sizeof text, t));
+    return WEFT_OK;
+}
+
+static weft_status open_model(labeller *l)
+{
+    weft_label_shape shape;
+    weft_type tokens;
+    const char *fetch[] = {WEFT_LABEL_VALUE, WEFT_SCORE_VALUE};
+    const weft_compile_options w = {.no_rewrite = l->o->no_rewrite};
+    int64_t batch = l->o->batch ? l->o->batch : l->t->recipe ? 0 : 1;
+    WEFT_TRY(weft_trained_graph(l->t, batch, l->o->length, &l->g));
+    WEFT_TRY(weft_tokens_type(l->g, &tokens));
+    WEFT_TRY(weft_label_shape_of(l->g, &shape));
+    if (tokens.dim[0] != shape.B || tokens.dim[1] != shape.T)
+        return weft_fail(l->ctx, WEFT_MALFORMED,
+                         "value '" WEFT_LABEL_VALUE "' has %" PRId64 " x %" PRId64
+                         " positions, but there are %" PRId64 " x %" PRId64 " tokens",
+                         shape.B, shape.T, tokens.dim[0], tokens.dim[1]);
+    l->h = (weft_label_header){.B = shape.B,
+                               .T = shape.T,
+                               .k = shape.k,
+                               .concepts = shape.concepts,
+                               .scores = l->o->scores,
+                               .seed = l->t->recipe ? l->t->recipe->msg->train->seed : 1};
+    if (l->h.scores)
+        WEFT_TRY(check_scores(l));
+    WEFT_TRY(hash_graph(l));
+    WEFT_TRY(weft_session_new(l->ctx, false, &l->session));
+    WEFT_TRY(weft_program_compile(l->session, l->g, fetch, l->h.scores ? 2 : 1, &w, &l->program));
+    WEFT_TRY(weft_trained_fill(l->t, l->g, l->session));
+    return weft_label_weight_hash(l->session, l->g, &l->h.weight_hash);
+}
+
+static weft_status open_data(labeller *l)
+{
+    const char *path = l->o->data ? l->o->data : weft_trained_file(l->t, WEFT_RECIPE_TRAIN);
+    if (!path)
+        return weft_fail(l->ctx, WEFT_USAGE,
+                         "no token file: the recipe names none, and none was given");
+    WEFT_TRY(weft_tokens_open(l->ctx, path, l->t->vocab ? l->t->vocab : 65536, &l->data));
+    l->sampler = (weft_sampler){.tokens = l->data, .B = l->h.B, .T = l->h.T, .seed = l->h.seed};
+    WEFT_TRY(weft_sampler_check(&l->sampler));
+    l->h.windows = weft_sampler_blocks(&l->sampler);
+    l->h.data_tokens = weft_tokens_count(l->data);
+    l->h.data_hash = weft_tokens_hash(l->data);
+    return WEFT_OK;
+}
+
+/* One batch; the last one is filled up with windows from the beginning, whose labels are dropped.
+ */
+static weft_status label_batch(labeller *l, int64_t cursor, int64_t from)
+{
+    weft_type type;
+    const int64_t n = l->h.T * l->h.k, first = cursor * l->h.B;
+    weft_feed_rng(l->program, l->h.seed, cursor);
+    WEFT_TRY(weft_feed_batch(l->program, &l->sampler, cursor));
+    WEFT_TRY(weft_program_run(l->program));
+    const int32_t *ids = weft_program_output(l->program, WEFT_LABEL_VALUE, &type);
+    const float *scores = weft_program_output(l->program, WEFT_SCORE_VALUE, &type);
+    for (int64_t r = from - first; r < l->h.B && first + r < l->h.windows; r++)
+        WEFT_TRY(weft_label_writer_put(l->writer, ids + r * n, scores ? scores + r * n : NULL));
+    return WEFT_OK;
+}
+
+static weft_status label_all(labeller *l, weft_label_result *out)
+{
+    int64_t start = weft_now_ns(l->ctx), done = out->resumed;
+    while (done < l->h.windows) {
+        if (l->o->stop && *l->o->stop) {
+            out->done = done;
+            return *l->o->stop == SIGINT ? WEFT_INTERRUPTED : WEFT_TERMINATED;
+        }
+        int64_t cursor = done / l->h.B, end = (cursor + 1) * l->h.B;
+        WEFT_TRY(label_batch(l, cursor, done));
+        done = end < l->h.windows ? end : l->h.windows;
+        out->done = done;
+        out->seconds = (double)(weft_now_ns(l->ctx) - start) * 1e-9;
+        if (l->o->progress)
+            l->o->progress(l->o->user, out);
+    }
+    WEFT_TRY(weft_tokens_check(l->data));
+    weft_label_writer *w = l->writer;
+    l->writer = NULL;
+    return weft_label_writer_commit(w);
+}
+
+/* Is the file complete already? A damaged or foreign one is an error for who wants to go on. */
+static weft_status find_complete(labeller *l, bool *complete)
+{
+    weft_labels *there = NULL;
+    *complete = false;
+    if (!l->o->resume || weft_exists(l->ctx, l->o->out) != 1)
+        return WEFT_OK;
+    WEFT_TRY(weft_labels_open(l->ctx, l->o->out, &there));
+    weft_status s = weft_label_match(l->ctx, l->o->out, weft_labels_header(there), &l->h, true);
+    weft_labels_close(there);
+    *complete = !s;
+    return s;
+}
+
+static void fill_result(const labeller *l, weft_label_result *out)
+{
+    const weft_label_header *h = &l->h;
+    *out = (weft_label_result){.windows = h->windows,
+                               .length = h->T,
+                               .labels = h->k,
+                               .concepts = h->concepts,
+                               .batch = h->B,
+                               .scores = h->scores,
+                               .graph_hash = h->graph_hash,
+                               .weight_hash = h->weight_hash,
+                               .data_hash = h->data_hash};
+    weft_label_bytes(h, &out->bytes);
+}
+
+static weft_status run(labeller *l, weft_label_result *out)
+{
+    bool complete;
+    WEFT_TRY(open_model(l));
+    WEFT_TRY(open_data(l));
+    fill_result(l, out);
+    WEFT_TRY(find_complete(l, &complete));
+    if (complete) {
+        out->resumed = out->done = l->h.windows;
+        return WEFT_OK;
+    }
+    WEFT_TRY(
+        weft_label_writer_open(l->ctx, l->o->out, &l->h, l->o->resume, &l->writer, &out->resumed));
+    return label_all(l, out);
+}
+
+weft_status weft_label(weft_trained *t, const weft_label_options *o, weft_label_result *out)
+{
+    labeller l = {.ctx = t->ctx, .t = t, .o = o};
+    *out = (weft_label_result){0};
+    weft_status s = run(&l, out);
+    weft_label_writer_close(l.writer);
+    weft_session_free(l.session);
+    weft_tokens_close(l.data);
+    weft_graph_free(l.g);
+    return s;
+}
+
+/* ---- looking at a label file ---- */
+static weft_status check_windows(weft_ctx *c, weft_labels *f, const weft_label_header *h)
+{
+    int32_t *ids = weft_alloc(c, sizeof *ids * (size_t)(h->T * h->k));
+    weft_status s = ids ? WEFT_OK : c->status;
+    for (int64_t w = 0; w < h->windows && !s; w++)
+        s = weft_labels_read(f, w, ids, NULL);
+    weft_free(c, ids);
+    return s;
+}
+
+weft_status weft_labels_verify(weft_ctx *c, const char *path, weft_label_result *out)
+{
+    weft_labels *f = NULL;
+    *out = (weft_label_result){0};
+    WEFT_TRY(weft_labels_open(c, path, &f));
+    const labeller l = {.h = *weft_labels_header(f)};
+    fill_result(&l, out);
+    weft_status s = check_windows(c, f, &l.h);
+    out->done = s ? 0 : out->windows;
+    weft_labels_close(f);
+    return s;
+}

@@ -1,0 +1,24 @@
+/* labeller.h - the part of a model that makes labels: what it gives, and what identifies it. */
+#ifndef WEFT_LABELLER_H
+#define WEFT_LABELLER_H
+
+#include "graph/labels.h"
+#include "graph/plan.h"
+
+#define WEFT_LABEL_VALUE "label" /* i32[B,T,k], computed by the entry module */
+#define WEFT_SCORE_VALUE "score" /* f32[B,T,k], optional */
+
+typedef struct {
+    int64_t B, T, k;
+    int64_t concepts; /* ids are below this: what they index is the last axis of the first input of
+                         the node that makes them */
+} weft_label_shape;
+/* MALFORMED when the graph computes no such value. */
+weft_status weft_label_shape_of(const weft_graph *g, weft_label_shape *out);
+/* Of everything that the labels are computed by. The batch is part of every type: give a graph that
+ * was expanded with B = 1, and labels made with another batch are the same labels. */
+weft_status weft_label_graph_hash(const weft_graph *g, uint64_t *out);
+/* Of names and bytes of all weights that the labels are computed from; all must be ready. */
+weft_status weft_label_weight_hash(weft_session *s, const weft_graph *g, uint64_t *out);
+
+#endif

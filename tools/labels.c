@@ -1,0 +1,169 @@
+/* labels.c - weft labels: runs the extractor of a model once over a token file and keeps its
+ * labels; looks at label files. */
+#include <math.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "tools/verbs.h"
+
+/* Signals can reach nothing but file-scope variables. */
+static volatile int stop_signal;
+
+static void on_signal(int number)
+{
+    if (stop_signal)
+        _exit(128 + number); /* asked twice: what is on disk can be resumed whenever we leave */
+    stop_signal = number;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+}
+
+typedef struct {
+    bool live, quiet;
+    double last; /* seconds at the last line */
+} view;
+
+static double rate(const weft_label_result *r)
+{
+    double tokens = (double)((r->done - r->resumed) * r->length);
+    return r->seconds > 0 ? tokens / r->seconds : NAN;
+}
+
+static void on_progress(void *user, const weft_label_result *r)
+{
+    view *v = user;
+    bool last = r->done == r->windows;
+    if (v->quiet || (!last && r->seconds - v->last < (v->live ? 0.1 : 5)))
+        return;
+    v->last = r->seconds;
+    long left = lround((double)((r->windows - r->done) * r->length) / rate(r));
+    fprintf(stderr, "%swindow %lld/%lld  %.0f tok/s  %ld:%02ld:%02ld left%s", v->live ? "\r" : "",
+            (long long)r->done, (long long)r->windows, rate(r), left / 3600, left / 60 % 60,
+            left % 60, !v->live || last ? "\n" : "\033[K");
+}
+
+static void print_json(const weft_label_result *r, const char *out)
+{
+    printf("{\"file\":");
+    cli_json_text(stdout, out);
+    printf(
+        ",\"windows\":%lld,\"done\":%lld,\"resumed\":%lld,\"length\":%lld,\"labels\":%lld,"
+        "\"concepts\":%lld,\"batch\":%lld,\"scores\":%s,\"bytes\":%lld,\"graph_hash\":\"%016llx\","
+        "\"weight_hash\":\"%016llx\",\"data_hash\":\"%016llx\"",
+        (long long)r->windows, (long long)r->done, (long long)r->resumed, (long long)r->length,
+        (long long)r->labels, (long long)r->concepts, (long long)r->batch,
+        r->scores ? "true" : "false", (long long)r->bytes, (unsigned long long)r->graph_hash,
+        (unsigned long long)r->weight_hash, (unsigned long long)r->data_hash);
+    cli_json_number(stdout, ",", "seconds", r->seconds);
+    cli_json_number(stdout, ",", "tokens_per_s", rate(r));
+    printf("}\n");
+}
+
+static void print_text(const weft_label_result *r, const char *out)
+{
+    char a[48], b[48], size[48];
+    printf("%s: %s of %s windows of %lld tokens, %lld labels each of %lld concepts%s, %s\n", out,
+           cli_count(a, sizeof a, r->done), cli_count(b, sizeof b, r->windows),
+           (long long)r->length, (long long)r->labels, (long long)r->concepts,
+           r->scores ? ", with scores" : "", cli_bytes(size, sizeof size, (double)r->bytes));
+    printf("graph %016llx, weights %016llx, data %016llx, labelled %lld windows at a time\n",
+           (unsigned long long)r->graph_hash, (unsigned long long)r->weight_hash,
+           (unsigned long long)r->data_hash, (long long)r->batch);
+}
+
+static int finish(weft_ctx *c, weft_status s, const weft_label_result *r, const char *out,
+                  bool json)
+{
+    bool stopped = s == WEFT_INTERRUPTED || s == WEFT_TERMINATED;
+    if (s && !stopped)
+        return cli_fail(c);
+    if (stopped)
+        fprintf(stderr, "weft: stopped after %lld of %lld windows; --resume goes on from %s.tmp\n",
+                (long long)r->done, (long long)r->windows, out);
+    if (json)
+        print_json(r, out);
+    else if (!stopped)
+        print_text(r, out);
+    return (int)s;
+}
+
+static int check(weft_ctx *c, const char *path, bool json)
+{
+    weft_label_result r;
+    return finish(c, weft_labels_verify(c, path, &r), &r, path, json);
+}
+
+static int label(weft_ctx *c, const char *model, const char *weights, const cli_list *set,
+                 weft_label_options *o, bool json)
+{
+    weft_trained *t = NULL;
+    weft_label_result r;
+    if (!o->out)
+        return cli_usage("labels", "--out=FILE is needed: where the labels go");
+    if (weft_trained_open(c, model, weights, set->item, set->n, &t))
+        return cli_fail(c);
+    catch_signals();
+    o->stop = &stop_signal;
+    o->progress = on_progress;
+    weft_status s = weft_label(t, o, &r);
+    if (!s && !weft_trained_weights(t) && !json)
+        fprintf(stderr,
+                "weft: note: no trained weights were given but those that the recipe loads\n");
+    weft_trained_free(t);
+    return finish(c, s, &r, o->out, json);
+}
+
+int verb_labels(weft_ctx *c, int argc, char **argv)
+{
+    cli_list set = {{0}, 0};
+    const char *weights = NULL;
+    int64_t threads = 0;
+    bool json = false, look = false;
+    view v = {.live = isatty(2)};
+    weft_label_options o = {.user = &v};
+    const cli_option option[] = {
+        {"out", CLI_TEXT, &o.out, "FILE", "label file to write; FILE.tmp until it is complete", 0,
+         0},
+        {"data", CLI_TEXT, &o.data, "FILE", "token file (default: the recipe's training data)", 0,
+         0},
+        {"scores", CLI_FLAG, &o.scores, NULL, "keep the value \"score\" too", 0, 0},
+        {"resume", CLI_FLAG, &o.resume, NULL,
+         "go on after what an interrupted run left; a complete file is kept", 0, 0},
+        {"weights", CLI_TEXT, &weights, "PATH",
+         "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
+        {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe", 0, 0},
+        {"batch", CLI_INT, &o.batch, "N", "windows at once (default: the recipe's train.batch)", 1,
+         1 << 20},
+        {"length", CLI_INT, &o.length, "N", "tokens of a window (default: the recipe's)", 1,
+         1 << 24},
+        {"check", CLI_FLAG, &look, NULL, "the argument is a label file: read and check all of it",
+         0, 0},
+        {"threads", CLI_INT, &threads, "N",
+         "threads (default: all cores); results do not depend on it", 1, 1024},
+        {"no-rewrite", CLI_FLAG, &o.no_rewrite, NULL, "without rewrite rules", 0, 0},
+        {"quiet", CLI_FLAG, &v.quiet, NULL, "no progress", 0, 0},
+        {"json", CLI_FLAG, &json, NULL, "for machines", 0, 0},
+        {0}};
+    const cli_spec spec = {
+        "labels",
+        "RECIPE|RUN|MODEL --out=FILE [OPTION]...\n       weft labels FILE --check",
+        "Computes the value \"label\" of a model for every fixed window of a token file, once, "
+        "and\n"
+        "keeps it: training with data.labels=FILE reads it back instead of running the extractor.\n"
+        "SIGINT and SIGTERM stop after the batch (exit 130 and 143); --resume goes on.",
+        option,
+        1,
+        1};
+    int code = cli_parse(&spec, &argc, &argv);
+    if (code >= 0)
+        return code;
+    if (threads && weft_threads_set(c, (int)threads))
+        return cli_fail(c);
+    return look ? check(c, argv[0], json) : label(c, argv[0], weights, &set, &o, json);
+}
