@@ -1,0 +1,81 @@
+#!/bin/bash
+# labels.sh - label files from outside: what is in them, interruption, refusal.
+. tests/tokens.inc
+. "$root/tests/labels.inc"
+labels() { "$weft" labels tiny-recipe.txtpb --quiet "$@" >out 2>err; }
+
+# the file, and that it can be checked
+expect 0 "$weft" labels tiny-recipe.txtpb --out a --json
+says out '"windows":1249,"done":1249,"resumed":0,"length":16,"labels":3,"concepts":40,"batch":4,"scores":false'
+says err 'window 1249/1249  [0-9]* tok/s  0:00:00 left'
+expect 0 "$weft" labels a --check
+says out '^a: 1,249 of 1,249 windows of 16 tokens, 3 labels each of 40 concepts'
+[ ! -e a.tmp ] || fail "a.tmp is still there"
+
+# the labels are those that the model computes: one window as the model runs it
+head -c 34 train.bin | perl -e 'local $/; my @t = unpack("v*", <STDIN>);
+    open F, ">tokens.txt"; print F "@t[0..15]"; open F, ">targets.txt"; print F "@t[1..16]"'
+expect 0 "$weft" run tiny.txtpb --input tokens=tokens.txt --input targets=targets.txt --fetch label --show 48
+tail -1 out | tr -s ' ' '\n' | grep . >want
+labels --out s --batch 1 --scores || fail "scores: $(cat err)"
+perl -e 'local $/; open F, "<s"; print join("\n", unpack("v48", substr(<F>, 128))), "\n"' >got
+same want got
+expect 0 "$weft" run tiny.txtpb --input tokens=tokens.txt --input targets=targets.txt --fetch score --show 48
+tail -1 out | tr -s ' ' '\n' | grep . | head -5 >want
+perl -e 'local $/; open F, "<s"; printf "%.9g\n", $_ for unpack("f<5", substr(<F>, 128 + 96))' >got
+same want got
+
+# not a matter of threads, rules or windows in a batch (1249 is no multiple of any)
+for how in "--threads 1" "--threads 3" "--threads 8" --no-rewrite "--batch 1" "--batch 3" "--batch 7" "--batch 2000"; do
+    labels --out b $how || fail "$how: $(cat err)"
+    cmp <(tail -c +129 a) <(tail -c +129 b) || fail "other labels: $how"
+    [ "${how#--b}" = "$how" ] && same a b
+done
+
+# stopped by signals, killed, and resumed: the bytes of an undisturbed run
+for _ in 1 2 3 4 5 6 7 8 9 10; do cat train.bin; done >long.bin
+labels --data long.bin --batch 1 --out whole || fail "long data: $(cat err)"
+windows() { [ -e l.tmp ] && echo $((($(stat -c %s l.tmp) - 128) / 104)) || echo 0; }
+for signal in INT:130 TERM:143 KILL:137 INT:130; do
+    before=$(windows)
+    "$weft" labels tiny-recipe.txtpb --data long.bin --batch 1 --out l --resume --quiet >out 2>err &
+    pid=$!
+    for _ in $(seq 300); do
+        [ "$(windows)" -gt $((before + 50)) ] && break
+        sleep 0.02
+    done
+    kill -${signal%:*} $pid
+    wait $pid 2>/dev/null
+    code=$?
+    [ $code -eq ${signal#*:} ] || fail "$signal: exit $code: $(cat err)"
+    [ -e l ] && fail "complete after $signal"
+    [ $code -eq 137 ] || says err "stopped after [0-9]* of 12499 windows; --resume goes on from l.tmp"
+done
+labels --data long.bin --batch 1 --out l --resume || fail "resume: $(cat err)"
+same whole l
+expect 0 "$weft" labels tiny-recipe.txtpb --data long.bin --batch 1 --out l --resume --json # nothing is left to do
+says out '"done":12499,"resumed":12499'
+
+# refused, with the reason
+expect 78 "$weft" labels tiny-recipe.txtpb --out a --resume --set n_concept=50
+says err 'number of concepts is 40, expected 50'
+expect 78 "$weft" labels tiny-recipe.txtpb --out a --resume --set train.seed=2
+says err 'weight hash (the extractor has other weights)'
+expect 78 "$weft" labels tiny-recipe.txtpb --out a --resume --data long.bin
+says err 'number of tokens is 20000, expected 200000'
+expect 65 "$weft" labels "$recipe" --data train.bin --out x
+says err "computes no value 'label': i32\[B,T,k\]"
+expect 2 "$weft" labels tiny-recipe.txtpb
+says err 'out=FILE is needed'
+expect 2 "$weft" labels tiny.txtpb --out x
+says err 'no token file'
+expect 73 "$weft" labels tiny-recipe.txtpb --out none/x
+expect 66 "$weft" labels tiny-recipe.txtpb --data none --out x
+expect 66 "$weft" labels none --check
+expect 65 "$weft" labels train.bin --check
+says err 'not a label file'
+head -c 5000 a >cut
+expect 65 "$weft" labels cut --check
+says err 'the header promises 1249 windows'
+expect 78 "$weft" labels tiny-recipe.txtpb --set train.length=30000 --out x
+finish
