@@ -4,6 +4,7 @@
  * Each is the gradient of the other, so gradients of gradients need nothing more. */
 #include <string.h>
 
+#include "graph/rule.h"
 #include "ops/ids.h"
 #include "ops/loops.h"
 #include "ops/simd.h"
@@ -21,9 +22,7 @@ static void grad_gather(weft_grad *g)
 {
     const weft_type *x = weft_call_in(g, 0);
     if (weft_needs(g, 0))
-        weft_dx(g, 0,
-                weft_emit(g, "scatter", (weft_val[]){weft_dy(g, 0), weft_x(g, 1)}, 2, "n=%lld",
-                          (long long)x->dim[x->rank - 1]));
+        weft_dx(g, 0, weft_emit_scatter(g, weft_dy(g, 0), weft_x(g, 1), x->dim[x->rank - 1]));
 }
 
 static void incr_gather(weft_incr *c) { weft_incr_rows(c, "gather", 3, 1); }
@@ -138,4 +137,136 @@ const weft_op weft_op_scatter = {
     .run = run_scatter,
     .ref = ref_scatter,
     .flops = flops_scatter,
+};
+
+static void rule_gather_scatter(weft_match *m)
+{
+    weft_val value, index;
+    if (weft_match_scatter(m, weft_x(m, 0), &value, &index) && index == weft_x(m, 1) &&
+        weft_match_distinct(m, index))
+        weft_match_replace(m, 0, value);
+}
+
+const weft_rule weft_rule_gather_scatter = {
+    .name = "gather_scatter",
+    .root = "gather",
+    .doc = "gather(scatter(v, i), i) -> v for different positions",
+    .apply = rule_gather_scatter,
+    .fuses = true,
+};
+
+/* A product of wide tensors of which a few numbers are asked for. */
+static void rule_gather_mul(weft_match *m)
+{
+    weft_val x = weft_x(m, 0), index = weft_x(m, 1), part[2];
+    if (!weft_match_is(m, x, "mul") || weft_match_uses(m, x) != 1)
+        return;
+    for (int i = 0; i < 2; i++)
+        if (!weft_type_equal(weft_val_type(m, weft_match_in(m, x, i)), weft_val_type(m, x)))
+            return;
+    for (int i = 0; i < 2; i++)
+        part[i] = weft_emit2(m, "gather", weft_match_in(m, x, i), index);
+    weft_match_replace(m, 0, weft_emit2(m, "mul", part[0], part[1]));
+}
+
+const weft_rule weft_rule_gather_mul = {
+    .name = "gather_mul",
+    .root = "gather",
+    .doc = "gather(mul(a, b), i) -> mul(gather(a, i), gather(b, i)) when nothing else reads the "
+           "product of equal sizes",
+    .apply = rule_gather_mul,
+    .fuses = true,
+};
+
+/* ---- scatter_add ---- */
+static void infer_scatter_add(weft_infer *c)
+{
+    if (weft_infer_rows(c, 1, "value", 2, "index", true) &&
+        weft_infer_rows(c, 0, "into", 1, "value", false))
+        weft_infer_like_first(c);
+}
+
+static void grad_scatter_add(weft_grad *g)
+{
+    weft_dx(g, 0, weft_dy(g, 0));
+    if (weft_needs(g, 1))
+        weft_dx(g, 1, weft_emit2(g, "gather", weft_dy(g, 0), weft_x(g, 2)));
+}
+
+static void incr_scatter_add(weft_incr *c) { weft_incr_rows(c, "scatter_add", 7, 1); }
+
+/* y may be `into` itself: then only the entries are touched. */
+static void run_scatter_add(const weft_run *r)
+{
+    const weft_tensor *index = &r->in[2];
+    int64_t n = weft_row_size(&r->out[0]), k = weft_row_size(index), rows = weft_row_count(index);
+    if (!weft_index_good(r, index, n))
+        return;
+#pragma omp parallel for num_threads(r->threads) schedule(static) if (r->out[0].count > WEFT_GRAIN)
+    for (int64_t row = 0; row < rows; row++) {
+        const float *value = (const float *)r->in[1].data + row * k,
+                    *into = (const float *)r->in[0].data + row * n;
+        float *y = (float *)r->out[0].data + row * n;
+        if (y != into)
+            memcpy(y, into, (size_t)n * sizeof *y);
+        for (int64_t j = 0; j < k; j++)
+            y[weft_id(index, row * k + j)] += value[j];
+    }
+}
+
+static void ref_scatter_add(const weft_run *r)
+{
+    const weft_tensor *index = &r->in[2], *y = &r->out[0];
+    int64_t n = weft_row_size(y), k = weft_row_size(index);
+    if (!weft_index_good(r, index, n))
+        return;
+    for (int64_t i = 0; i < y->count; i++)
+        weft_put(y, i, weft_get(&r->in[0], i));
+    for (int64_t i = 0; i < index->count; i++) {
+        int64_t to = i / k * n + weft_get_int(index, i);
+        weft_put(y, to, weft_get(y, to) + weft_get(&r->in[1], i));
+    }
+}
+
+static double flops_scatter_add(const weft_call *c)
+{
+    return (double)weft_type_count(weft_call_in(c, 1));
+}
+
+const weft_op weft_op_scatter_add = {
+    .name = "scatter_add",
+    .doc = "Numbers added at their positions: y = into + scatter(value, index). An index outside "
+           "0..n-1 stops the run. Made by a rewrite rule.",
+    .in = {{"into", WEFT_FLOAT, "rows [...,n]"},
+           {"value", WEFT_FLOAT, "[...,k]"},
+           {"index", WEFT_INT, "[...,k]: positions, in any order; equal ones add up"}},
+    .out = {{"y", WEFT_FLOAT, "as into"}},
+    .flags = WEFT_INPLACE,
+    .infer = infer_scatter_add,
+    .grad = grad_scatter_add,
+    .incr = incr_scatter_add,
+    .run = run_scatter_add,
+    .ref = ref_scatter_add,
+    .flops = flops_scatter_add,
+};
+
+static void rule_scatter_add(weft_match *m)
+{
+    for (int i = 0; i < 2; i++) {
+        weft_val value, index, into = weft_x(m, !i);
+        if (!weft_match_scatter(m, weft_x(m, i), &value, &index) ||
+            weft_match_uses(m, weft_x(m, i)) != 1 ||
+            !weft_type_equal(weft_val_type(m, into), weft_call_out(m, 0)) ||
+            !weft_type_equal(weft_val_type(m, weft_x(m, i)), weft_call_out(m, 0)))
+            continue;
+        weft_match_replace(m, 0, weft_emit3(m, "scatter_add", into, value, index));
+        return;
+    }
+}
+
+const weft_rule weft_rule_scatter_add = {
+    .name = "scatter_add",
+    .root = "add",
+    .doc = "add(x, scatter(v, i)) -> scatter_add(x, v, i) when nothing else reads the second",
+    .apply = rule_scatter_add,
 };

@@ -1,6 +1,9 @@
 /* sparse.c - what the ops on k-sparse rows share. */
-#include "ops/sparse.h"
+#include <string.h>
+
+#include "graph/rule.h"
 #include "ops/ids.h"
+#include "ops/sparse.h"
 
 bool weft_infer_rows(weft_infer *c, int i, const char *name_i, int j, const char *name_j, bool last)
 {
@@ -62,6 +65,30 @@ void weft_incr_rows(weft_incr *c, const char *op, unsigned rows, int n_out)
     weft_val y = weft_emit(c, op, in, n, "%s", weft_attrs_text(c));
     for (int i = 0; i < n_out; i++)
         weft_incr_out(c, i, weft_emit_nth(c, y, i), time);
+}
+
+weft_val weft_emit_scatter(weft_call *c, weft_val value, weft_val index, int64_t n)
+{
+    return weft_emit(c, "scatter", (weft_val[]){value, index}, 2, "n=%lld", (long long)n);
+}
+
+bool weft_match_scatter(weft_call *m, weft_val y, weft_val *value, weft_val *index)
+{
+    if (!weft_match_is(m, y, "scatter") || !weft_match_may_bypass(m, y))
+        return false;
+    *value = weft_match_in(m, y, 0);
+    *index = weft_match_in(m, y, 1);
+    return true;
+}
+
+bool weft_match_distinct(weft_call *m, weft_val index)
+{
+    while (weft_match_is(m, index, "slice") &&
+           weft_val_type(m, index)->dim[weft_val_type(m, index)->rank - 1] ==
+               weft_val_type(m, weft_match_in(m, index, 0))->dim[weft_val_type(m, index)->rank - 1])
+        index = weft_match_in(m, index, 0);
+    return weft_match_port(m, index) == 1 && (!strcmp(weft_match_op(m, index), "topk") ||
+                                              !strcmp(weft_match_op(m, index), "sparse_topk"));
 }
 
 bool weft_index_good(const weft_run *r, const weft_tensor *index, int64_t n)

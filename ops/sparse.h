@@ -18,6 +18,13 @@ weft_type weft_type_rows(const weft_type *like, weft_dtype t, int64_t n);
  * whose other inputs have no time: the same op on the new rows. */
 void weft_incr_rows(weft_incr *c, const char *op, unsigned rows, int n_out);
 
+/* scatter(value, index) in rows of n. */
+weft_val weft_emit_scatter(weft_call *c, weft_val value, weft_val index, int64_t n);
+/* Is y = scatter(value, index), and may a rule lead around it? */
+bool weft_match_scatter(weft_call *m, weft_val y, weft_val *value, weft_val *index);
+/* Are the positions of a row known to differ?  Those that topk gives do. */
+bool weft_match_distinct(weft_call *m, weft_val index);
+
 /* Are all positions in 0..n-1?  Else the run fails: they may come from outside, and writing beyond
  * a row would be worse. */
 bool weft_index_good(const weft_run *r, const weft_tensor *index, int64_t n);

@@ -6,6 +6,7 @@
  * do not depend on the number of threads. */
 #include <omp.h>
 
+#include "graph/rule.h"
 #include "ops/columns.h"
 #include "ops/ids.h"
 #include "ops/simd.h"
@@ -205,4 +206,30 @@ const weft_op weft_op_sparse_dot = {
     .kernel = kernel_sparse_dot,
     .ref = ref_sparse_dot,
     .flops = flops_sparse_dot,
+};
+
+/* ---- rule ---- */
+static void rule_sparse_dot(weft_match *m)
+{
+    weft_val y = weft_x(m, 0), x = weft_match_in(m, y, 0), w = weft_match_in(m, y, 1);
+    if (!weft_match_is(m, y, "matmul") || weft_match_uses(m, y) != 1 ||
+        weft_match_in(m, y, 2) >= 0 || weft_match_attr(m, y, "ta")->i ||
+        weft_val_type(m, w)->rank != 2)
+        return;
+    double alpha = weft_match_attr(m, y, "alpha")->f;
+    weft_val dots = weft_emit(m, "sparse_dot", (weft_val[]){x, w, weft_x(m, 1)}, 3, "tb=%d",
+                              weft_match_attr(m, y, "tb")->i != 0);
+    if (alpha != 1)
+        dots = weft_emit(m, "scale", &dots, 1, "alpha=%.17g", alpha);
+    weft_match_replace(m, 0, dots);
+}
+
+const weft_rule weft_rule_sparse_dot = {
+    .name = "sparse_dot",
+    .root = "gather",
+    .doc =
+        "gather(matmul(x, w), i) -> sparse_dot(x, w, i) when nothing else reads the product, for "
+        "w with two axes",
+    .apply = rule_sparse_dot,
+    .fuses = true,
 };

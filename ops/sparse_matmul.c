@@ -6,6 +6,7 @@
  * left to right, while the sums of 8 columns of y are kept for all sparse rows (columns.h). */
 #include <omp.h>
 
+#include "graph/rule.h"
 #include "ops/columns.h"
 #include "ops/ids.h"
 #include "ops/simd.h"
@@ -213,4 +214,27 @@ const weft_op weft_op_sparse_matmul = {
     .kernel = kernel_sparse_matmul,
     .ref = ref_sparse_matmul,
     .flops = flops_sparse_matmul,
+};
+
+/* ---- rule ---- */
+static void rule_sparse_matmul(weft_match *m)
+{
+    weft_val value, index, w = weft_x(m, 1), bias = weft_x(m, 2);
+    double alpha = weft_attr_float(m, "alpha");
+    if (weft_attr_int(m, "ta") || weft_call_in(m, 1)->rank != 2 ||
+        !weft_match_scatter(m, weft_x(m, 0), &value, &index))
+        return;
+    if (alpha != 1)
+        value = weft_emit(m, "scale", &value, 1, "alpha=%.17g", alpha);
+    weft_match_replace(m, 0,
+                       weft_emit(m, "sparse_matmul", (weft_val[]){value, index, w, bias},
+                                 bias < 0 ? 3 : 4, "tb=%d", weft_attr_int(m, "tb") != 0));
+}
+
+const weft_rule weft_rule_sparse_matmul = {
+    .name = "sparse_matmul",
+    .root = "matmul",
+    .doc = "matmul(scatter(v, i), w, bias) -> sparse_matmul(v, i, w, bias) for w with two axes",
+    .apply = rule_sparse_matmul,
+    .fuses = true,
 };

@@ -5,6 +5,7 @@
  * in the order of the sparse rows, so the bits do not depend on the number of threads. */
 #include <omp.h>
 
+#include "graph/rule.h"
 #include "ops/columns.h"
 #include "ops/simd.h"
 #include "ops/sparse.h"
@@ -168,4 +169,51 @@ const weft_op weft_op_sparse_outer = {
     .kernel = kernel_sparse_outer,
     .ref = ref_sparse_outer,
     .flops = flops_sparse_outer,
+};
+
+/* ---- rule ---- */
+/* Is v = scatter(value, index) with two axes?  Also where leading axes became one behind it. */
+static bool sparse_rows(weft_match *m, weft_val v, weft_val *value, weft_val *index)
+{
+    const weft_type *t = weft_val_type(m, v);
+    weft_val from = weft_match_is(m, v, "reshape") ? weft_match_in(m, v, 0) : v;
+    const weft_type *s = weft_val_type(m, from);
+    if (t->rank != 2 || s->rank < 1 || s->dim[s->rank - 1] != t->dim[1] ||
+        !weft_match_may_bypass(m, v) || !weft_match_scatter(m, from, value, index))
+        return false;
+    weft_type rows = *weft_val_type(m, *index);
+    rows = weft_type_make(rows.dtype, 2, (int64_t[]){t->dim[0], rows.dim[rows.rank - 1]});
+    *index = weft_emit_reshape(m, *index, &rows);
+    rows.dtype = t->dtype;
+    *value = weft_emit_reshape(m, *value, &rows);
+    return true;
+}
+
+/* x^T w of two tables of rows, one of them sparse. */
+static void rule_sparse_outer(weft_match *m)
+{
+    weft_val value, index, x = weft_x(m, 0), w = weft_x(m, 1);
+    double alpha = weft_attr_float(m, "alpha");
+    if (!weft_attr_int(m, "ta") || weft_attr_int(m, "tb") || weft_call_in(m, 0)->rank != 2 ||
+        weft_call_in(m, 1)->rank != 2 || weft_x(m, 2) >= 0)
+        return;
+    bool second = !sparse_rows(m, x, &value, &index);
+    if (second && !sparse_rows(m, w, &value, &index))
+        return;
+    if (alpha != 1)
+        value = weft_emit(m, "scale", &value, 1, "alpha=%.17g", alpha);
+    weft_match_replace(m, 0,
+                       weft_emit(m, "sparse_outer", (weft_val[]){value, index, second ? x : w}, 3,
+                                 "n=%lld tb=%d", (long long)weft_call_out(m, 0)->dim[second],
+                                 second));
+}
+
+const weft_rule weft_rule_sparse_outer = {
+    .name = "sparse_outer",
+    .root = "matmul",
+    .doc = "matmul(scatter(v, i), y, ta=1) -> sparse_outer(v, i, y), matmul(x, scatter(v, i), "
+           "ta=1) -> "
+           "sparse_outer(v, i, x, tb=1)",
+    .apply = rule_sparse_outer,
+    .fuses = true,
 };

@@ -4,6 +4,7 @@
  * Rows are independent, so threads share them out.  How a row is searched: largest.h. */
 #include <omp.h>
 
+#include "graph/rule.h"
 #include "ops/largest.h"
 #include "ops/sparse.h"
 
@@ -46,9 +47,7 @@ static int64_t last_size(weft_grad *g)
 static void grad_topk(weft_grad *g)
 {
     if (weft_has_dy(g, 0) && weft_needs(g, 0))
-        weft_dx(g, 0,
-                weft_emit(g, "scatter", (weft_val[]){weft_dy(g, 0), weft_y(g, 1)}, 2, "n=%lld",
-                          (long long)last_size(g)));
+        weft_dx(g, 0, weft_emit_scatter(g, weft_dy(g, 0), weft_y(g, 1), last_size(g)));
 }
 
 /* The same nodes as the gradient of scatter(topk(x)), which topk_mask is: the positions cannot be
@@ -58,8 +57,7 @@ static void grad_topk_mask(weft_grad *g)
     weft_val x = weft_x(g, 0);
     weft_val top = weft_emit(g, "topk", &x, 1, "%s", weft_attrs_text(g));
     weft_val at = weft_emit_nth(g, top, 1), dy = weft_emit2(g, "gather", weft_dy(g, 0), at);
-    weft_dx(g, 0,
-            weft_emit(g, "scatter", (weft_val[]){dy, at}, 2, "n=%lld", (long long)last_size(g)));
+    weft_dx(g, 0, weft_emit_scatter(g, dy, at, last_size(g)));
 }
 
 static void incr_topk(weft_incr *c) { weft_incr_rows(c, "topk", 3, 2); }
@@ -181,7 +179,7 @@ static void put_in_place(const weft_run *r, weft_heap *h, int64_t row, int64_t n
 static void run_topk(const weft_run *r) { each_row(r, put_pairs); }
 static void run_topk_mask(const weft_run *r) { each_row(r, put_in_place); }
 
-/* ---- references: the place of a number is how many of its row come before it ---- */
+/* ---- references: each time the first of those that come after the one before ---- */
 /* Does number i of a tensor come before number j? */
 static bool comes_before(const weft_tensor *x, const weft_tensor *among, int64_t i, int64_t j)
 {
@@ -194,32 +192,38 @@ static bool comes_before(const weft_tensor *x, const weft_tensor *among, int64_t
     return a > b || isnan(b);
 }
 
-static int64_t place_of(const weft_run *r, int64_t at)
+/* The number that follows number `last` of the same row (-1: the first one). */
+static int64_t next_in_order(const weft_run *r, int64_t row, int64_t last)
 {
+    const weft_tensor *x = &r->in[0];
     const weft_tensor *among = r->n_in > 1 && r->in[1].data ? &r->in[1] : NULL;
-    int64_t n = weft_row_size(&r->in[0]), first = at / n * n, place = 0;
-    for (int64_t i = first; i < first + n; i++)
-        place += comes_before(&r->in[0], among, i, at);
-    return place;
+    int64_t n = weft_row_size(x), best = -1;
+    for (int64_t i = row * n; i < row * n + n; i++)
+        if ((last < 0 || comes_before(x, among, last, i)) &&
+            (best < 0 || comes_before(x, among, i, best)))
+            best = i;
+    return best;
 }
 
 static void ref_topk(const weft_run *r)
 {
-    int64_t n = weft_row_size(&r->in[0]), k = weft_row_size(&r->out[0]);
-    for (int64_t i = 0; i < r->in[0].count; i++) {
-        int64_t place = place_of(r, i);
-        if (place < k) {
-            weft_put(&r->out[0], i / n * k + place, weft_get(&r->in[0], i));
-            weft_put(&r->out[1], i / n * k + place, (double)(i % n));
-        }
+    int64_t n = weft_row_size(&r->in[0]), k = weft_row_size(&r->out[0]), at = -1;
+    for (int64_t i = 0; i < r->out[0].count; i++) {
+        at = next_in_order(r, i / k, i % k ? at : -1);
+        weft_put(&r->out[0], i, weft_get(&r->in[0], at));
+        weft_put(&r->out[1], i, (double)(at % n));
     }
 }
 
 static void ref_topk_mask(const weft_run *r)
 {
-    int64_t k = weft_run_int(r, "k");
-    for (int64_t i = 0; i < r->in[0].count; i++)
-        weft_put(&r->out[0], i, place_of(r, i) < k ? weft_get(&r->in[0], i) : 0);
+    int64_t k = weft_run_int(r, "k"), at = -1;
+    for (int64_t i = 0; i < r->out[0].count; i++)
+        weft_put(&r->out[0], i, 0);
+    for (int64_t i = 0; i < weft_row_count(&r->in[0]) * k; i++) {
+        at = next_in_order(r, i / k, i % k ? at : -1);
+        weft_put(&r->out[0], at, weft_get(&r->in[0], at));
+    }
 }
 
 /* One comparison per number. */
@@ -266,4 +270,19 @@ const weft_op weft_op_topk_mask = {
     .run = run_topk_mask,
     .ref = ref_topk_mask,
     .flops = flops_topk,
+};
+
+/* The same numbers as pairs: what reads them can then leave the zeros alone. */
+static void rule_topk_mask_pairs(weft_match *m)
+{
+    weft_val x = weft_x(m, 0), top = weft_emit(m, "topk", &x, 1, "%s", weft_attrs_text(m));
+    weft_match_replace(m, 0, weft_emit_scatter(m, top, weft_emit_nth(m, top, 1), last_size(m)));
+}
+
+const weft_rule weft_rule_topk_mask_pairs = {
+    .name = "topk_mask_pairs",
+    .root = "topk_mask",
+    .doc = "topk_mask(x) -> scatter(topk(x))",
+    .apply = rule_topk_mask_pairs,
+    .fuses = true,
 };

@@ -159,7 +159,10 @@ static void turn_by_turn(maker *m)
     emit(m, "add", "", parts[from], parts[!from], NO);
 }
 
-static void (*const patterns[])(maker *) = {identity, identity,   views,        turned, attention,
-                                            head,     tied_table, turn_by_turn, twin};
+#include "tests/random_sparse.h"
+
+static void (*const patterns[])(maker *) = {
+    identity,     identity, views,           turned,        attention,      head,        tied_table,
+    turn_by_turn, twin,     sparse_products, sparse_labels, sparse_rowwise, sparse_pairs};
 
 #endif
