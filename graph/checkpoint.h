@@ -53,6 +53,9 @@ typedef struct {
  * left. *out is NULL on failure. */
 weft_status weft_run_dir_open(weft_ctx *c, const char *path, weft_run_dir **out);
 void weft_run_dir_close(weft_run_dir *d); /* NULL is fine */
+/* Copies the tokenizer at `from` (a .json file, or a folder of vocab.json and merges.txt; NULL:
+ * none) into a directory, so that it stands on its own. */
+weft_status weft_tokenizer_copy(weft_arena *a, const char *from, const char *dir);
 /* Saves all states of s: written to step-N.tmp, every file fsynced, the manifest last, renamed, the
  * folder fsynced, verified by reading it back; then all but the newest `keep` (at least 2) good
  * ones are removed. A checkpoint of the same step is replaced. On failure the temporary folder is

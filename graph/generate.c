@@ -19,18 +19,22 @@ typedef struct {
     double p; /* first the logit, then the probability */
 } candidate;
 
-typedef struct {
+struct weft_generator {
     weft_trained *t;
     const weft_generate_options *o;
+    weft_generate_options options; /* what o points to */
+    uint32_t sample;
     weft_session *session;
     weft_program *window;      /* the whole context; NULL with a cache */
     weft_program *piece, *one; /* over PIECE and over one new position */
     int64_t context, vocab;
     int32_t *text;            /* [context] tokens in the window */
     int64_t n_text, n_cached; /* how many there are; how many of them the cache holds */
+    int64_t n_prompt;         /* how many of them are the prompt's */
     candidate *c;             /* [vocab] */
     int64_t n_drawn;
-} generator;
+};
+typedef struct weft_generator generator;
 
 /* ---- choosing ---- */
 /* Larger first; equal ones by id, so that the order is total. */
@@ -46,7 +50,7 @@ static int by_size(const void *a, const void *b)
 static double uniform(const generator *g)
 {
     uint32_t r[4];
-    weft_random4(r, g->o->seed, (uint64_t)g->n_drawn, g->o->sample, 0);
+    weft_random4(r, g->o->seed, (uint64_t)g->n_drawn, g->sample, 0);
     uint64_t bits = ((uint64_t)r[0] << 32 | r[1]) >> 11;
     return (double)bits * 0x1p-53;
 }
@@ -97,12 +101,25 @@ static weft_status choose(generator *g, const float *logit, int32_t *out)
 }
 
 /* ---- computing ---- */
+/* Where interventions act that tell the prompt from what was generated. */
+static void feed_spans(const generator *g, weft_program *p)
+{
+    weft_type t;
+    int32_t *prompt = weft_program_input(p, "span:prompt", &t);
+    if (prompt)
+        prompt[0] = 0, prompt[1] = (int32_t)g->n_prompt;
+    int32_t *generated = weft_program_input(p, "span:generated", &t);
+    if (generated)
+        generated[0] = (int32_t)g->n_prompt, generated[1] = -1;
+}
+
 static weft_status run_window(generator *g, const float **logit)
 {
     weft_type t;
     int32_t *in = weft_program_input(g->window, "tokens", &t);
     memset(in, 0, sizeof *in * (size_t)g->context); /* what follows the text is masked */
     memcpy(in, g->text, sizeof *in * (size_t)g->n_text);
+    feed_spans(g, g->window);
     WEFT_TRY(weft_program_run(g->window));
     *logit =
         (const float *)weft_program_output(g->window, "logits", &t) + (g->n_text - 1) * g->vocab;
@@ -123,6 +140,7 @@ static weft_status run_cached(generator *g, const float **logit)
         int32_t *pos = weft_program_input(p, "pos", &t);
         if (pos)
             *pos = (int32_t)g->n_cached;
+        feed_spans(g, p);
         WEFT_TRY(weft_program_run(p));
         g->n_cached += n;
         *logit = (const float *)weft_program_output(p, "logits", &t) + (n - 1) * g->vocab;
@@ -135,7 +153,8 @@ static weft_status run_cached(generator *g, const float **logit)
 static void append(generator *g, int32_t id)
 {
     if (g->n_text == g->context) {
-        int64_t keep = g->context / 2;
+        int64_t keep = g->context / 2, gone = g->n_text - keep;
+        g->n_prompt = g->n_prompt > gone ? g->n_prompt - gone : 0;
         memmove(g->text, g->text + g->n_text - keep, sizeof *g->text * (size_t)keep);
         g->n_text = keep;
         g->n_cached = 0;
@@ -237,36 +256,78 @@ static weft_status check_options(generator *g)
     return WEFT_OK;
 }
 
-/* The end of a prompt that is longer than the context. */
-static weft_status take_prompt(generator *g)
+static weft_status take_memory(generator *g)
 {
     g->text = weft_alloc(g->t->ctx, sizeof *g->text * (size_t)g->context);
     g->c = weft_alloc(g->t->ctx, sizeof *g->c * (size_t)g->vocab);
-    if (!g->text || !g->c)
-        return weft_error_status(g->t->ctx);
+    return weft_error_status(g->t->ctx);
+}
+
+/* The end of a prompt that is longer than the context. */
+static void take_prompt(generator *g)
+{
     g->n_text = g->o->n_prompt < g->context ? g->o->n_prompt : g->context;
     memcpy(g->text, g->o->prompt + g->o->n_prompt - g->n_text, sizeof *g->text * (size_t)g->n_text);
-    return WEFT_OK;
+    g->n_prompt = g->n_text;
+    g->n_cached = g->n_drawn = 0;
+}
+
+static weft_status start(generator *g)
+{
+    weft_graph *full = NULL;
+    weft_status s = weft_trained_changed(g->t, 1, 0, g->o->intervene, g->o->n_intervene, &full);
+    if (!s)
+        s = check_logits(g, full);
+    if (!s)
+        s = check_options(g);
+    if (!s)
+        s = take_memory(g);
+    if (!s)
+        s = build(g, full);
+    weft_graph_free(full);
+    return s;
+}
+
+weft_status weft_generator_new(weft_trained *t, const weft_generate_options *o,
+                               weft_generator **out)
+{
+    *out = NULL;
+    generator *g = weft_alloc(t->ctx, sizeof *g);
+    if (!g)
+        return weft_error_status(t->ctx);
+    *g = (generator){.t = t, .options = *o};
+    g->o = &g->options;
+    weft_status s = start(g);
+    if (s)
+        weft_generator_free(g);
+    else
+        *out = g;
+    return s;
+}
+
+void weft_generator_free(weft_generator *g)
+{
+    if (!g)
+        return;
+    weft_ctx *c = g->t->ctx;
+    weft_session_free(g->session);
+    weft_free(c, g->text);
+    weft_free(c, g->c);
+    weft_free(c, g);
+}
+
+weft_status weft_generator_run(weft_generator *g, uint32_t sample)
+{
+    g->sample = sample;
+    take_prompt(g);
+    return draw_all(g);
 }
 
 weft_status weft_generate(weft_trained *t, const weft_generate_options *o)
 {
-    generator g = {.t = t, .o = o};
-    weft_graph *full = NULL;
-    weft_status s = weft_trained_graph(t, 1, 0, &full);
-    if (!s)
-        s = check_logits(&g, full);
-    if (!s)
-        s = check_options(&g);
-    if (!s)
-        s = take_prompt(&g);
-    if (!s)
-        s = build(&g, full);
-    if (!s)
-        s = draw_all(&g);
-    weft_graph_free(full);
-    weft_session_free(g.session);
-    weft_free(t->ctx, g.text);
-    weft_free(t->ctx, g.c);
+    generator *g;
+    WEFT_TRY(weft_generator_new(t, o, &g));
+    weft_status s = weft_generator_run(g, o->sample);
+    weft_generator_free(g);
     return s;
 }

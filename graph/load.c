@@ -446,6 +446,20 @@ static weft_status add_settings(loader *l, const char *const *set, int n_set)
     return WEFT_OK;
 }
 
+weft_status weft_model_size(weft_model *m, int64_t batch, int64_t length)
+{
+    const char *text[2];
+    int n = 0;
+    if (!m->main->n_param)
+        return WEFT_OK;
+    if (batch)
+        text[n++] = weft_arena_printf(m->arena, "B=%lld", (long long)batch);
+    if (length)
+        text[n++] = weft_arena_printf(m->arena, "T=%lld", (long long)length);
+    WEFT_TRY(m->ctx->status);
+    return add_settings(&(loader){.m = m, .ctx = m->ctx}, text, n);
+}
+
 /* ---- the model ---- */
 /* Everything lives in the model's arena, so a failure anywhere needs no cleaning up here. */
 static weft_status load_model(weft_model *m, const char *path, const char *const *set, int n_set)

@@ -274,19 +274,15 @@ const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which)
 weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t length, weft_model **out)
 {
     const Weft__Train *t = r->msg->train;
-    const char **set = weft_arena_array(r->arena, (size_t)r->n_set + 2, sizeof *set);
-    if (!set)
-        return weft_error_status(r->ctx);
-    int n = 0;
-    for (; n < r->n_set; n++)
-        set[n] = r->set[n];
-    set[n++] = weft_arena_printf(r->arena, "B=%lld", (long long)(batch ? batch : t->batch));
-    if (length || t->has_length)
-        set[n++] = weft_arena_printf(r->arena, "T=%lld", (long long)(length ? length : t->length));
     const char *path = weft_path_beside(r->arena, r->path, r->msg->model);
     if (weft_error_status(r->ctx))
         return weft_error_status(r->ctx);
-    weft_status s = weft_model_load(r->ctx, path, set, n, out);
+    weft_status s = weft_model_load(r->ctx, path, r->set, r->n_set, out);
+    if (!s && (s = weft_model_size(*out, batch ? batch : t->batch,
+                                   length          ? length
+                                   : t->has_length ? t->length
+                                                   : 0)))
+        weft_model_free(*out);
     return s ? weft_note(r->ctx, "in recipe %s", r->path) : WEFT_OK;
 }
 

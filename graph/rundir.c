@@ -1,5 +1,5 @@
-/* rundir.c - holding a run directory: its lock, a write probe, and clearing up after a save that
- * was cut short. */
+/* rundir.c - holding a run directory: its lock, a write probe, clearing up after a save that was
+ * cut short, and the copy of the tokenizer in it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -167,4 +167,41 @@ void weft_run_dir_close(weft_run_dir *d)
         return;
     weft_close_fd(d->ctx, d->lock_fd);
     weft_arena_free(d->arena);
+}
+
+/* ---- the tokenizer ---- */
+/* Missing files are skipped. */
+static weft_status copy_file(weft_arena *a, const char *from, const char *dir, const char *name)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    char *data;
+    size_t n;
+    if (c->io->exists(c->io->user, from) != 1)
+        return WEFT_OK;
+    WEFT_TRY(weft_read_file(a, from, (size_t)1 << 28, &data, &n));
+    const char *to = weft_arena_printf(a, "%s/%s", dir, name);
+    return to ? weft_write_file(c, to, data, n) : WEFT_NOMEM;
+}
+
+weft_status weft_tokenizer_copy(weft_arena *a, const char *from, const char *dir)
+{
+    static const char *const part[] = {"tokenizer.json", "vocab.json", "merges.txt"};
+    weft_ctx *c = weft_arena_ctx(a);
+    if (!from)
+        return WEFT_OK;
+    int kind = c->io->exists(c->io->user, from);
+    if (kind == 0)
+        return weft_fail(c, WEFT_MISSING, "%s: the recipe's tokenizer does not exist", from);
+    if (kind == 1 && ends_with(from, ".json")) {
+        const char *slash = strrchr(from, '/');
+        if (strcmp(slash ? slash + 1 : from, "vocab.json"))
+            return copy_file(a, from, dir, "tokenizer.json");
+        from = slash ? weft_arena_strndup(a, from, (size_t)(slash - from)) : ".";
+        kind = 2;
+    }
+    for (size_t i = 0; kind == 2 && from && i < sizeof part / sizeof *part; i++) {
+        const char *path = weft_arena_printf(a, "%s/%s", from, part[i]);
+        WEFT_TRY(path ? copy_file(a, path, dir, part[i]) : WEFT_NOMEM);
+    }
+    return c->status;
 }

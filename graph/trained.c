@@ -123,16 +123,26 @@ static weft_status load_model(weft_trained *t, int64_t batch, int64_t length, we
 {
     if (t->recipe)
         return weft_recipe_model(t->recipe, batch, length, out);
-    const char **set = weft_arena_array(t->arena, (size_t)t->n_set + 2, sizeof *set);
-    int n = 0;
-    for (; set && n < t->n_set; n++)
-        set[n] = t->set[n];
-    if (set && batch)
-        set[n++] = weft_arena_printf(t->arena, "B=%lld", (long long)batch);
-    if (set && length)
-        set[n++] = weft_arena_printf(t->arena, "T=%lld", (long long)length);
-    WEFT_TRY(weft_error_status(t->ctx));
-    return weft_model_load(t->ctx, t->model, set, n, out);
+    WEFT_TRY(weft_model_load(t->ctx, t->model, t->set, t->n_set, out));
+    weft_status s = weft_model_size(*out, batch, length);
+    if (s)
+        weft_model_free(*out);
+    return s;
+}
+
+/* A flat graph has the sizes that it has. */
+static weft_status check_sizes(const weft_graph *g, int64_t batch, int64_t length)
+{
+    weft_val v = weft_graph_find(g, "tokens");
+    const weft_type *t = v < 0 ? NULL : &g->value[v].type;
+    if (!t || t->rank != 2 || ((!batch || t->dim[0] == batch) && (!length || t->dim[1] == length)))
+        return WEFT_OK;
+    return weft_fail(g->ctx, WEFT_USAGE,
+                     "the model has no parameters B and T: its tokens are %lld sequences of %lld, "
+                     "not %lld of %lld",
+                     (long long)t->dim[0], (long long)t->dim[1],
+                     (long long)(batch ? batch : t->dim[0]),
+                     (long long)(length ? length : t->dim[1]));
 }
 
 weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, weft_graph **out)
@@ -141,6 +151,22 @@ weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, w
     WEFT_TRY(load_model(t, batch, length, &m));
     weft_status s = weft_graph_expand(m, out);
     weft_model_free(m);
+    if (!s && (s = check_sizes(*out, batch, length))) {
+        weft_graph_free(*out);
+        *out = NULL;
+    }
+    return s;
+}
+
+weft_status weft_trained_changed(weft_trained *t, int64_t batch, int64_t length,
+                                 const weft_intervention *list, int n, weft_graph **out)
+{
+    weft_graph *g = NULL;
+    WEFT_TRY(weft_trained_graph(t, batch, length, n ? &g : out));
+    if (!n)
+        return WEFT_OK;
+    weft_status s = weft_graph_intervene(g, list, n, out);
+    weft_graph_free(g);
     return s;
 }
 
@@ -206,11 +232,16 @@ weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_opt
     weft_session *s = NULL;
     weft_tokens *tokens = NULL;
     *out = (weft_eval_result){0};
-    weft_status status = weft_trained_graph(t,
-                                            o->batch    ? o->batch
-                                            : t->recipe ? 0
-                                                        : 1,
-                                            o->length, &g);
+    for (int i = 0; i < o->n_intervene; i++)
+        if (o->intervene[i].on != WEFT_ON_ALL)
+            return weft_fail(t->ctx, WEFT_USAGE,
+                             "only generated text has a prompt: an evaluation "
+                             "is intervened on at all positions");
+    weft_status status = weft_trained_changed(t,
+                                              o->batch    ? o->batch
+                                              : t->recipe ? 0
+                                                          : 1,
+                                              o->length, o->intervene, o->n_intervene, &g);
     if (!status)
         status = weft_tokens_open(t->ctx, data, t->vocab ? t->vocab : 65536, &tokens);
     if (!status)

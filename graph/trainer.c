@@ -156,37 +156,6 @@ static weft_status open_data(weft_trainer *t)
 }
 
 /* ---- run directory ---- */
-/* Copies a file of the tokenizer, so that the run directory stands on its own. Missing ones are
- * skipped. */
-static weft_status copy_file(weft_trainer *t, const char *from, const char *name)
-{
-    char *data;
-    size_t n;
-    if (t->ctx->io->exists(t->ctx->io->user, from) != 1)
-        return WEFT_OK;
-    WEFT_TRY(weft_read_file(t->arena, from, (size_t)1 << 28, &data, &n));
-    const char *to = weft_arena_printf(t->arena, "%s/%s", t->dir, name);
-    return to ? weft_write_file(t->ctx, to, data, n) : WEFT_NOMEM;
-}
-
-static weft_status copy_tokenizer(weft_trainer *t)
-{
-    static const char *const part[] = {"tokenizer.json", "vocab.json", "merges.txt"};
-    const char *from = weft_recipe_file(t->recipe, WEFT_RECIPE_TOKENIZER);
-    if (!from)
-        return WEFT_OK;
-    int kind = t->ctx->io->exists(t->ctx->io->user, from);
-    if (kind == 0)
-        return weft_fail(t->ctx, WEFT_MISSING, "%s: the recipe's tokenizer does not exist", from);
-    if (kind == 1 && !strcmp(from + strlen(from) - (strlen(from) > 5 ? 5 : 0), ".json"))
-        return copy_file(t, from, "tokenizer.json");
-    for (size_t i = 0; kind == 2 && i < sizeof part / sizeof *part; i++) {
-        const char *path = weft_arena_printf(t->arena, "%s/%s", from, part[i]);
-        WEFT_TRY(path ? copy_file(t, path, part[i]) : WEFT_NOMEM);
-    }
-    return WEFT_OK;
-}
-
 static weft_status write_inputs(weft_trainer *t)
 {
     const char *model = weft_arena_printf(t->arena, "%s/model.txtpb", t->dir);
@@ -195,7 +164,8 @@ static weft_status write_inputs(weft_trainer *t)
         return WEFT_NOMEM;
     WEFT_TRY(weft_model_save(t->model, model));
     WEFT_TRY(weft_recipe_save(t->recipe, recipe, "model.txtpb"));
-    return copy_tokenizer(t);
+    return weft_tokenizer_copy(t->arena, weft_recipe_file(t->recipe, WEFT_RECIPE_TOKENIZER),
+                               t->dir);
 }
 
 static weft_status disagree(weft_trainer *t, const char *path, const char *what, uint64_t found,

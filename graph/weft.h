@@ -234,6 +234,23 @@ WEFT_API weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite
 WEFT_API weft_status weft_graph_feed(const weft_graph *g, const char *const *feed, int n_feed,
                                      const char *const *keep, int n_keep, weft_graph **out);
 
+/* Where an intervention acts while text is generated. Other uses know no prompt: ALL only. */
+typedef enum { WEFT_ON_ALL, WEFT_ON_PROMPT, WEFT_ON_GENERATED } weft_where;
+/* A change of what a model computes: whoever reads the value reads op(value) instead. */
+typedef struct {
+    const char *value; /* name of an output or value, "concept_logits" */
+    const char *op;    /* takes the value as its first input, and gives the same type */
+    const char *attrs; /* of the op: "id=7 how=scale amount=4" */
+    /* Not ALL: the op's second input is an i32[2] of first position and first after it, counted on
+     * the value's own time scale. */
+    weft_where on;
+} weft_intervention;
+/* The graph with interventions; several on one value act in the order of the list. A computed
+ * value's name goes to the result, the old value is NAME.before. Derivatives by the value are by
+ * the result. WEFT_USAGE for unknown values and ops, and for attributes that do not fit. */
+WEFT_API weft_status weft_graph_intervene(const weft_graph *g, const weft_intervention *list, int n,
+                                          weft_graph **out);
+
 /* The flat graph as a model file (for weft_model_save); as one line per node; as a Graphviz
  * drawing. */
 WEFT_API weft_status weft_graph_to_model(const weft_graph *g, weft_model **out);
@@ -479,6 +496,8 @@ typedef struct {
     int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
     int64_t batches;       /* 0: all whole batches of the file */
     bool reference, no_rewrite;
+    const weft_intervention *intervene; /* all with WEFT_ON_ALL */
+    int n_intervene;
     void (*progress)(void *user, int64_t done, int64_t all);           /* NULL: silent */
     int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n); /* NULL: not known */
     void *user;
@@ -504,12 +523,28 @@ typedef struct {
     uint64_t seed;
     uint32_t sample; /* number of the sample: another sequence from the same seed */
     bool no_cache;   /* compute the whole window for every token */
+    const weft_intervention *intervene;
+    int n_intervene;
     bool (*token)(void *user, int32_t id); /* false: stop */
     void *user;
 } weft_generate_options;
 /* Draws tokens one by one. When the context is full, the older half of it is dropped. Token i
  * depends on (weights, prompt, seed, sample, i) alone. */
 WEFT_API weft_status weft_generate(weft_trained *t, const weft_generate_options *o);
+/* The same for many samples: compiled once, then run with the number of each sample instead of
+ * o->sample. What `o` points to must stay. NULL is fine for free. */
+typedef struct weft_generator weft_generator;
+WEFT_API weft_status weft_generator_new(weft_trained *t, const weft_generate_options *o,
+                                        weft_generator **out);
+WEFT_API weft_status weft_generator_run(weft_generator *g, uint32_t sample);
+WEFT_API void weft_generator_free(weft_generator *g);
+
+/* Writes the model with interventions as a run directory that stands on its own: `dir` gets
+ * model.txtpb (a flat graph of batch 1 in which the interventions are nodes; what the loss and the
+ * logits need), model.safetensors, recipe.txtpb and the tokenizer. WEFT_CANTCREATE if `dir` holds a
+ * recipe.txtpb already. */
+WEFT_API weft_status weft_trained_save(weft_trained *t, const weft_intervention *list, int n,
+                                       const char *dir);
 
 /* ---- labels that a frozen extractor gives ------------------------------------------------ */
 typedef struct {

@@ -273,6 +273,28 @@ static void test_gpt2(void **state)
     weft_close(c);
 }
 
+/* A steered feature of positions that are counted from the start of the text, on both scales. */
+static void test_steered(void **state)
+{
+    (void)state;
+    static const char *const how[] = {"id=1 how=set amount=3 from=2 to=5",
+                                      "id=3 how=scale amount=-2", "id=0 how=add amount=5 from=4"};
+    for (int i = 0; i < 3; i++)
+        for (int fine = 0; fine < 2; fine++) {
+            weft_val x;
+            weft_ctx *c = weft_open(NULL);
+            weft_graph *g = new_graph(c, &x);
+            const weft_type one = {.dtype = WEFT_I32};
+            weft_val z = layer(g, x, "a");
+            z = fine ? EMIT(g, "interleave", "axis=1", z, x) : z;
+            weft_val shift = weft_graph_state(g, "shift", &one, "zeros", false);
+            weft_val y = EMIT(g, "steer", how[i], z);
+            y = weft_graph_emit(g, "steer", (weft_val[]){y, WEFT_NONE, shift}, 3, "%s", how[i]);
+            y = layer(g, y, "b");
+            finish(c, g, fine ? EMIT(g, "slice", "axis=1 from=1 step=2", y) : y, 1);
+        }
+}
+
 /* What mixes positions in a way that has no step-by-step form is refused with its reason. */
 static void test_refusals(void **state)
 {
@@ -308,6 +330,7 @@ int main(void)
                                        cmocka_unit_test(test_attention_with_cache),
                                        cmocka_unit_test(test_interleaved),
                                        cmocka_unit_test(test_gpt2),
+                                       cmocka_unit_test(test_steered),
                                        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

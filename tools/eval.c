@@ -2,6 +2,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "tools/steer.h"
 #include "tools/tokens.h"
 #include "tools/verbs.h"
 
@@ -75,7 +76,9 @@ static int evaluate(weft_ctx *c, weft_trained *t, const char *data, const char *
 
 int verb_eval(weft_ctx *c, int argc, char **argv)
 {
-    cli_list set = {{0}, 0};
+    cli_list set = {{0}, 0}, steer = {{0}, 0};
+    const char *at = CLI_STEER_AT;
+    static cli_steering steering;
     const char *data = NULL, *weights = NULL, *tokenizer = NULL;
     int64_t threads = 0;
     bool json = false;
@@ -94,6 +97,8 @@ int verb_eval(weft_ctx *c, int argc, char **argv)
         {"reference", CLI_FLAG, &o.reference, NULL,
          "in double precision, with the plain reference kernels (slow)", 0, 0},
         {"no-rewrite", CLI_FLAG, &o.no_rewrite, NULL, "without rewrite rules", 0, 0},
+        {"steer", CLI_LIST, &steer, "ID*F", CLI_STEER_HELP, 0, 0},
+        {"steer-at", CLI_TEXT, &at, "NAME", CLI_STEER_AT_HELP, 0, 0},
         {"json", CLI_FLAG, &json, NULL, "for machines", 0, 0},
         {0}};
     const cli_spec spec = {"eval",
@@ -110,8 +115,11 @@ int verb_eval(weft_ctx *c, int argc, char **argv)
     weft_trained *t = NULL;
     eval_user u = {.tokens = {.ctx = c}};
     if ((threads && weft_threads_set(c, (int)threads)) ||
+        cli_steering_parse(c, &steer, at, "all", &steering) ||
         weft_trained_open(c, argv[0], weights, set.item, set.n, &t))
         return cli_fail(c);
+    o.intervene = steering.item;
+    o.n_intervene = steering.n;
     code = evaluate(c, t, data, tokenizer, &o, &u, json);
     cli_tokens_close(&u.tokens);
     weft_trained_free(t);

@@ -2,17 +2,20 @@
 #include <errno.h>
 #include <string.h>
 
+#include "tools/columns.h"
+#include "tools/steer.h"
 #include "tools/tokens.h"
 #include "tools/verbs.h"
 
-enum { PROMPT_LIMIT = 1 << 20 };
+enum { PROMPT_LIMIT = 1 << 20, COLUMN = 58 };
 
 typedef struct {
     cli_tokens tokens;
     weft_decoder decoder;
     weft_ids prompt, drawn;
     bool ids, json, to_end; /* ids: print numbers; to_end: go on after the end of a text */
-    weft_string text;       /* decoded so far (JSON), or not yet printed */
+    bool compare;           /* nothing is printed before both texts are there */
+    weft_string text;       /* decoded so far (JSON, compare), or not yet printed */
 } speaker;
 
 /* A whole stream, or NULL with a message. */
@@ -94,7 +97,7 @@ static weft_status encode_prompt(weft_ctx *c, speaker *s, const char *spec)
 
 static void flush_text(speaker *s)
 {
-    if (s->json || !s->text.len)
+    if (s->json || s->compare || !s->text.len)
         return;
     fwrite(s->text.s, 1, s->text.len, stdout);
     fflush(stdout);
@@ -110,9 +113,9 @@ static bool on_token(void *user, int32_t id)
         return false;
     s->drawn.id[s->drawn.n++] = id;
     if (s->ids) {
-        if (!s->json)
-            printf("%s%d", s->drawn.n > 1 ? " " : "", id);
-        return true;
+        weft_string_printf(&s->text, "%s%d", s->drawn.n > 1 ? " " : "", id);
+        flush_text(s);
+        return !ferror(stdout);
     }
     if (weft_decoder_add(&s->decoder, id, &s->text))
         return false;
@@ -128,41 +131,106 @@ static void print_json_ids(const char *key, const weft_ids *ids)
     printf("]");
 }
 
-/* One sample from the first to the last byte. */
-static int speak(weft_ctx *c, weft_trained *t, weft_generate_options *o, speaker *s, int64_t number,
-                 int64_t of)
+/* One sample: its ids to s->drawn, its text to s->text or to standard output as it is made. */
+static weft_status draw(weft_ctx *c, weft_generator *g, speaker *s, int64_t number)
 {
     s->drawn.n = 0;
     s->decoder = (weft_decoder){.bpe = s->tokens.bpe};
     weft_string_init(&s->text, c);
-    o->sample = (uint32_t)number;
     for (size_t i = 0; !s->ids && i < s->prompt.n; i++)
-        if (s->prompt.id[i] != weft_bpe_end(s->tokens.bpe) &&
-            weft_decoder_add(&s->decoder, s->prompt.id[i], &s->text))
-            return cli_fail(c);
+        if (s->prompt.id[i] != weft_bpe_end(s->tokens.bpe))
+            WEFT_TRY(weft_decoder_add(&s->decoder, s->prompt.id[i], &s->text));
     flush_text(s);
-    weft_status status = weft_generate(t, o);
-    if (status || weft_error_status(c)) {
-        weft_string_free(&s->text);
-        return cli_fail(c);
-    }
+    WEFT_TRY(weft_generator_run(g, (uint32_t)number));
+    WEFT_TRY(weft_error_status(c));
     if (!s->ids)
         weft_decoder_end(&s->decoder, &s->text);
     flush_text(s);
-    if (s->json) {
+    return weft_error_status(c);
+}
+
+static const char *text_of(const speaker *s) { return s->text.s ? s->text.s : ""; }
+
+static int speak(weft_ctx *c, weft_generator *g, speaker *s, int64_t number, int64_t of)
+{
+    int code = draw(c, g, s, number) ? cli_fail(c) : WEFT_OK;
+    if (!code && s->json) {
         printf("{\"sample\":%lld,", (long long)number);
         print_json_ids("prompt", &s->prompt);
         printf(",");
         print_json_ids("tokens", &s->drawn);
         if (!s->ids) {
             printf(",\"text\":");
-            cli_json_text(stdout, s->text.s ? s->text.s : "");
+            cli_json_text(stdout, text_of(s));
         }
         printf("}\n");
-    } else
+    } else if (!code)
         printf("\n%s", number + 1 < of ? "---\n" : "");
     weft_string_free(&s->text);
-    return WEFT_OK;
+    return code;
+}
+
+/* One sample without and with steering, side by side. */
+static void print_both(const speaker *s, const weft_ids *plain, const char *text, int64_t number,
+                       int64_t of)
+{
+    static const char *const title[] = {"unsteered", "steered"};
+    if (!s->json) {
+        cli_columns(stdout, title, (const char *const[]){text, text_of(s)}, COLUMN);
+        printf("%s", number + 1 < of ? "---\n" : "");
+        return;
+    }
+    printf("{\"sample\":%lld,", (long long)number);
+    print_json_ids("prompt", &s->prompt);
+    printf(",");
+    print_json_ids(title[0], plain);
+    printf(",");
+    print_json_ids(title[1], &s->drawn);
+    if (!s->ids) {
+        printf(",\"unsteered_text\":");
+        cli_json_text(stdout, text);
+        printf(",\"steered_text\":");
+        cli_json_text(stdout, text_of(s));
+    }
+    printf("}\n");
+}
+
+static int compare(weft_ctx *c, weft_generator *plain, weft_generator *steered, speaker *s,
+                   int64_t number, int64_t of)
+{
+    weft_ids first = {.ctx = c};
+    weft_string text;
+    weft_status status = draw(c, plain, s, number);
+    text = s->text;
+    weft_ids kept = s->drawn;
+    s->drawn = first;
+    if (!status)
+        status = draw(c, steered, s, number);
+    if (!status)
+        print_both(s, &kept, text.s ? text.s : "", number, of);
+    weft_ids_free(&kept);
+    weft_string_free(&text);
+    if (!status)
+        weft_string_free(&s->text);
+    return status ? cli_fail(c) : WEFT_OK;
+}
+
+/* Compiled once, whatever the number of samples. */
+static int speak_all(weft_ctx *c, weft_trained *t, const weft_generate_options *o, speaker *s,
+                     int64_t samples)
+{
+    weft_generator *g = NULL, *plain = NULL;
+    weft_generate_options without = *o;
+    without.n_intervene = 0;
+    int code =
+        weft_generator_new(t, o, &g) || (s->compare && weft_generator_new(t, &without, &plain))
+            ? cli_fail(c)
+            : WEFT_OK;
+    for (int64_t i = 0; i < samples && !code; i++)
+        code = s->compare ? compare(c, plain, g, s, i, samples) : speak(c, g, s, i, samples);
+    weft_generator_free(plain);
+    weft_generator_free(g);
+    return code;
 }
 
 static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char *tokenizer,
@@ -181,15 +249,14 @@ static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char
     o->n_prompt = (int64_t)s->prompt.n;
     o->token = on_token;
     o->user = s;
-    int code = WEFT_OK;
-    for (int64_t i = 0; i < samples && !code; i++)
-        code = speak(c, t, o, s, i, samples);
-    return code;
+    return speak_all(c, t, o, s, samples);
 }
 
 int verb_generate(weft_ctx *c, int argc, char **argv)
 {
-    cli_list set = {{0}, 0};
+    static cli_steering steering;
+    cli_list set = {{0}, 0}, steer = {{0}, 0};
+    const char *at = CLI_STEER_AT, *on = "all";
     const char *prompt = "", *weights = NULL, *tokenizer = NULL;
     int64_t threads = 0, samples = 1, seed = 1;
     speaker s = {.tokens = {.ctx = c}, .prompt = {.ctx = c}, .drawn = {.ctx = c}};
@@ -207,6 +274,10 @@ int verb_generate(weft_ctx *c, int argc, char **argv)
         {"n", CLI_INT, &samples, "N", "samples (default 1)", 1, 1e6},
         {"no-cache", CLI_FLAG, &o.no_cache, NULL, "compute the whole window for every token", 0, 0},
         {"to-end", CLI_FLAG, &s.to_end, NULL, "do not stop at <|endoftext|>", 0, 0},
+        {"steer", CLI_LIST, &steer, "ID*F", CLI_STEER_HELP, 0, 0},
+        {"steer-at", CLI_TEXT, &at, "NAME", CLI_STEER_AT_HELP, 0, 0},
+        {"steer-on", CLI_TEXT, &on, "WHERE", "prompt, generated or all (default) positions", 0, 0},
+        {"compare", CLI_FLAG, &s.compare, NULL, "without and with steering, side by side", 0, 0},
         {"ids", CLI_FLAG, &s.ids, NULL,
          "the prompt and the output are token ids; needs no tokenizer", 0, 0},
         {"weights", CLI_TEXT, &weights, "PATH",
@@ -227,10 +298,15 @@ int verb_generate(weft_ctx *c, int argc, char **argv)
     if (code >= 0)
         return code;
     o.seed = (uint64_t)seed;
+    if (s.compare && !steer.n)
+        return cli_usage("generate", "--compare needs --steer=ID*F: what should it compare with?");
     weft_trained *t = NULL;
     if ((threads && weft_threads_set(c, (int)threads)) ||
+        cli_steering_parse(c, &steer, at, on, &steering) ||
         weft_trained_open(c, argv[0], weights, set.item, set.n, &t))
         return cli_fail(c);
+    o.intervene = steering.item;
+    o.n_intervene = steering.n;
     code = generate(c, t, prompt, tokenizer, &o, &s, samples);
     weft_ids_free(&s.prompt);
     weft_ids_free(&s.drawn);

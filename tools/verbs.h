@@ -20,6 +20,7 @@ int verb_bench(weft_ctx *c, int argc, char **argv);
 int verb_labels(weft_ctx *c, int argc, char **argv);
 int verb_ops(weft_ctx *c, int argc, char **argv);
 int verb_compare(weft_ctx *c, int argc, char **argv);
+int verb_steer(weft_ctx *c, int argc, char **argv);
 int verb_tokenize(weft_ctx *c, int argc, char **argv);
 
 /* ---- options: one table gives the parser, --help, and the man page ---- */

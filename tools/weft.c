@@ -17,6 +17,7 @@ static const verb verbs[] = {
     {"eval", "loss, perplexity, bits per byte on a token file", verb_eval},
     {"generate", "continue a prompt", verb_generate},
     {"compare", "runs against each other: loss by tokens and by FLOPs, over seeds", verb_compare},
+    {"steer", "save a model with some of its concepts turned up or down", verb_steer},
     {"gradcheck", "compare the gradients of a model with central differences", verb_gradcheck},
     {"run", "run a model once on files or random inputs", verb_run},
     {"bench", "measure a training step: tokens/s, share of the machine, time by op", verb_bench},

@@ -1,0 +1,103 @@
+/* test_intervene.c - interventions: every reader of a value reads what was made of it, names
+ * follow, and what does not fit is refused. */
+#include "tests/rewrite.h"
+
+static weft_graph *chain(void)
+{
+    weft_graph *g = weft_graph_new(ctx);
+    weft_val x = input(g, "x", WEFT_F32, 3, 2, 3, 4), w = weight(g, "w", 2, 4, 5);
+    weft_val h = EMIT(g, "tanh", "", x);
+    weft_graph_name(g, h, "h");
+    weft_val logits = EMIT(g, "matmul", "", h, w);
+    weft_graph_name(g, logits, "logits");
+    weft_val both = EMIT(g, "mul", "", logits, logits);
+    ok(weft_graph_output(g, "logits", logits));
+    ok(weft_graph_output(g, "h", h));
+    ok(weft_graph_output(g, "loss", EMIT(g, "sum", "", both)));
+    return g;
+}
+
+static weft_val in_of(const weft_graph *g, weft_val v, int i)
+{
+    return g->node[g->value[v].node].in[i];
+}
+
+static const char *op_of(const weft_graph *g, weft_val v)
+{
+    return g->value[v].kind == WEFT_VALUE_NODE ? g->node[g->value[v].node].op->name : "";
+}
+
+static void test_readers(void **state)
+{
+    (void)state;
+    static const weft_intervention list[] = {{"logits", "steer", "id=1 how=scale amount=3", 0},
+                                             {"h", "relu", "", 0},
+                                             {"logits", "scale", "alpha=2", 0}};
+    weft_graph *g = chain(), *h;
+    ok(weft_graph_intervene(g, list, 3, &h));
+    ok(weft_graph_verify(h));
+    weft_val y = weft_graph_find(h, "logits"), old = weft_graph_find(h, "logits.before");
+    assert_string_equal(op_of(h, y), "scale"); /* the last of the list is what readers see */
+    assert_string_equal(op_of(h, in_of(h, y, 0)), "steer");
+    assert_int_equal(in_of(h, in_of(h, y, 0), 0), old);
+    assert_string_equal(op_of(h, old), "matmul");
+    assert_int_equal(weft_graph_find_output(h, "logits"), y);
+    weft_val both = in_of(h, weft_graph_find_output(h, "loss"), 0);
+    assert_int_equal(in_of(h, both, 0), y);
+    assert_int_equal(in_of(h, both, 1), y);
+    assert_int_equal(in_of(h, old, 0), weft_graph_find_output(h, "h"));
+    assert_string_equal(op_of(h, weft_graph_find(h, "h")), "relu");
+    assert_int_equal(count(g, "steer"), 0); /* the old graph stays */
+    weft_graph_free(h);
+    weft_graph_free(g);
+}
+
+/* Inputs and weights keep their names: files are read by them. */
+static void test_sources(void **state)
+{
+    (void)state;
+    static const weft_intervention list[] = {{"w", "scale", "alpha=0", 0}, {"x", "neg", "", 0}};
+    weft_graph *g = chain(), *h;
+    ok(weft_graph_intervene(g, list, 2, &h));
+    ok(weft_graph_verify(h));
+    assert_int_equal(h->value[weft_graph_find(h, "w")].kind, WEFT_VALUE_STATE);
+    assert_string_equal(op_of(h, in_of(h, weft_graph_find(h, "logits"), 1)), "scale");
+    assert_string_equal(op_of(h, in_of(h, weft_graph_find(h, "h"), 0)), "neg");
+    weft_graph_free(h);
+    weft_graph_free(g);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        weft_intervention x;
+        const char *message;
+    } bad[] = {{{"logit", "steer", "id=1 amount=2", 0}, "did you mean 'logits'"},
+               {{"logits", "steer", "id=5 amount=2", 0}, "id=5 is none of the 5 ids"},
+               {{"logits", "steer", "amount=2", 0}, "'id'"},
+               {{"logits", "steer", "id=1 amount=2 how=raise", 0}, "scale|add|set"},
+               {{"logits", "steerr", "id=1 amount=2", 0}, "no op 'steerr'"},
+               {{"logits", "matmul", "", 0}, "at least 2 inputs"},
+               {{"logits", "sum", "", 0}, "changes the type"},
+               {{"logits", "steer", "id=1 amount=2", WEFT_ON_PROMPT}, "only positions of tokens"}};
+    int n = (int)(sizeof bad / sizeof *bad);
+    for (int i = 0; i < n; i++) {
+        weft_graph *g = chain(), *h;
+        assert_int_equal(weft_graph_intervene(g, &bad[i].x, 1, &h), WEFT_USAGE);
+        if (!strstr(weft_error(ctx), bad[i].message))
+            fail_msg("'%s' is not in: %s", bad[i].message, weft_error(ctx));
+        assert_null(h);
+        weft_error_clear(ctx);
+        weft_graph_free(g);
+    }
+    print_message("%d interventions refused\n", n);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_readers),
+                                       cmocka_unit_test(test_sources),
+                                       cmocka_unit_test(test_refusals)};
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
