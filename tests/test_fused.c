@@ -161,6 +161,31 @@ static void test_linear_cross_entropy_labels(void **state)
     compare(labels_graph(500), "linear_cross_entropy", names, 4, 11, true);
 }
 
+/* Logits that something else reads are not fused away: then they and their gradient are one array.
+ * The rest is small: rows of 16, a gradient of [4096, 16], partial sums for the bias. */
+static void test_logits_in_place(void **state)
+{
+    (void)state;
+    const char *fetch[] = {"dx", "dw", "db"};
+    const size_t logits = 1024 * 4096 * sizeof(float);
+    weft_graph *g = weft_graph_new(ctx), *h;
+    weft_val x = input(g, "x", WEFT_F32, 2, 1024, 16, 0), w = weight(g, "w", 2, 4096, 16);
+    weft_val z = EMIT(g, "matmul", "tb=1", x, w, weight(g, "b", 1, 4096, 0));
+    weft_val best = EMIT(g, "mean", "", EMIT(g, "topk", "k=8", z));
+    weft_val t = input(g, "targets", WEFT_I32, 2, 1024, 4, 0);
+    ok(weft_graph_output(g, "loss",
+                         EMIT(g, "add", "", best, EMIT(g, "cross_entropy", "ignore=-7", z, t))));
+    differentiate(g, false, &h);
+    compiled c = compile(h, false, false, fetch, 3);
+    assert_int_equal(count(c.p->graph, "linear_cross_entropy"), 0);
+    assert_true(c.p->plan_bytes > logits && c.p->plan_bytes < logits + logits / 2);
+    feed_all(c.p, h, 4096);
+    ok(weft_program_run(c.p));
+    weft_session_free(c.s);
+    weft_graph_free(h);
+    weft_graph_free(g);
+}
+
 /* Several chunks with a smaller last one: 600 rows of 65600 classes are chunks of 208, 208 and 184
  * rows. */
 static void test_linear_cross_entropy_chunks(void **state)
@@ -432,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_attention_values),
         cmocka_unit_test(test_linear_cross_entropy_values),
         cmocka_unit_test(test_linear_cross_entropy_labels),
+        cmocka_unit_test(test_logits_in_place),
         cmocka_unit_test(test_linear_cross_entropy_chunks),
         cmocka_unit_test(test_gradient_nodes),
         cmocka_unit_test(test_gradient_by_one_path),
