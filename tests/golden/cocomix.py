@@ -11,8 +11,9 @@ Everything is computed in float32 and in float64.  The file holds
   tokens, targets, idle  what is fed; targets are the tokens one further on, -1 (ignored) at the last position
   VARIANT:VALUE          float64 results of a variant (losses, logits, ...); ids as int32
   VARIANT:grad:NAME      its gradients, from float64, stored as float32 (of the variants FULL)
-  VARIANT:project        [n, 2] float64: per gradient, in the order of the sorted names, its norm and its product with
-                         cos(1), cos(2), ...: for judging double precision without storing every gradient twice
+  VARIANT:project        [n, 2] float64: of each gradient its norm and its product with cos(1), cos(2), ...: for
+                         judging double precision without storing every gradient twice; the names of the rows, one
+                         a line, are the metadata VARIANT:project
   VARIANT:losses/norms   ten AdamW steps in float64, and with the prefix f32: in float32
 No choice in here hangs on a near-tie: gaps() refuses seeds for which a TopK would be decided by rounding.
 """
@@ -172,7 +173,8 @@ def sae_losses(w, x, idle):
     aux = sae_decode(w, F.relu(keep_largest(pre * (idle > DEAD_AFTER), AUX_K)))
     left = (xn - rec.detach() + w["sae.pre_bias"].detach()).reshape(-1, T_D)
     aux_loss = mse(aux.reshape(-1, T_D), left) / mse(left, left.mean(0))
-    return {"pre": pre, "z": z, "rec": rec * std + mean, "mse": main, "aux": aux_loss, "loss": main + AUX_WEIGHT * aux_loss}
+    return {"pre": pre, "z": z, "rec": rec * std + mean, "mse": main, "aux": aux_loss,
+            "loss": main + AUX_WEIGHT * aux_loss}
 
 
 # --- Concept labels --------------------------------------------------------------------------------------------------
@@ -237,8 +239,9 @@ def cocomix(w, tokens, targets, label, mix="interleave", slot=1, weight=LAMBDA):
     c = (linear(w, keep_largest(z, K), p + "compress_layer") + w[p + "pre_bias"]) * std + mean
     logits, lm = rest_of_student(w, x, c, mix, slot, targets)
     # All positions, the last too.
-    concept = sum(F.cross_entropy(z.reshape(-1, LATENTS), label[..., j].reshape(-1).long()) for j in range(K_LABEL)) / K_LABEL
-    return {"loss": lm + weight * concept, "lm_loss": lm, "concept_loss": concept, "logits": logits, "concept_logits": z, "concept": c}
+    concept = sum(F.cross_entropy(z.reshape(-1, LATENTS), i.reshape(-1).long()) for i in label.unbind(-1)) / K_LABEL
+    return {"loss": lm + weight * concept, "lm_loss": lm, "concept_loss": concept, "logits": logits,
+            "concept_logits": z, "concept": c}
 
 
 def pause(w, tokens, targets):
@@ -304,7 +307,8 @@ def values_and_gradients(f, weights):
 
 def ten_steps(f, weights):
     """AdamW (0.9, 0.95) at a constant rate; clipped; decay on every weight, as the official code has it."""
-    w = {k: v.clone().requires_grad_(k.startswith("transformer.") and k != "transformer.pause") for k, v in weights.items()}
+    trained = [k for k in weights if k.startswith("transformer.") and k != "transformer.pause"]
+    w = {k: v.clone().requires_grad_(k in trained) for k, v in weights.items()}
     parameters = [v for v in w.values() if v.requires_grad]
     opt = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.95), eps=1e-8, weight_decay=DECAY)
     losses, norms, gap = [], [], math.inf
@@ -348,7 +352,8 @@ def run(seed, dtype):
     for base, a in (("post", lab["z"]), ("pre", lab["pre"])):
         for kind in LABEL_SCORES:
             least[f"{base}_{kind}"] = label_gap(lab[f"{base}_{kind}:all"], a)
-    return {"weights": weights, "feed": (ids, targets, idle), "labels": lab, "results": results, "steps": steps, "gaps": least}
+    return {"weights": weights, "feed": (ids, targets, idle), "labels": lab, "results": results, "steps": steps,
+            "gaps": least}
 
 
 def projection(grads):
@@ -369,7 +374,8 @@ def compare(a, b):
     for k, v in b["labels"].items():
         if k.endswith(":label"):
             assert torch.equal(v, a["labels"][k]), k
-    print("steps", [round(x, 6) for x in b["steps"]["losses"].tolist()], "norms", [round(x, 3) for x in b["steps"]["norms"].tolist()])
+    for k, v in b["steps"].items():
+        print("steps:", k, [round(x, 5) for x in v.tolist()])
     print("f32 steps are off by", float((a["steps"]["losses"] - b["steps"]["losses"]).abs().max()))
     active = (b["labels"]["z"] != 0).sum(-1)
     positive = (b["labels"]["post_plus:all"] > 0).sum(-1)
@@ -385,10 +391,10 @@ def compare(a, b):
     assert int((b["feed"][2] > DEAD_AFTER).sum()) < AUX_K
 
 
-def save(path, tensors):
+def save(path, tensors, metadata):
     names = {torch.float64: "F64", torch.float32: "F32", torch.int32: "I32"}
     order = sorted(tensors, key=lambda k: (-tensors[k].element_size(), k))
-    header, data, at = {"__metadata__": {"format": "pt", "torch": torch.__version__}}, [], 0
+    header, data, at = {"__metadata__": {"format": "pt", "torch": torch.__version__, **metadata}}, [], 0
     for k in order:
         t = tensors[k].contiguous()
         raw = t.numpy().tobytes()
@@ -405,6 +411,7 @@ def main():
     torch.set_num_threads(1)
     single, double = run(SEED, torch.float32), run(SEED, torch.float64)
     compare(single, double)
+    names = {}
     out = {"weight:" + k: v for k, v in double["weights"].items()}
     out.update(zip(("tokens", "targets", "idle"), (t.int() for t in double["feed"])))
     for k, v in double["labels"].items():
@@ -416,9 +423,10 @@ def main():
         if name in FULL:
             out.update({f"{name}:grad:{k}": v.float() for k, v in grads.items()})
         out[f"{name}:project"] = projection(grads)
+        names[f"{name}:project"] = "\n".join(grads)
     out.update({"interleave:" + k: v for k, v in double["steps"].items()})
     out.update({"f32:interleave:" + k: v for k, v in single["steps"].items()})
-    save(os.path.join(os.path.dirname(os.path.abspath(__file__)), "cocomix.safetensors"), out)
+    save(os.path.join(os.path.dirname(os.path.abspath(__file__)), "cocomix.safetensors"), out, names)
 
 
 if __name__ == "__main__":
