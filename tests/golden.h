@@ -85,13 +85,15 @@ static inline double at(const void *x, const weft_type *t, int64_t i)
     return t->dtype == WEFT_F64 ? ((const double *)x)[i] : ((const float *)x)[i];
 }
 
+/* The larger of two errors; NaN is larger than any. */
+static inline double worse(double a, double b) { return isnan(a) || a >= b ? a : b; }
+
 /* The largest difference, relative to the largest wanted value. */
 static inline double off_by(const void *x, const weft_type *t, const double *want, int64_t n)
 {
     double worst = 0, top = 0;
     for (int64_t i = 0; i < n; i++) {
-        double d = fabs(at(x, t, i) - want[i]);
-        worst = d <= worst ? worst : d; /* NaN counts */
+        worst = worse(worst, fabs(at(x, t, i) - want[i]));
         top = fmax(top, fabs(want[i]));
     }
     return worst / top;
@@ -116,7 +118,7 @@ static inline double projection_off(const void *x, const weft_type *t, const dou
         norm += at(x, t, i) * at(x, t, i);
         dot += at(x, t, i) * cos((double)i + 1);
     }
-    return fmax(fabs(sqrt(norm) - want[0]), fabs(dot - want[1])) / want[0];
+    return worse(fabs(sqrt(norm) - want[0]), fabs(dot - want[1])) / want[0];
 }
 
 #endif

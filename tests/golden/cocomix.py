@@ -33,8 +33,9 @@ K_LABEL, LAMBDA = 3, 0.1
 AUX_K, AUX_WEIGHT, DEAD_AFTER = 12, 1 / 32, 100
 STEPS, RATE, DECAY, CLIP = 10, 3e-3, 0.1, 1.0
 EPS = 1e-5
+REPORTED = ("mse", "aux_k", "explained_variance", "l0", "lm_loss", "lm_loss_sae", "lm_loss_mean", "loss_recovered")
 FULL = ("sae", "interleave", "token", "add", "kd")
-SEED = 1
+SEED = 2
 
 
 # --- Weights -------------------------------------------------------------------------------------------------------
@@ -82,9 +83,9 @@ def make_weights(seed):
     linear("regress/transformer.predict.2", T_D, 4 * D, 0.2)
     linear("regress/transformer.compress_layer", D, T_D, 0.2)
     ids = torch.randint(0, VOCAB, (B, T), generator=generator)
-    # Latents that were not active for long; fewer than AUX_K of them are dead (idle > DEAD_AFTER).
-    idle = torch.randint(0, DEAD_AFTER + 1, (LATENTS,), generator=generator)
-    idle[torch.randperm(LATENTS, generator=generator)[:9]] += DEAD_AFTER + 1
+    # Tokens since a latent was last active; fewer than AUX_K are above DEAD_AFTER, by far.
+    idle = torch.randint(0, DEAD_AFTER // 2, (LATENTS,), generator=generator)
+    idle[torch.randperm(LATENTS, generator=generator)[:10]] += 2 * DEAD_AFTER
     return {k: v.float() for k, v in w.items()}, ids, idle
 
 
@@ -160,21 +161,34 @@ def mse(a, b):
     return ((a - b) ** 2).mean()
 
 
-def sae_losses(w, x, idle):
+def normalized_mse(a, target):
+    flat = target.reshape(-1, T_D)
+    return mse(a, target) / mse(flat, flat.mean(0))
+
+
+def sae_losses(w, x, idle, targets):
     """The reference trainer's: MSE over the variance of the data, and AuxK: the dead latents with the largest
-    pre-activations rebuild what is left.  Both on standardised activations."""
+    pre-activations rebuild what is left.  Both on standardised activations.  Then what is reported: of the activations
+    as they are, and the teacher's loss with them replaced."""
     xn, mean, std = standardize(x)
     pre, z = sae_encode(w, xn)
-    rec = sae_decode(w, z)
-    flat = xn.reshape(-1, T_D)
-    main = mse(rec, xn) / mse(flat, flat.mean(0))
+    v = sae_decode(w, z)
+    rec = v * std + mean
+    # The count is brought up to date first: who is active in this batch is not dead.
+    dead = (idle > DEAD_AFTER) & ~(z > 1e-3).reshape(-1, LATENTS).any(0)
     # Latents that live count as 0 and the ReLU takes out what is not positive, so that fewer dead ones than AUX_K are
     # all right: the rest of the AUX_K adds nothing.
-    aux = sae_decode(w, F.relu(keep_largest(pre * (idle > DEAD_AFTER), AUX_K)))
-    left = (xn - rec.detach() + w["sae.pre_bias"].detach()).reshape(-1, T_D)
-    aux_loss = mse(aux.reshape(-1, T_D), left) / mse(left, left.mean(0))
-    return {"pre": pre, "z": z, "rec": rec * std + mean, "mse": main, "aux": aux_loss,
-            "loss": main + AUX_WEIGHT * aux_loss}
+    aux = sae_decode(w, F.relu(keep_largest(pre * dead, AUX_K)))
+    main, aux_k = normalized_mse(v, xn), normalized_mse(aux, (xn - v + w["sae.pre_bias"]).detach())
+    out = {"loss": main + AUX_WEIGHT * aux_k, "mse": main, "aux_k": aux_k, "pre": pre, "z": z, "rec": rec}
+    centre = x.reshape(-1, T_D).mean(0).expand_as(x)
+    for name, h in (("lm_loss", x), ("lm_loss_sae", rec), ("lm_loss_mean", centre)):
+        with torch.no_grad():
+            out[name] = head(w, "teacher.", blocks(w, "teacher.", h, T_HEADS, TAP, T_LAYERS), targets)[1]
+    out["loss_recovered"] = (out["lm_loss_mean"] - out["lm_loss_sae"]) / (out["lm_loss_mean"] - out["lm_loss"])
+    out["explained_variance"] = 1 - normalized_mse(rec, x)
+    out["l0"], out["dead"] = (z > 0).to(x.dtype).sum(-1).mean(), dead.to(x.dtype).mean()
+    return out
 
 
 # --- Concept labels --------------------------------------------------------------------------------------------------
@@ -284,7 +298,7 @@ def variants(feed, lab):
     tokens, targets, idle = feed
     label, logits, hidden = lab["post_plus:label"], lab["teacher_logits"], lab["hidden"]
     v = {
-        "sae": lambda w: sae_losses(w, hidden, idle),
+        "sae": lambda w: sae_losses(w, hidden, idle, targets),
         "interleave": lambda w: cocomix(w, tokens, targets, label),
         "token": lambda w: cocomix(w, tokens, targets, label, slot=0),
         "add": lambda w: cocomix(w, tokens, targets, label, mix="add"),
@@ -348,7 +362,7 @@ def run(seed, dtype):
     results = {name: values_and_gradients(f, w) for name, f in fs.items()}
     steps, gap = ten_steps(fs["interleave"], w)
     least = {"steps": gap, "concepts": min(gaps(results[n][0]["concept_logits"], K) for n in ("interleave", "none")),
-             "latents": gaps(lab["pre"], K), "aux": float(lab["pre"].abs().min())}
+             "latents": gaps(lab["pre"], K), "relu": float(lab["pre"].abs().min())}
     for base, a in (("post", lab["z"]), ("pre", lab["pre"])):
         for kind in LABEL_SCORES:
             least[f"{base}_{kind}"] = label_gap(lab[f"{base}_{kind}:all"], a)
@@ -385,10 +399,14 @@ def compare(a, b):
     official = torch.topk(b["labels"]["post_plus:all"], K_LABEL, -1)[1][positive >= K_LABEL]
     assert torch.equal(official, b["labels"]["post_plus:label"][positive >= K_LABEL].long())
     # Large next to float32's error, so that both precisions, and any right program, choose alike.
-    assert min(b["gaps"].values()) > 1e-4, "near-tie: take another SEED"
+    assert min(b["gaps"].values()) > 1e-4 and b["gaps"]["relu"] > 2e-3, "near-tie: take another SEED"
     # The rows that the official rule leaves open must occur, and those that it does not as well.
     assert active.min() < K_LABEL and active.max() == K and (positive >= K_LABEL).any()
-    assert int((b["feed"][2] > DEAD_AFTER).sum()) < AUX_K
+    # Some of the idle latents are active again, some are dead and help.
+    idle = b["feed"][2] > DEAD_AFTER
+    dead = int(b["results"]["sae"][0]["dead"] * LATENTS)
+    print("idle", int(idle.sum()), "dead", dead, {k: round(float(b["results"]["sae"][0][k]), 4) for k in REPORTED})
+    assert 0 < dead < int(idle.sum()) < AUX_K and (b["labels"]["pre"][..., idle] > 0).any()
 
 
 def save(path, tensors, metadata):
