@@ -1,10 +1,15 @@
-/* test_golden_cocomix.c - labels, student and baselines of CoCoMix against PyTorch
+/* test_golden_cocomix.c - SAE, labels, student and baselines of CoCoMix against PyTorch
  * (tests/golden/cocomix.py): ids exactly, losses, logits, every gradient, ten AdamW steps; in float
  * and in double precision, with rewriting and without, with and without the loss fused.
  *
  * Tolerances: PyTorch's own float32 differs from its float64 by up to 1e-6 of the largest value and
  * 2.5e-6 relative L2 in a gradient (the script prints it); float is allowed 1e-5. In double the two
- * differ by rounding alone, and by the float attributes that pass through text. */
+ * differ by rounding alone, a few 1e-15 as measured; 1e-12 leaves room for other machines.
+ *
+ * That the comparison can fail is a test of its own (planted errors). It was also seen red for
+ * d in the place of d - 1 in the gradient of standardize, the gradient of interleave's second input
+ * taken from the first, no stop_gradient around AuxK's target, labels without `among`, dead latents
+ * counted before the batch, and eps=1e-4 in the concept head. */
 #include "tests/golden.h"
 
 enum { MOST = 128, STEPS = 10 };

@@ -213,8 +213,8 @@ def select(score, z, k):
 
 
 def labels(w, tokens, targets):
-    """Gradient of the loss of the whole window at the original hidden state, projected on the decoder, times the latent;
-    no patching of the reconstruction and no factor std (a positive number per token)."""
+    """Gradient of the loss of the whole window at the original hidden state, projected on the decoder, times
+    the latent; no patching of the reconstruction and no factor std (a positive number per token)."""
     w = {k: v.detach() for k, v in w.items()}
     w["teacher.wte.weight"] = w["teacher.wte.weight"].clone().requires_grad_(True)  # or there is no graph to go back
     h, logits, loss = teacher(w, tokens, targets)
@@ -280,8 +280,8 @@ def ntp(w, tokens, targets):
 
 
 def regress(w, tokens, targets, hidden, kind):
-    """The teacher's hidden state in the place of concepts: a two-layer network predicts it; the prediction is compressed
-    and inserted.  (The paper gives no more than that.)"""
+    """The teacher's hidden state in the place of concepts: a two-layer network predicts it, and what it
+    says is compressed and inserted.  (The paper gives no more than that.)"""
     p, r = "transformer.", "regress/transformer."
     x = blocks(w, p, embed(w, p, tokens), HEADS, 0, INSERT)
     y = linear(w, gelu(linear(w, x, r + "predict.0")), r + "predict.2")
@@ -344,7 +344,7 @@ def gaps(x, k):
 
 
 def label_gap(score, z):
-    """The smallest relative difference of neighbours among the K_LABEL + 1 best candidates of any row but the last ones"""
+    """The smallest relative difference of neighbours among the K_LABEL + 1 best candidates of any row but the last"""
     worst = math.inf
     for s, a in zip(score[:, :-1].reshape(-1, LATENTS), z[:, :-1].reshape(-1, LATENTS)):
         c = s[a != 0].sort(descending=True)[0][: K_LABEL + 1]
