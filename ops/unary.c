@@ -24,19 +24,28 @@ WEFT_INLINE void unary_loop(const weft_span *s, float (*f)(float))
     }
 }
 
-WEFT_INLINE float abs_one(float x) { return fabsf(x); }
-WEFT_INLINE float sign_one(float x) { return x > 0 ? 1 : x < 0 ? -1 : x * 0; } /* NaN stays NaN */
 WEFT_INLINE float neg_one(float x) { return -x; }
-WEFT_INLINE float relu_one(float x) { return x < 0 ? 0 : x; } /* NaN stays NaN */
+WEFT_INLINE float relu_one(float x) { return x < 0 ? 0 : x; }                  /* NaN stays NaN */
+WEFT_INLINE float sign_one(float x) { return x > 0 ? 1 : x < 0 ? -1 : x * 0; } /* here too */
 
-WEFT_CLONES static void span_abs(const weft_span *s) { unary_loop(s, abs_one); }
-WEFT_CLONES static void span_sign(const weft_span *s) { unary_loop(s, sign_one); }
-WEFT_CLONES static void span_neg(const weft_span *s) { unary_loop(s, neg_one); }
-WEFT_CLONES static void span_exp(const weft_span *s) { unary_loop(s, weft_exp); }
-WEFT_CLONES static void span_log(const weft_span *s) { unary_loop(s, logf); }
-WEFT_CLONES static void span_sqrt(const weft_span *s) { unary_loop(s, sqrtf); }
-WEFT_CLONES static void span_tanh(const weft_span *s) { unary_loop(s, weft_tanh); }
-WEFT_CLONES static void span_relu(const weft_span *s) { unary_loop(s, relu_one); }
+static double neg_exact(double x) { return -x; }
+static double relu_exact(double x) { return x < 0 ? 0 : x; }
+static double sign_exact(double x) { return (x > 0) - (x < 0) + (isnan(x) ? x : 0); }
+
+/* Kernel run_NAME and reference ref_NAME of y = f(x). */
+#define UNARY(name, f, exact)                                                                      \
+    WEFT_CLONES static void span_##name(const weft_span *s) { unary_loop(s, f); }                  \
+    static void run_##name(const weft_run *r) { weft_run_walk(r, 1, span_##name, NULL); }          \
+    static void ref_##name(const weft_run *r) { weft_ref_unary(r, exact); }
+
+UNARY(abs, fabsf, fabs)
+UNARY(sign, sign_one, sign_exact)
+UNARY(neg, neg_one, neg_exact)
+UNARY(exp, weft_exp, exp)
+UNARY(log, logf, log)
+UNARY(sqrt, sqrtf, sqrt)
+UNARY(tanh, weft_tanh, tanh)
+UNARY(relu, relu_one, relu_exact)
 
 WEFT_CLONES static void span_scale(const weft_span *s)
 {
@@ -53,33 +62,11 @@ WEFT_CLONES static void span_scale(const weft_span *s)
         y[i] = alpha * x[i] + beta;
 }
 
-static void run_abs(const weft_run *r) { weft_run_walk(r, 1, span_abs, NULL); }
-static void run_sign(const weft_run *r) { weft_run_walk(r, 1, span_sign, NULL); }
-static void run_neg(const weft_run *r) { weft_run_walk(r, 1, span_neg, NULL); }
-static void run_exp(const weft_run *r) { weft_run_walk(r, 1, span_exp, NULL); }
-static void run_log(const weft_run *r) { weft_run_walk(r, 1, span_log, NULL); }
-static void run_sqrt(const weft_run *r) { weft_run_walk(r, 1, span_sqrt, NULL); }
-static void run_tanh(const weft_run *r) { weft_run_walk(r, 1, span_tanh, NULL); }
-static void run_relu(const weft_run *r) { weft_run_walk(r, 1, span_relu, NULL); }
-
 static void run_scale(const weft_run *r)
 {
     float param[] = {(float)weft_run_float(r, "alpha"), (float)weft_run_float(r, "beta")};
     weft_run_walk(r, 1, span_scale, param);
 }
-
-static double sign_exact(double x) { return (x > 0) - (x < 0) + (isnan(x) ? x : 0); }
-static double neg_exact(double x) { return -x; }
-static double relu_exact(double x) { return x < 0 ? 0 : x; }
-
-static void ref_abs(const weft_run *r) { weft_ref_unary(r, fabs); }
-static void ref_sign(const weft_run *r) { weft_ref_unary(r, sign_exact); }
-static void ref_neg(const weft_run *r) { weft_ref_unary(r, neg_exact); }
-static void ref_exp(const weft_run *r) { weft_ref_unary(r, exp); }
-static void ref_log(const weft_run *r) { weft_ref_unary(r, log); }
-static void ref_sqrt(const weft_run *r) { weft_ref_unary(r, sqrt); }
-static void ref_tanh(const weft_run *r) { weft_ref_unary(r, tanh); }
-static void ref_relu(const weft_run *r) { weft_ref_unary(r, relu_exact); }
 
 static void ref_scale(const weft_run *r)
 {
