@@ -56,7 +56,7 @@ WEFT_CLONES static void norm_columns(float *y, const float *w, int64_t len, int6
     }
 }
 
-WEFT_CLONES static void norm_row(float *y, const float *w, int64_t len)
+WEFT_CLONES static void unit_norm_row(float *y, const float *w, int64_t len)
 {
     double sum = weft_squares(w, len), f = sum > 0 ? 1 / sqrt(sum) : 1;
 #pragma omp simd
@@ -80,7 +80,7 @@ static void run_unit_norm(const weft_run *r)
     for (int64_t t = 0; t < tasks; t++) {
         int64_t k = t % blocks * COLUMNS, at = t / blocks * v.len * v.inner + k;
         if (v.inner == 1)
-            norm_row(y + at, w + at, v.len);
+            unit_norm_row(y + at, w + at, v.len);
         else
             norm_columns(y + at, w + at, v.len, v.inner,
                          v.inner - k < COLUMNS ? v.inner - k : COLUMNS);
