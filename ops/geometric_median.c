@@ -33,7 +33,7 @@ typedef struct {
 
 /* One block of rows. point NULL: all weights are 1. */
 WEFT_CLONES static void median_rows(double *part, const float *x, int64_t rows, int64_t d,
-                                 const double *point)
+                                    const double *point)
 {
     memset(part, 0, sizeof *part * (size_t)(d + 1));
     for (int64_t r = 0; r < rows; r++) {
@@ -56,8 +56,8 @@ static void iterate(const weft_run *r, const medians *m, bool first)
 #pragma omp parallel for num_threads(r->threads) if (m->rows * m->d > WEFT_GRAIN)
     for (int64_t b = 0; b < m->blocks; b++) {
         int64_t from = b * m->rows_each, n = m->rows - from;
-        median_rows(m->part + b * (m->d + 1), m->x + from * m->d, n < m->rows_each ? n : m->rows_each,
-                 m->d, first ? NULL : m->point);
+        median_rows(m->part + b * (m->d + 1), m->x + from * m->d,
+                    n < m->rows_each ? n : m->rows_each, m->d, first ? NULL : m->point);
     }
     double weight = 0;
     memset(m->point, 0, sizeof *m->point * (size_t)m->d);
