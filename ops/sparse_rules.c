@@ -31,6 +31,11 @@ static void rule_relu_sparse(weft_match *m) { sparse_unary(m, "relu", false); }
 static void rule_abs_sparse(weft_match *m) { sparse_unary(m, "abs", false); }
 static void rule_neg_sparse(weft_match *m) { sparse_unary(m, "neg", true); }
 static void rule_stop_gradient_sparse(weft_match *m) { sparse_unary(m, "stop_gradient", true); }
+static void rule_above_sparse(weft_match *m)
+{
+    if (weft_attr_float(m, "limit") >= 0)
+        sparse_unary(m, "above", false);
+}
 static void rule_scale_sparse(weft_match *m)
 {
     if (weft_attr_float(m, "beta") == 0)
@@ -63,6 +68,13 @@ const weft_rule weft_rule_stop_gradient_sparse = {
     .root = "stop_gradient",
     .doc = "stop_gradient(scatter(v, i)) -> scatter(stop_gradient(v), i)",
     .apply = rule_stop_gradient_sparse,
+    .fuses = true,
+};
+const weft_rule weft_rule_above_sparse = {
+    .name = "above_sparse",
+    .root = "above",
+    .doc = "above(scatter(v, i), limit >= 0) -> scatter(above(v), i) for different positions",
+    .apply = rule_above_sparse,
     .fuses = true,
 };
 const weft_rule weft_rule_scale_sparse = {
@@ -158,6 +170,69 @@ const weft_rule weft_rule_add_sparse = {
            "scatter(concat(u, v), concat(i, j)) if that is not longer than a row",
     .apply = rule_add_sparse,
     .fuses = true,
+};
+
+/* ---- sums ---- */
+/* Is the last axis of the input among those that are summed?  An empty list means all. */
+static bool sums_last(weft_match *m)
+{
+    const weft_attr *axis = weft_attr_get(m, "axis");
+    bool last = axis->n == 0;
+    for (int i = 0; i < axis->n; i++)
+        last = last || axis->v[i] == -1 || axis->v[i] == weft_call_in(m, 0)->rank - 1;
+    return last;
+}
+
+static void rule_sum_sparse(weft_match *m)
+{
+    weft_val value, index;
+    if (sums_last(m) && weft_match_scatter(m, weft_x(m, 0), &value, &index))
+        weft_match_replace(m, 0, weft_emit(m, "sum", &value, 1, "%s", weft_attrs_text(m)));
+}
+
+/* The mean of k values is over k: the zeros count, too. */
+static void rule_mean_sparse(weft_match *m)
+{
+    weft_val value, index;
+    if (!sums_last(m) || !weft_match_scatter(m, weft_x(m, 0), &value, &index))
+        return;
+    double share =
+        (double)last_size(weft_val_type(m, value)) / (double)last_size(weft_call_in(m, 0));
+    weft_val mean = weft_emit(m, "mean", &value, 1, "%s", weft_attrs_text(m));
+    weft_match_replace(m, 0, weft_emit(m, "scale", &mean, 1, "alpha=%.17g", share));
+}
+
+const weft_rule weft_rule_sum_sparse = {
+    .name = "sum_sparse",
+    .root = "sum",
+    .doc = "sum(scatter(v, i)) -> sum(v) over axes with the last one",
+    .apply = rule_sum_sparse,
+    .fuses = true,
+};
+const weft_rule weft_rule_mean_sparse = {
+    .name = "mean_sparse",
+    .root = "mean",
+    .doc = "mean(scatter(v, i)) -> scale(mean(v), k / n) over axes with the last one",
+    .apply = rule_mean_sparse,
+    .fuses = true,
+};
+
+static void rule_idle_count_sparse(weft_match *m)
+{
+    weft_val value, index;
+    if (weft_x(m, 2) >= 0 || weft_attr_float(m, "above") < 0 ||
+        !weft_match_scatter(m, weft_x(m, 1), &value, &index) || !weft_match_distinct(m, index))
+        return;
+    weft_val in[] = {weft_x(m, 0), value, index};
+    weft_match_replace(m, 0, weft_emit(m, "idle_count", in, 3, "%s", weft_attrs_text(m)));
+}
+
+const weft_rule weft_rule_idle_count_sparse = {
+    .name = "idle_count_sparse",
+    .root = "idle_count",
+    .doc =
+        "idle_count(c, scatter(v, i), above >= 0) -> idle_count(c, v, i) for different positions",
+    .apply = rule_idle_count_sparse,
 };
 
 /* ---- shapes ---- */

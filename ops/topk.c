@@ -85,28 +85,42 @@ static void kernel_topk(weft_kernel *c)
     weft_kernel_scratch(c, p->per_thread * (size_t)weft_kernel_threads(c));
 }
 
-/* top[b] = largest number of block b; -inf for none: NaN and masked-out numbers are skipped. */
-WEFT_CLONES static void block_maxima(float *top, const float *x, const float *among, int64_t n,
-                                     int64_t block)
+/* Largest of x[0..n-1], -inf for none: NaN and masked-out numbers are skipped. */
+WEFT_INLINE float block_max(const float *x, const float *among, int64_t n)
 {
-    for (int64_t at = 0; at < n; at += block) {
-        int64_t end = at + block < n ? at + block : n, i = at;
-        float lane[16], m = -INFINITY;
-        for (int l = 0; l < 16; l++)
-            lane[l] = -INFINITY;
-        for (; i + 16 <= end; i += 16) {
+    float lane[16], m = -INFINITY;
+    int64_t i = 0;
+    for (int l = 0; l < 16; l++)
+        lane[l] = -INFINITY;
+    for (; i + 16 <= n; i += 16) {
 #pragma omp simd
-            for (int l = 0; l < 16; l++) {
-                float v = among && among[i + l] == 0 ? -INFINITY : x[i + l];
-                lane[l] = v > lane[l] ? v : lane[l];
-            }
+        for (int l = 0; l < 16; l++) {
+            float v = x[i + l];
+            if (among)
+                v = among[i + l] == 0 ? -INFINITY : v;
+            lane[l] = v > lane[l] ? v : lane[l];
         }
-        for (; i < end; i++)
-            lane[0] = x[i] > lane[0] && !(among && among[i] == 0) ? x[i] : lane[0];
-        for (int l = 0; l < 16; l++)
-            m = lane[l] > m ? lane[l] : m;
-        *top++ = m;
     }
+    for (; i < n; i++)
+        lane[0] = x[i] > lane[0] && !(among && among[i] == 0) ? x[i] : lane[0];
+    for (int l = 0; l < 16; l++)
+        m = lane[l] > m ? lane[l] : m;
+    return m;
+}
+
+/* top[b] = largest number of block b. One loop each without and with a mask, which is known there.
+ */
+WEFT_CLONES static void block_maxima(float *top, const float *x, int64_t n, int64_t block)
+{
+    for (int64_t at = 0; at < n; at += block)
+        *top++ = block_max(x + at, NULL, at + block < n ? block : n - at);
+}
+
+WEFT_CLONES static void block_maxima_among(float *top, const float *x, const float *among,
+                                           int64_t n, int64_t block)
+{
+    for (int64_t at = 0; at < n; at += block)
+        *top++ = block_max(x + at, among + at, at + block < n ? block : n - at);
 }
 
 /* A number that k others of the row are not below, if the blocks tell one. */
@@ -123,7 +137,10 @@ static float lower_bound(weft_heap *h, const plan *p, const float *top)
 /* The keys of the k largest of one row into the heap. */
 static void select_row(weft_heap *h, float *top, const plan *p, const float *x, const float *among)
 {
-    block_maxima(top, x, among, p->n, p->block);
+    if (among)
+        block_maxima_among(top, x, among, p->n, p->block);
+    else
+        block_maxima(top, x, p->n, p->block);
     float bound = lower_bound(h, p, top);
     h->n = 0;
     for (int64_t b = 0; b < p->blocks; b++) {

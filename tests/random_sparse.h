@@ -79,7 +79,7 @@ static void sparse_rowwise(maker *m)
     int64_t n = 3 + pick(m, 8), k = 1 + pick(m, 3);
     weft_val z = sparse_rows(m, n, k), x = source(m, WEFT_F32, 2, (int64_t[]){3, n});
     weft_val row = source(m, WEFT_F32, 1, &n), other = sparse_rows(m, n, 1 + pick(m, 2));
-    switch (pick(m, 7)) {
+    switch (pick(m, 10)) {
     case 0:
         emit(m, "mul", "", often(m, 50) ? x : row, z, NO);
         break;
@@ -98,6 +98,20 @@ static void sparse_rowwise(maker *m)
     case 5:
         emit(m, "relu_grad", "", z, often(m, 50) ? x : other, NO);
         break;
+    case 6:
+        emit(m, "above", "limit=0.2", z, NO, NO);
+        break;
+    case 7:
+        emit(m, often(m, 50) ? "sum" : "mean", often(m, 50) ? "axis=-1" : "axis=0,1 keep=1", z, NO,
+             NO);
+        break;
+    case 8: {
+        weft_type t = weft_type_make(WEFT_I32, 1, &n);
+        char name[32];
+        snprintf(name, sizeof name, "count%d", m->made++);
+        emit(m, "idle_count", "", weft_graph_state(m->g, name, &t, "zeros", false), z, NO);
+        break;
+    }
     default: {
         weft_val top = emit_n(m, "topk", x, "k", k), at = nth(m, top, 1);
         char text[32];
