@@ -70,10 +70,10 @@ weft_status weft_graph_differentiate(const weft_graph *g, const char *loss, weft
     return WEFT_OK;
 }
 
-weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options *o,
-                                weft_graph **out)
+/* Rewrites g, which has no meta nodes, and drops what its outputs do not need. */
+static weft_status rewrite_and_prune(const weft_graph *g, const weft_rewrite_options *o,
+                                     weft_graph **out)
 {
-    *out = NULL;
     weft_graph *t = NULL;
     weft_arena *a = weft_arena_new(g->ctx, 0);
     weft_val *map = a ? weft_arena_array(a, (size_t)g->n_value + 1, sizeof *map) : NULL;
@@ -85,6 +85,17 @@ weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options 
         s = keep ? weft_graph_prune(t, keep, t->n_output, out, NULL) : weft_error_status(g->ctx);
     weft_graph_free(t);
     weft_arena_free(a);
+    return s;
+}
+
+weft_status weft_graph_optimize(const weft_graph *g, const weft_rewrite_options *o,
+                                weft_graph **out)
+{
+    weft_graph *lowered = NULL;
+    *out = NULL;
+    WEFT_TRY(weft_graph_lower_fused(g, o, &lowered));
+    weft_status s = rewrite_and_prune(lowered, o, out);
+    weft_graph_free(lowered);
     return s;
 }
 
