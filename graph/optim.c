@@ -240,7 +240,7 @@ static weft_status unit_axis(builder *b, int i, int *axis)
         return WEFT_OK;
     return weft_fail(b->g->ctx, WEFT_MALFORMED,
                      "optimizer: group with unit_norm=%d takes weight '%s', which is %s; expected "
-                     "weights of at least 2 axes, %d one of them",
+                     "a weight of at least 2 axes, axis %d among them",
                      p->unit_norm, w->name, weft_type_print(text, sizeof text, &w->type),
                      p->unit_norm);
 }
