@@ -23,6 +23,11 @@ gradcheck 0 '^ok: 16 tensors' models/gpt2.txtpb $small --rewrite
 gradcheck 0 '"name":"h.0.attn.c_attn.weight","elements":48,"probes":48' models/gpt2.txtpb $small --json
 gradcheck 0 '^ok: 5 tensors' tests/losses.txtpb --ints-below=7
 gradcheck 0 '^ok: 5 tensors' tests/losses.txtpb --ints-below=7 --rewrite
+sae="models/sae.txtpb --set t_layer=1 --set t_head=2 --set t_d=8 --set vocab=7 --set t_ctx=3 --set t_tap=1 --set B=2
+    --set n_latent=12 --set k=3 --set k_aux=2 --ints-below=7 --output=loss"
+gradcheck 0 '^ok: 4 tensors' $sae
+gradcheck 0 '^ok: 4 tensors' $sae --rewrite
+gradcheck 0 '^ok: 4 tensors' $sae --set relu=1 --set l1=0.1
 # A difference cannot be exact: a bound below its own rounding error must be reported as exceeded.
 gradcheck 1 'differs from central differences' models/gpt2.txtpb $small --tolerance=1e-15
 gradcheck 2 'no float output called nothing' models/gpt2.txtpb $small --output=nothing

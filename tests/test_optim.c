@@ -303,6 +303,60 @@ static void groups(void **unused)
     close_rig(&t);
 }
 
+/* Length of column k of a matrix, or with w its product with column k of w. */
+static double column(rig *t, const char *name, const float *w, int k)
+{
+    weft_type type;
+    const float *x = weft_session_data(t->s, name, &type);
+    double sum = 0;
+    for (int64_t i = 0; i < type.dim[0]; i++)
+        sum +=
+            (double)x[i * type.dim[1] + k] * (w ? w[i * type.dim[1] + k] : x[i * type.dim[1] + k]);
+    return w ? sum : sqrt(sum);
+}
+
+/* Columns of length 1 stay so, and the first moment, which after the first step is the gradient up
+ * to a factor, has no part along them. Nothing of it happens when the loss is not finite. */
+static void unit_norm(void **unused)
+{
+    (void)unused;
+    static const char *const name = "h.0.mlp.c_fc.weight", *const m = "adam.m.h.0.mlp.c_fc.weight";
+    rig t;
+    settings s;
+    char *match[] = {"h.0.mlp.c_fc.weight"};
+    float before[32 * 128];
+    weft_type type;
+    Weft__Group a = WEFT__GROUP__INIT, *list[] = {&a};
+    default_settings(&s);
+    a.match = match, a.n_match = 1, a.has_unit_norm = true, a.unit_norm = -2;
+    s.opt.group = list, s.opt.n_group = 1;
+    open_rig(&t, 2, NULL);
+    append(&t, &s);
+    compile(&t);
+    float *w = weft_session_data(t.s, name, &type);
+    assert_int_equal(weft_type_count(&type), 32 * 128);
+    for (int k = 0; k < 128; k++) {
+        double length = column(&t, name, NULL, k);
+        for (int i = 0; i < 32; i++)
+            w[i * 128 + k] = (float)(w[i * 128 + k] / length);
+    }
+    memcpy(before, w, sizeof before);
+    step(&t, 0);
+    double size = 0;
+    for (int k = 0; k < 128; k++) {
+        size += column(&t, m, NULL, k);
+        /* roundings of w and of sums of 32 products */
+        assert_true(fabs(column(&t, m, before, k)) < 1e-5 * column(&t, m, NULL, k));
+        assert_true(fabs(column(&t, name, NULL, k) - 1) < 1e-6);
+    }
+    assert_true(size > 0 && memcmp(before, w, sizeof before));
+    memcpy(before, w, sizeof before);
+    ((float *)weft_session_data(t.s, "ln_f.weight", NULL))[3] = NAN;
+    step(&t, 1);
+    assert_memory_equal(before, w, sizeof before);
+    close_rig(&t);
+}
+
 static void freeze(rig *t, bool all)
 {
     for (int i = 0; i < t->g->n_value; i++)
@@ -368,6 +422,7 @@ int main(void)
         cmocka_unit_test(not_finite_changes_nothing),
         cmocka_unit_test(same_bits_for_every_thread_count),
         cmocka_unit_test(groups),
+        cmocka_unit_test(unit_norm),
         cmocka_unit_test(only_trainable_weights),
         cmocka_unit_test(errors),
     };
