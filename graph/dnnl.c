@@ -429,6 +429,61 @@ void weft_dnnl_free(struct weft_dnnl *d)
     weft_arena_free(d->arena);
 }
 
+/* ---- a batched product as oneDNN would do it alone, for a test ------------------------------- */
+static dnnl_status_t execute_raw(maker *k, dnnl_primitive_t primitive, float *const *data)
+{
+    dnnl_memory_t memory[3] = {NULL};
+    dnnl_exec_arg_t args[3];
+    dnnl_status_t s = dnnl_success;
+    for (int i = 0; i < 3 && !s; i++) {
+        s = dnnl_memory_create(&memory[i], MD(k->md[i]), k->d->engine, data[i]);
+        args[i] = (dnnl_exec_arg_t){k->arg[i], memory[i]};
+    }
+    if (!s)
+        s = dnnl_primitive_execute(primitive, k->d->stream[0], 3, args);
+    if (!s)
+        s = dnnl_stream_wait(k->d->stream[0]);
+    for (int i = 0; i < 3; i++)
+        if (memory[i])
+            dnnl_memory_destroy(memory[i]);
+    return s;
+}
+
+weft_status weft_dnnl_batched_raw(weft_ctx *c, int threads, int64_t batch, int64_t m, int64_t n,
+                                  int64_t k, const float *a, const float *w, float *y,
+                                  char impl[64])
+{
+    maker x = {.d = weft_dnnl_new(c)};
+    dnnl_primitive_t primitive = NULL;
+    const char *name = "?";
+    int saved = omp_get_max_threads();
+    if (!x.d)
+        return weft_error_status(c);
+    omp_set_num_threads(threads);
+    md_make(&x, DNNL_ARG_SRC, 3, (int64_t[]){batch, m, k}, (int64_t[]){m * k, 1, m}, dnnl_f32);
+    md_make(&x, DNNL_ARG_WEIGHTS, 3, (int64_t[]){batch, k, n}, (int64_t[]){k * n, n, 1}, dnnl_f32);
+    md_make(&x, DNNL_ARG_DST, 3, (int64_t[]){batch, m, n}, (int64_t[]){m * n, n, 1}, dnnl_f32);
+    if (!x.status)
+        pd_matmul(&x, false, NULL);
+    if (!x.status)
+        x.status = dnnl_primitive_create(&primitive, x.pd);
+    if (!x.status)
+        x.status = execute_raw(&x, primitive, (float *[]){(float *)a, (float *)w, y});
+    if (!x.status)
+        dnnl_primitive_desc_query(x.pd, dnnl_query_impl_info_str, 0, &name);
+    snprintf(impl, 64, "%s", name);
+    if (primitive)
+        dnnl_primitive_destroy(primitive);
+    if (x.pd)
+        dnnl_primitive_desc_destroy(x.pd);
+    md_free_all(&x);
+    omp_set_num_threads(saved);
+    weft_dnnl_free(x.d);
+    return x.status
+               ? weft_fail(c, WEFT_UNSUPPORTED, "a batched product: %s", dnnl_status2str(x.status))
+               : WEFT_OK;
+}
+
 const char *weft_dnnl_version(void)
 {
     static char text[96]; /* same text whoever writes it */

@@ -64,6 +64,13 @@ void weft_softmax_run(const weft_softmax *s, const weft_run *r, const float *x, 
 /* The session's oneDNN engine, primitives and per-thread memory objects. */
 struct weft_dnnl *weft_dnnl_new(weft_ctx *c);
 void weft_dnnl_free(struct weft_dnnl *d);
+/* What no kernel here asks of oneDNN: y[b] = a[b]^T w[b] for dense f32 a [batch,k,m], w [batch,k,n]
+ * as one batched primitive on `threads` threads of its own.  Some versions (2.5 to 2.7.4, 3.0 to
+ * 3.2) then give wrong numbers without an error where k >= 2048 and there are more threads than
+ * batch * ceil(n / 64): a test looks whether this one does.  `impl` gets oneDNN's name for its code. */
+weft_status weft_dnnl_batched_raw(weft_ctx *c, int threads, int64_t batch, int64_t m, int64_t n,
+                                  int64_t k, const float *a, const float *w, float *y,
+                                  char impl[64]);
 const char *weft_dnnl_version(void); /* "oneDNN 2.6.3, cpu isa avx2" */
 
 #endif
