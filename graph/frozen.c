@@ -47,14 +47,20 @@ static uint64_t hash_states(const weft_session *s, const char *scope)
     return sum;
 }
 
-/* The path as it stands, or the one beside the run directory if only that exists. */
+/* The path as it stands, or seen from one of the folders above the run, of which one most likely is
+ * the folder that training ran in. */
 static const char *find_file(weft_arena *a, const char *file, const char *folder)
 {
+    static const char *const up[] = {"..", "../..", "../../.."};
     weft_ctx *c = weft_arena_ctx(a);
     if (!folder || *file == '/' || weft_exists(c, file) > 0)
         return file;
-    const char *beside = weft_arena_printf(a, "%s/../%s", folder, file);
-    return beside && weft_exists(c, beside) > 0 ? beside : file;
+    for (size_t i = 0; i < sizeof up / sizeof *up; i++) {
+        const char *path = weft_arena_printf(a, "%s/%s/%s", folder, up[i], file);
+        if (!path || weft_exists(c, path) > 0)
+            return path;
+    }
+    return file;
 }
 
 /* Marks the frozen states that this entry is the first to have. */
@@ -85,8 +91,10 @@ weft_status weft_frozen_load(weft_session *s, weft_arena *a, const weft_recipe *
         if (!used_only || is_used(s, f->scope)) {
             const char *path = find_file(a, f->file, folder);
             if (!path || weft_weights_load(s, path, f->scope))
-                return weft_note(s->ctx, "in %s: load { file: \"%s\" scope: \"%s\" }", r->path,
-                                 f->file, f->scope);
+                return weft_note(s->ctx,
+                                 "in %s: load { file: \"%s\" scope: \"%s\" }, a path from the "
+                                 "folder that training ran in",
+                                 r->path, f->file, f->scope);
         }
         f->hash = mark(s, f->scope) ? hash_states(s, f->scope) : 0;
     }
