@@ -119,7 +119,11 @@ static weft_status cached_flops(const weft_recipe *r, const weft_graph *forward,
     if (weft_graph_find(forward, feed[0]) == WEFT_NONE)
         return WEFT_OK;
     WEFT_TRY(weft_graph_feed(forward, feed, 1, keep, 1, &g));
-    weft_status s = step_flops(r, g, out);
+    Weft__Recipe m = *r->msg; /* what it loads may be gone with what computed the labels */
+    m.n_load = 0;
+    weft_recipe bare = *r;
+    bare.msg = &m;
+    weft_status s = step_flops(&bare, g, out);
     weft_graph_free(g);
     return s;
 }
