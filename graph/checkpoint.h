@@ -110,6 +110,8 @@ weft_status weft_frozen_load(weft_session *s, weft_arena *a, const struct weft_r
  * with. Entries of `own` that were not loaded are not compared. */
 weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress *p,
                               const weft_frozen *own, int n);
+/* A checkpoint folder is held against its manifest; other folders and files pass. */
+weft_status weft_weights_check(weft_arena *a, const char *folder);
 
 /* ---- between checkpoint*.c and weights.c ---- */
 /* Loads the states that `weight` selects from n open files, exactly by name after `scope`;

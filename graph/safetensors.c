@@ -268,6 +268,31 @@ static weft_status check_layout(weft_tensor_file *f, int64_t base, int64_t size)
     return WEFT_OK;
 }
 
+/* What else people have weights in, by its first bytes; NULL: something unknown. */
+static const char *other_kind(const void *head)
+{
+    static const struct {
+        const char *magic;
+        size_t n;
+        const char *what;
+    } kinds[] = {
+        {"PK\3\4", 4,
+         "a zip archive, as PyTorch's .pt, .pth and .bin files are; it holds a pickle, which is a "
+         "program, so Weft reads safetensors only. Convert it where PyTorch is: "
+         "tools/convert-pt FILE.pt FILE.safetensors"},
+        {"\x80\x02\x8a\x0a", 4,
+         "a pickle of an old PyTorch; Weft reads safetensors only. Convert it where PyTorch is: "
+         "tools/convert-pt FILE.pt FILE.safetensors"},
+        {"GGUF", 4, "a GGUF file, made for inference; expected the safetensors it was made from"},
+        {"\x89HDF", 4, "an HDF5 file; expected safetensors"},
+        {"\x93NUMPY", 6, "a NumPy array; expected safetensors"},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (!memcmp(head, kinds[i].magic, kinds[i].n))
+            return kinds[i].what;
+    return NULL;
+}
+
 static weft_status read_header(weft_tensor_file *f)
 {
     weft_ctx *c = f->ctx;
@@ -278,6 +303,8 @@ static weft_status read_header(weft_tensor_file *f)
         return bad(f, NULL, "%" PRId64 " bytes, a safetensors file has at least 8", size);
     uint64_t n;
     WEFT_TRY(weft_read_at(c, f->fd, f->path, &n, sizeof n, 0));
+    if (n > HEADER_LIMIT && other_kind(&n))
+        return weft_fail(c, WEFT_UNSUPPORTED, "%s: this is %s", f->path, other_kind(&n));
     if (n > HEADER_LIMIT)
         return bad(f, NULL,
                    "header of %" PRIu64 " bytes, the limit is %d (not a safetensors file?)", n,

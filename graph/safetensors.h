@@ -64,6 +64,11 @@ const char *weft_tensor_file_meta(const weft_tensor_file *f, const char *key); /
 weft_status weft_tensor_file_read(weft_tensor_file *f, const weft_tensor_entry *e, weft_dtype dtype,
                                   bool finite, void *dst);
 
+/* Elements first .. first + n - 1 of it, the same way; dst holds n of them. */
+weft_status weft_tensor_file_read_part(weft_tensor_file *f, const weft_tensor_entry *e,
+                                       weft_dtype dtype, bool finite, size_t first, size_t n,
+                                       void *dst);
+
 typedef struct {
     const char *name;
     weft_type type;
@@ -75,6 +80,35 @@ typedef struct {
 weft_status weft_tensor_file_write(weft_ctx *c, const char *path, const weft_tensor_out *t, int n,
                                    const weft_meta *meta, int n_meta, uint64_t *hash,
                                    int64_t *bytes);
+
+/* Where the bytes of a tensor come from instead of memory: `put` hands exactly its bytes to the
+ * writer. `dtype` names its element type in the file. */
+typedef struct {
+    const char *dtype;
+    weft_status (*put)(void *user, weft_writer *w);
+    void *user;
+} weft_tensor_source;
+/* The same with one source for each tensor; types give the shapes, data is not looked at. */
+weft_status weft_tensor_file_stream(weft_ctx *c, const char *path, const weft_tensor_out *t,
+                                    const weft_tensor_source *source, int n, const weft_meta *meta,
+                                    int n_meta, int64_t *bytes);
+
+/* The files behind one path: one, or the shards of an index. `arena` is given, the rest zero. */
+typedef struct {
+    weft_arena *arena;
+    weft_tensor_file **file;
+    const char **name; /* of the shards, in their folder */
+    int n, cap, cap_name;
+} weft_tensor_set;
+/* A file, an index (*.json), or a folder that holds the file `weights` or its index
+ * "<weights>.index.json". Shard names with a path in them are MALFORMED. Close it whatever comes
+ * out. */
+weft_status weft_tensor_set_open(weft_tensor_set *fs, const char *path, const char *weights);
+void weft_tensor_set_close(weft_tensor_set *fs);
+
+/* Float to binary16, rounded to nearest even; beyond the largest finite value infinity. */
+uint16_t weft_f16_round(float x);
+uint16_t weft_bf16_round(float x);
 
 /* The format's element types, by its name and by ours; NULL if there is none. */
 const weft_file_dtype *weft_file_dtype_find(const char *name);

@@ -37,13 +37,38 @@ static float from_bf16(uint16_t h)
 }
 
 /* Round to nearest even; NaN keeps its sign and stays NaN. */
-static uint16_t to_bf16(float x)
+uint16_t weft_bf16_round(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, 4);
     if (x != x)
         return (uint16_t)(bits >> 16 | 0x40);
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* The 24-bit significand is shifted to where binary16 has its last bit, which is 2^-24 for
+ * subnormals; what falls off decides the rounding, and a carry runs into the exponent as it should.
+ */
+uint16_t weft_f16_round(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    int exponent = (int)(bits >> 23 & 255) - 127;
+    if (exponent == 128)
+        return sign | (bits & 0x7fffff ? 0x7e00 : 0x7c00);
+    if (exponent > 15)
+        return sign | 0x7c00;
+    if (exponent < -25)
+        return sign;
+    uint32_t significand = (bits & 0x7fffff) | 0x800000;
+    int shift = exponent < -14 ? -1 - exponent : 13;
+    uint32_t kept = significand >> shift, rest = significand & ((1u << shift) - 1);
+    uint32_t half = 1u << (shift - 1);
+    if (exponent >= -14)
+        kept += (uint32_t)(exponent + 14) << 10; /* its own leading bit is the other one */
+    kept += rest > half || (rest == half && (kept & 1));
+    return (uint16_t)(sign | kept);
 }
 
 #define EACH(type, to, expr)                                                                       \
@@ -93,7 +118,7 @@ static void narrow_real(const double *x, size_t n, weft_dtype to, void *dst)
         else if (to == WEFT_F64)
             ((double *)dst)[i] = x[i];
         else
-            ((uint16_t *)dst)[i] = to_bf16((float)x[i]);
+            ((uint16_t *)dst)[i] = weft_bf16_round((float)x[i]);
 }
 
 static bool whole_fits(int64_t x, weft_dtype to, bool from_u64)
@@ -186,34 +211,44 @@ static weft_status convert(weft_tensor_file *f, const weft_tensor_entry *e, weft
 }
 
 static weft_status read_converted(weft_tensor_file *f, const weft_tensor_entry *e, weft_dtype to,
-                                  bool finite, char *dst)
+                                  bool finite, size_t first, size_t count, char *dst)
 {
     if (!f->chunk && !(f->chunk = weft_arena_alloc(f->arena, sizeof(chunk))))
         return f->ctx->status;
-    size_t size = (size_t)e->type->bits / 8, count = e->bytes / size;
+    size_t size = (size_t)e->type->bits / 8;
     for (size_t at = 0; at < count; at += CHUNK) {
         size_t n = count - at < CHUNK ? count - at : CHUNK;
         char *out = dst + at * weft_dtype_size(to);
         WEFT_TRY(weft_read_at(f->ctx, f->fd, f->path, ((chunk *)f->chunk)->raw, n * size,
-                              e->offset + (int64_t)(at * size)));
-        WEFT_TRY(convert(f, e, to, at, n, out));
-        WEFT_TRY(check_values(f, e, to, finite, out, at, n));
+                              e->offset + (int64_t)((first + at) * size)));
+        WEFT_TRY(convert(f, e, to, first + at, n, out));
+        WEFT_TRY(check_values(f, e, to, finite, out, first + at, n));
     }
     return WEFT_OK;
+}
+
+weft_status weft_tensor_file_read_part(weft_tensor_file *f, const weft_tensor_entry *e,
+                                       weft_dtype dtype, bool finite, size_t first, size_t n,
+                                       void *dst)
+{
+    char file[512], name[256];
+    size_t size = weft_dtype_size(dtype);
+    if (e->type->native == dtype) {
+        WEFT_TRY(weft_read_at(f->ctx, f->fd, f->path, dst, n * size,
+                              e->offset + (int64_t)(first * size)));
+        return check_values(f, e, dtype, finite, dst, first, n);
+    }
+    if ((e->type->kind == WEFT_FILE_FLOAT && is_float(dtype)) ||
+        (e->type->kind == WEFT_FILE_INT && is_whole(dtype)))
+        return read_converted(f, e, dtype, finite, first, n, dst);
+    return weft_fail(f->ctx, WEFT_MISMATCH, "%s: tensor '%s' is %s, which does not convert to %s",
+                     weft_printable(file, sizeof file, f->path),
+                     weft_printable(name, sizeof name, e->name), e->dtype, weft_dtype_name(dtype));
 }
 
 weft_status weft_tensor_file_read(weft_tensor_file *f, const weft_tensor_entry *e, weft_dtype dtype,
                                   bool finite, void *dst)
 {
-    char file[512], name[256];
-    if (e->type->native == dtype) {
-        WEFT_TRY(weft_read_at(f->ctx, f->fd, f->path, dst, e->bytes, e->offset));
-        return check_values(f, e, dtype, finite, dst, 0, e->bytes / weft_dtype_size(dtype));
-    }
-    if ((e->type->kind == WEFT_FILE_FLOAT && is_float(dtype)) ||
-        (e->type->kind == WEFT_FILE_INT && is_whole(dtype)))
-        return read_converted(f, e, dtype, finite, dst);
-    return weft_fail(f->ctx, WEFT_MISMATCH, "%s: tensor '%s' is %s, which does not convert to %s",
-                     weft_printable(file, sizeof file, f->path),
-                     weft_printable(name, sizeof name, e->name), e->dtype, weft_dtype_name(dtype));
+    size_t n = e->type->bits < 8 ? 0 : e->bytes / ((size_t)e->type->bits / 8);
+    return weft_tensor_file_read_part(f, e, dtype, finite, 0, n, dst);
 }

@@ -9,6 +9,7 @@
 
 typedef struct {
     const weft_tensor_out *out;
+    const weft_tensor_source *source; /* NULL: the data are in memory */
     const weft_file_dtype *type;
     size_t bytes;
 } item;
@@ -62,12 +63,13 @@ static void add_header(weft_string *s, const item *t, int n, const weft_meta *me
         weft_string_add(s, " ", 1);
 }
 
-static weft_status collect(weft_ctx *c, const char *path, const weft_tensor_out *t, int n,
-                           item *out)
+static weft_status collect(weft_ctx *c, const char *path, const weft_tensor_out *t,
+                           const weft_tensor_source *source, int n, item *out)
 {
     char name[256];
     for (int i = 0; i < n; i++) {
-        const weft_file_dtype *type = weft_file_dtype_of(t[i].type.dtype);
+        const weft_file_dtype *type =
+            source ? weft_file_dtype_find(source[i].dtype) : weft_file_dtype_of(t[i].type.dtype);
         weft_printable(name, sizeof name, t[i].name);
         if (!type)
             return weft_fail(c, WEFT_INTERNAL, "%s: tensor '%s' has no element type of the format",
@@ -75,7 +77,8 @@ static weft_status collect(weft_ctx *c, const char *path, const weft_tensor_out 
         if (!strcmp(t[i].name, "__metadata__"))
             return weft_fail(c, WEFT_USAGE, "%s: the format reserves the tensor name '%s'", path,
                              name);
-        out[i] = (item){&t[i], type, weft_type_bytes(&t[i].type)};
+        out[i] = (item){&t[i], source ? &source[i] : NULL, type,
+                        (size_t)weft_type_count(&t[i].type) * (size_t)type->bits / 8};
     }
     if (n)
         qsort(out, (size_t)n, sizeof *out, by_type_and_name);
@@ -98,6 +101,21 @@ static weft_status check_unique(weft_arena *a, const char *path, const weft_tens
     return seen ? WEFT_OK : c->status;
 }
 
+/* Failures of the writer itself are sticky and left to its commit. */
+static weft_status put_tensor(weft_ctx *c, weft_writer *w, const item *t)
+{
+    if (!t->source) {
+        weft_writer_put(w, t->out->data, t->bytes);
+        return WEFT_OK;
+    }
+    int64_t before = weft_writer_size(w);
+    WEFT_TRY(t->source->put(t->source->user, w));
+    if (weft_writer_size(w) - before == (int64_t)t->bytes)
+        return WEFT_OK;
+    return weft_fail(c, WEFT_INTERNAL, "tensor '%s': %" PRId64 " bytes written instead of %zu",
+                     t->out->name, weft_writer_size(w) - before, t->bytes);
+}
+
 static weft_status write_items(weft_ctx *c, const char *path, const weft_string *header,
                                const item *t, int n, uint64_t *hash, int64_t *bytes)
 {
@@ -107,7 +125,10 @@ static weft_status write_items(weft_ctx *c, const char *path, const weft_string 
     weft_writer_put(w, &length, sizeof length);
     weft_writer_put(w, header->s, header->len);
     for (int i = 0; i < n; i++)
-        weft_writer_put(w, t[i].out->data, t[i].bytes);
+        if (put_tensor(c, w, &t[i])) {
+            weft_writer_abort(w);
+            return weft_error_status(c);
+        }
     if (hash)
         *hash = weft_writer_hash(w);
     if (bytes)
@@ -115,15 +136,16 @@ static weft_status write_items(weft_ctx *c, const char *path, const weft_string 
     return weft_writer_commit(w); /* reports the first failure of all of these */
 }
 
-static weft_status write_file(weft_arena *a, const char *path, const weft_tensor_out *t, int n,
-                              const weft_meta *meta, int n_meta, uint64_t *hash, int64_t *bytes)
+static weft_status write_file(weft_arena *a, const char *path, const weft_tensor_out *t,
+                              const weft_tensor_source *source, int n, const weft_meta *meta,
+                              int n_meta, uint64_t *hash, int64_t *bytes)
 {
     weft_ctx *c = weft_arena_ctx(a);
     item *items = weft_arena_array(a, (size_t)n, sizeof *items);
     if (!items)
         return c->status;
     WEFT_TRY(check_unique(a, path, t, n));
-    WEFT_TRY(collect(c, path, t, n, items));
+    WEFT_TRY(collect(c, path, t, source, n, items));
     weft_string header;
     weft_string_init(&header, c);
     add_header(&header, items, n, meta, n_meta);
@@ -133,14 +155,28 @@ static weft_status write_file(weft_arena *a, const char *path, const weft_tensor
     return s;
 }
 
-weft_status weft_tensor_file_write(weft_ctx *c, const char *path, const weft_tensor_out *t, int n,
-                                   const weft_meta *meta, int n_meta, uint64_t *hash,
-                                   int64_t *bytes)
+static weft_status write_any(weft_ctx *c, const char *path, const weft_tensor_out *t,
+                             const weft_tensor_source *source, int n, const weft_meta *meta,
+                             int n_meta, uint64_t *hash, int64_t *bytes)
 {
     weft_arena *a = weft_arena_new(c, 0);
     if (!a)
         return c->status;
-    weft_status s = write_file(a, path, t, n, meta, n_meta, hash, bytes);
+    weft_status s = write_file(a, path, t, source, n, meta, n_meta, hash, bytes);
     weft_arena_free(a);
     return s;
+}
+
+weft_status weft_tensor_file_write(weft_ctx *c, const char *path, const weft_tensor_out *t, int n,
+                                   const weft_meta *meta, int n_meta, uint64_t *hash,
+                                   int64_t *bytes)
+{
+    return write_any(c, path, t, NULL, n, meta, n_meta, hash, bytes);
+}
+
+weft_status weft_tensor_file_stream(weft_ctx *c, const char *path, const weft_tensor_out *t,
+                                    const weft_tensor_source *source, int n, const weft_meta *meta,
+                                    int n_meta, int64_t *bytes)
+{
+    return write_any(c, path, t, source, n, meta, n_meta, NULL, bytes);
 }

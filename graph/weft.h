@@ -298,6 +298,40 @@ WEFT_API void *weft_session_data(weft_session *s, const char *name, weft_type *t
  * them. */
 WEFT_API weft_status weft_weights_load(weft_session *s, const char *path, const char *scope);
 
+/* ---- weights of other programs: docs/weights.md ---- */
+typedef struct {
+    /* a shipped name map (weft_names_text lists them), or the path of a .txtpb */
+    const char *names;
+    /* before the names in the model; NULL: none; on export also found by itself */
+    const char *prefix;
+    const char *const *set; /* "k=32": parameters of the model that files do not tell */
+    int n_set;
+    const char *const *field; /* export: "metadata.hook_name=..." replaces or adds a key */
+    int n_field;
+    const char *dtype; /* export: "f32" (NULL), "bf16" or "f16", rounded to nearest even */
+    int64_t max_shard; /* export: bytes of data in one file; 0: one file */
+} weft_convert_options;
+typedef struct {
+    int tensors, ignored, tied, outside; /* written; skipped as no weights, as copies, by prefix */
+    int files;
+    int64_t parameters, bytes;
+    char *set;   /* parameters of the model that became known: a "name=value" line each */
+    char *notes; /* what the user should know, a line each */
+} weft_convert_result;
+/* Weights of another program (a safetensors file, an index of shards, or a folder) under the names
+ * and in the layout of a model file, as one safetensors file of f32. Strict: MISMATCH lists missing,
+ * extra and misshapen names; UNSUPPORTED says why a model cannot be expressed. Memory does not
+ * depend on the size of the tensors. */
+WEFT_API weft_status weft_weights_import(weft_ctx *c, const char *path, const char *out,
+                                         const weft_convert_options *o, weft_convert_result *r);
+/* The other way round: a run, checkpoint or safetensors file into a folder as the other program
+ * writes it, description included. Files that are there are not replaced (CANTCREATE). */
+WEFT_API weft_status weft_weights_export(weft_ctx *c, const char *path, const char *folder,
+                                         const weft_convert_options *o, weft_convert_result *r);
+WEFT_API void weft_convert_result_free(weft_ctx *c, weft_convert_result *r);
+/* The text of a shipped name map, or (NULL) a line for each of them. */
+WEFT_API weft_status weft_names_text(weft_ctx *c, const char *name, char **out);
+
 /* Compiles what `fetch` (names of outputs or values) needs of g, which is not kept. The session
  * gets g's states. */
 WEFT_API weft_status weft_program_compile(weft_session *s, const weft_graph *g,

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "graph/checkpoint.h"
-#include "graph/json.h"
+#include "graph/convert.h"
 #include "graph/manifest.h"
 
 /* Conventions of Hugging Face's GPT-2 files; data, not code: extend the tables. */
@@ -118,21 +118,6 @@ static void add_misshapen(fit *f, const weft_state *st, const weft_tensor_entry 
 }
 
 /* ---- a head that repeats the embedding ---- */
-static weft_status same_data(fit *f, weft_tensor_file *file, const weft_tensor_entry *a,
-                             const weft_tensor_entry *b, bool *same)
-{
-    enum { BLOCK = 8192 };
-    char x[BLOCK], y[BLOCK];
-    *same = a->bytes == b->bytes && a->type == b->type;
-    for (size_t at = 0; *same && at < a->bytes; at += BLOCK) {
-        size_t n = a->bytes - at < BLOCK ? a->bytes - at : BLOCK;
-        WEFT_TRY(weft_read_at(f->ctx, file->fd, file->path, x, n, a->offset + (int64_t)at));
-        WEFT_TRY(weft_read_at(f->ctx, file->fd, file->path, y, n, b->offset + (int64_t)at));
-        *same = !memcmp(x, y, n);
-    }
-    return WEFT_OK;
-}
-
 /* Is `e` the second copy of a tensor that the graph uses twice? Then it is skipped, but only if it
  * is a copy. */
 static weft_status is_tied(fit *f, weft_tensor_file *file, const weft_tensor_entry *e, bool *yes)
@@ -143,7 +128,7 @@ static weft_status is_tied(fit *f, weft_tensor_file *file, const weft_tensor_ent
             strcmp(tied[i].alias, e->name) ? NULL : weft_tensor_file_find(file, tied[i].of);
         if (!of)
             continue;
-        WEFT_TRY(same_data(f, file, e, of, yes));
+        WEFT_TRY(weft_tensor_same(file, e, file, of, yes));
         if (!*yes)
             return weft_fail(f->ctx, WEFT_MISMATCH,
                              "%s: %s differs from %s, but the graph has one weight for both",
@@ -260,106 +245,8 @@ weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int
 }
 
 /* ---- files of weights ---- */
-/* The files behind one path: one, or the shards of an index. */
-typedef struct {
-    weft_arena *arena;
-    weft_tensor_file **file;
-    const char **name; /* of the shards */
-    int n, cap, cap_name;
-} file_set;
-
-static weft_status add_file(file_set *fs, const char *name, const char *path)
-{
-    weft_ctx *c = weft_arena_ctx(fs->arena);
-    for (int i = 0; i < fs->n; i++)
-        if (!strcmp(fs->name[i], name))
-            return WEFT_OK;
-    if (!WEFT_GROW(fs->arena, fs->file, fs->n, fs->cap) ||
-        !WEFT_GROW(fs->arena, fs->name, fs->n, fs->cap_name))
-        return c->status;
-    fs->name[fs->n] = weft_arena_strdup(fs->arena, name);
-    if (!fs->name[fs->n])
-        return c->status;
-    WEFT_TRY(weft_tensor_file_open(c, path, &fs->file[fs->n]));
-    fs->n++;
-    return WEFT_OK;
-}
-
-static const weft_tensor_file *shard_named(const file_set *fs, const char *name)
-{
-    for (int i = 0; i < fs->n; i++)
-        if (!strcmp(fs->name[i], name))
-            return fs->file[i];
-    return NULL;
-}
-
-/* One "tensor": "shard" pair of weight_map. */
-static weft_status add_shard(file_set *fs, const char *index, const weft_json *v)
-{
-    weft_ctx *c = weft_arena_ctx(fs->arena);
-    char file[512], name[256], shown[256];
-    weft_printable(file, sizeof file, index);
-    weft_printable(name, sizeof name, v->key);
-    const char *shard = weft_json_is(v, WEFT_JSON_STRING) ? v->text : NULL;
-    if (!shard)
-        return weft_fail(c, WEFT_MALFORMED, "%s: weight_map: '%s' is %s, expected a file name",
-                         file, name, weft_json_name(v));
-    if (strchr(shard, '/') || strchr(shard, '\\') || shard[0] == '.' || !*shard)
-        return weft_fail(c, WEFT_MALFORMED,
-                         "%s: weight_map: '%s' is in '%s', expected a file of the same folder",
-                         file, name, weft_printable(shown, sizeof shown, shard));
-    char *dir = weft_parent_dir(fs->arena, index);
-    char *path = dir ? weft_arena_printf(fs->arena, "%s/%s", dir, shard) : NULL;
-    if (!path)
-        return c->status;
-    WEFT_TRY(add_file(fs, shard, path));
-    if (!weft_tensor_file_find(shard_named(fs, shard), v->key))
-        return weft_fail(c, WEFT_MALFORMED, "%s: weight_map: '%s' is not in %s", file, name,
-                         weft_printable(shown, sizeof shown, shard));
-    return WEFT_OK;
-}
-
-#define INDEX_LIMIT ((size_t)64 << 20)
-
-static weft_status open_index(file_set *fs, const char *path)
-{
-    char *text, file[512];
-    size_t n;
-    weft_json *root;
-    WEFT_TRY(weft_read_file(fs->arena, path, INDEX_LIMIT, &text, &n));
-    WEFT_TRY(weft_json_parse_file(fs->arena, path, text, n, &root));
-    const weft_json *map = weft_json_get(root, "weight_map");
-    if (!weft_json_is(map, WEFT_JSON_OBJECT))
-        return weft_fail(weft_arena_ctx(fs->arena), WEFT_MALFORMED,
-                         "%s: weight_map is %s, expected an object",
-                         weft_printable(file, sizeof file, path), weft_json_name(map));
-    for (const weft_json *v = map->child; v; v = v->next)
-        WEFT_TRY(add_shard(fs, path, v));
-    return WEFT_OK;
-}
-
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
-static weft_status open_path(file_set *fs, const char *path)
-{
-    weft_ctx *c = weft_arena_ctx(fs->arena);
-    if (weft_exists(c, path) != 2)
-        return ends_with(path, ".json") ? open_index(fs, path) : add_file(fs, path, path);
-    char *one = weft_arena_printf(fs->arena, "%s/model.safetensors", path);
-    char *index = weft_arena_printf(fs->arena, "%s/model.safetensors.index.json", path);
-    if (!one || !index)
-        return c->status;
-    if (!weft_exists(c, one) && weft_exists(c, index))
-        return open_index(fs, index);
-    return add_file(fs, one, one);
-}
-
 /* A checkpoint named by its own folder is as little trusted as one that was looked for. */
-static weft_status check_checkpoint(weft_arena *a, const char *folder)
+weft_status weft_weights_check(weft_arena *a, const char *folder)
 {
     weft_ctx *c = weft_arena_ctx(a);
     weft_manifest m;
@@ -372,18 +259,17 @@ static weft_status check_checkpoint(weft_arena *a, const char *folder)
 
 weft_status weft_weights_load(weft_session *s, const char *path, const char *scope)
 {
-    file_set fs = {.arena = weft_arena_new(s->ctx, 0)};
+    weft_tensor_set fs = {.arena = weft_arena_new(s->ctx, 0)};
     if (!fs.arena)
         return s->ctx->status;
     weft_status st = weft_weights_find(fs.arena, path, &path);
     if (!st)
-        st = check_checkpoint(fs.arena, path);
+        st = weft_weights_check(fs.arena, path);
     if (!st)
-        st = open_path(&fs, path);
+        st = weft_tensor_set_open(&fs, path, "model.safetensors");
     if (!st)
         st = weft_states_load(s, fs.file, fs.n, path, scope, true, true);
-    for (int i = 0; i < fs.n; i++)
-        weft_tensor_file_close(fs.file[i]);
+    weft_tensor_set_close(&fs);
     weft_arena_free(fs.arena);
     return st;
 }

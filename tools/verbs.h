@@ -21,6 +21,8 @@ int verb_labels(weft_ctx *c, int argc, char **argv);
 int verb_ops(weft_ctx *c, int argc, char **argv);
 int verb_compare(weft_ctx *c, int argc, char **argv);
 int verb_steer(weft_ctx *c, int argc, char **argv);
+int verb_import(weft_ctx *c, int argc, char **argv);
+int verb_export(weft_ctx *c, int argc, char **argv);
 int verb_tokenize(weft_ctx *c, int argc, char **argv);
 
 /* ---- options: one table gives the parser, --help, and the man page ---- */

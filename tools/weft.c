@@ -24,6 +24,8 @@ static const verb verbs[] = {
     {"pack", "merge a model file and its imports into one file", verb_pack},
     {"labels", "compute the labels of a frozen extractor once, for training to read", verb_labels},
     {"ops", "list the ops, the schema of one, or the rewrite rules", verb_ops},
+    {"import", "weights of another program: GPT-2, CoCoMix, sparse autoencoders", verb_import},
+    {"export", "weights for another program", verb_export},
     {"tokenize", "byte-level BPE: train a vocabulary, encode a corpus, decode ids", verb_tokenize},
 };
 enum { N_VERBS = (int)(sizeof verbs / sizeof *verbs) };

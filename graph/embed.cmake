@@ -1,0 +1,16 @@
+# embed.cmake - writes the shipped name maps into a C file, so that tool and library have them wherever they are.
+#   cmake -DOUT=shipped.c -P embed.cmake   (in the folder of the sources)
+file(GLOB files models/names/*.txtpb)
+list(SORT files)
+set(tables "")
+set(list "")
+foreach(file ${files})
+  get_filename_component(name ${file} NAME_WE)
+  string(MAKE_C_IDENTIFIER ${name} id)
+  file(READ ${file} hex HEX)
+  string(REGEX REPLACE "(..)" "0x\\1," hex "${hex}")
+  string(APPEND tables "static const char ${id}[] = {${hex}0};\n")
+  string(APPEND list "    {\"${name}\", ${id}, sizeof ${id} - 1},\n")
+endforeach()
+file(WRITE ${OUT} "/* shipped.c - the files of models/names/, made by graph/embed.cmake. */\n#include \"graph/names.h\"\n\n"
+  "${tables}\nconst weft_names_file weft_names_shipped[] = {\n${list}    {0}};\n")
