@@ -134,19 +134,17 @@ static weft_status read_description(job *j, const char *path)
     return weft_names_read(&j->match, &d);
 }
 
-/* Parameters that the forms speak of and nobody knows. */
+/* Parameters that the form speaks of and nobody knows. */
 static void note_unknown(job *j)
 {
     const Weft__Names *n = j->names.msg;
-    for (size_t i = 0; i < n->n_form; i++)
-        for (size_t k = 0; k < n->form[i]->n_field; k++) {
-            const char *p = n->form[i]->field[k]->param;
-            if (!p || weft_params_find(&j->match.params, p, strlen(p)))
-                continue;
+    const Weft__Form *form = j->match.form ? j->match.form : n->n_form ? n->form[0] : NULL;
+    for (size_t k = 0; form && k < form->n_field; k++) {
+        const char *p = form->field[k]->param;
+        if (p && !weft_params_find(&j->match.params, p, strlen(p)))
             weft_string_printf(&j->notes, "%s is not told by these files: give --set %s=NUMBER\n",
                                p, p);
-            return;
-        }
+    }
 }
 
 static weft_status note_known(job *j)
@@ -262,21 +260,14 @@ static weft_status recall_parameters(job *j, const char *path)
 }
 
 /* The prefix below which the model has the first tensor of the map: "" or "transformer.". */
-static const char *find_prefix(job *j)
+static weft_status find_prefix(job *j, const char **prefix)
 {
-    const Weft__Rule *r = j->names.msg->rule[0];
-    const char *name = r->to ? r->to : r->from, *best = NULL;
-    size_t n = strlen(name);
-    for (int k = 0; k < j->set.n && !strchr(name, '*'); k++)
-        for (int i = 0; i < j->set.file[k]->n; i++) {
-            const char *found = j->set.file[k]->entry[i].name;
-            size_t len = strlen(found);
-            if (len < n || strcmp(found + len - n, name) || (len > n && found[len - n - 1] != '.'))
-                continue;
-            if (!best || len - n < strlen(best))
-                best = weft_arena_strndup(j->arena, found, len - n);
-        }
-    return best ? best : "";
+    *prefix = NULL;
+    for (int k = 0; k < j->set.n; k++)
+        for (int i = 0; i < j->set.file[k]->n; i++)
+            WEFT_TRY(weft_names_prefix(j->arena, &j->names, j->set.file[k]->entry[i].name, prefix));
+    *prefix = *prefix ? *prefix : "";
+    return WEFT_OK;
 }
 
 /* First item of each shard, ended by the number of items. */
@@ -428,7 +419,9 @@ static weft_status export(job *j, const char *path, const char *folder)
     WEFT_TRY(weft_weights_find(j->arena, path, &path));
     WEFT_TRY(weft_weights_check(j->arena, path));
     WEFT_TRY(weft_tensor_set_open(&j->set, path, "model.safetensors"));
-    const char *prefix = j->o->prefix ? j->o->prefix : find_prefix(j);
+    const char *prefix = j->o->prefix;
+    if (!prefix)
+        WEFT_TRY(find_prefix(j, &prefix));
     weft_match_init(&j->match, j->arena, &j->names, true, prefix, path);
     WEFT_TRY(choose_dtype(j));
     WEFT_TRY(match_all(j));
@@ -472,7 +465,7 @@ static weft_status convert(weft_ctx *c, const char *path, const char *out,
     weft_string_init(&j.known, c);
     weft_string_init(&j.notes, c);
     j.set.arena = j.arena;
-    j.scratch = weft_alloc(c, WEFT_CONVERT_BYTES);
+    j.scratch = weft_realloc(c, NULL, WEFT_CONVERT_BYTES); /* not zeroed */
     weft_status s = j.scratch ? weft_names_load(j.arena, o->names, &j.names) : c->status;
     if (!s)
         s = to_us ? import(&j, path, out) : export(&j, path, out);

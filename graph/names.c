@@ -31,6 +31,20 @@ const char *weft_names_fill(weft_arena *a, const char *pattern, const char *star
     return weft_arena_printf(a, "%.*s%s%s", (int)(at - pattern), pattern, star, at + 1);
 }
 
+weft_status weft_names_prefix(weft_arena *a, const weft_names *names, const char *name,
+                              const char **prefix)
+{
+    const Weft__Rule *r = names->msg->rule[0];
+    const char *first = r->to ? r->to : r->from;
+    size_t n = strlen(first), len = strlen(name);
+    if (len < n || strcmp(name + len - n, first) || (len > n && name[len - n - 1] != '.'))
+        return WEFT_OK;
+    if (*prefix && len - n >= strlen(*prefix))
+        return WEFT_OK;
+    *prefix = weft_arena_strndup(a, name, len - n);
+    return *prefix ? WEFT_OK : WEFT_NOMEM;
+}
+
 /* ---- checks ---- */
 static weft_status bad(const weft_names *m, const void *message, const char *fmt, ...)
     WEFT_PRINTF(3, 4);

@@ -35,6 +35,11 @@ bool weft_names_fit(const char *pattern, const char *name, const char **star, si
 /* `pattern` with its '*' replaced. */
 const char *weft_names_fill(weft_arena *a, const char *pattern, const char *star);
 
+/* Below which prefix would the model's name be the first tensor of the map? The shorter of this one
+ * and *prefix (NULL: none yet) is kept in *prefix; it is "" or ends in a dot. */
+weft_status weft_names_prefix(weft_arena *a, const weft_names *names, const char *name,
+                              const char **prefix);
+
 /* ---- matching ---- */
 /* A tensor that takes part, on the side that is read. */
 typedef struct {
@@ -69,6 +74,7 @@ typedef struct {
     int n, cap;
     weft_map *seen;     /* name that is read, without prefix -> item */
     int ignored, tied, outside; /* tensors skipped: as no weights, as copies, as other scopes' */
+    const Weft__Form *form; /* that was taken on reading */
     weft_params params; /* sizes and parameters known so far, with their origin */
     weft_name_list missing, extra, misshapen;
 } weft_match;
@@ -103,6 +109,12 @@ typedef struct {
  * the user that replace or add keys. USAGE names a parameter that is not known. */
 weft_status weft_names_write(weft_match *m, const char *const *extra, int n_extra,
                              weft_key_value **out, int *n);
+struct weft_graph;
+/* config.json of a checkpoint of g: the keys of the first shipped map that fits its trainable
+ * weights, if one does; then module, batch, length and the parameters under "parameters". *out is
+ * arena memory. */
+weft_status weft_config_make(weft_arena *a, const struct weft_graph *g, int64_t batch,
+                             int64_t length, int64_t vocab, const char **out);
 /* As an indented JSON object; keys with one dot become objects of objects. */
 void weft_names_json(weft_string *s, const weft_key_value *kv, int n);
 /* "12", "0.1", "1e-05": a parameter as JSON and --set write it. */

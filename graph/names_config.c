@@ -132,6 +132,7 @@ static weft_status parse_set(weft_match *m, const char *set, const char **name, 
 static weft_status read_form(weft_match *m, const weft_description *d, const Weft__Form *form)
 {
     value v = {.text = "this model"};
+    m->form = form;
     if (form->refuse) {
         const char *key = form->n_when ? form->when[0]->key : "the model";
         WEFT_TRY(look_up(m->arena, d, key, &v));

@@ -63,7 +63,6 @@ static const char *written_name(const weft_match *m, const Weft__Rule *r)
     return !m->reverse && r->to ? r->to : r->from;
 }
 
-/* Rules for tensors that are not kept belong to the file's side alone. */
 static bool is_kept(const Weft__Rule *r) { return !r->ignore && !r->tie; }
 
 static int find_rule(const weft_match *m, const char *name, bool bare, const char **star, size_t *n)
@@ -71,7 +70,7 @@ static int find_rule(const weft_match *m, const char *name, bool bare, const cha
     const Weft__Names *msg = m->names->msg;
     for (size_t i = 0; i < msg->n_rule; i++) {
         const Weft__Rule *r = msg->rule[i];
-        if ((m->reverse && !is_kept(r)) || (!m->reverse && bare != (r->bare || !msg->n_prefix)))
+        if ((m->reverse && r->tie) || (!m->reverse && bare != (r->bare || !msg->n_prefix)))
             continue;
         if (weft_names_fit(read_name(m, r), name, star, n))
             return (int)i;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/names.h"
 #include "graph/optim.h"
 
 /* ---- recipe -> programs ---- */
@@ -240,24 +241,10 @@ static weft_status go_on(weft_trainer *t, const char *path)
     return WEFT_OK;
 }
 
-/* config.json of a checkpoint: the parameters of the model under their names in the model file. */
 static weft_status make_config(weft_trainer *t)
 {
-    weft_string s;
-    char *text = NULL;
-    weft_string_init(&s, t->ctx);
-    weft_string_printf(&s, "{\n  \"model_type\": ");
-    weft_string_json(&s, t->forward->entry);
-    weft_string_printf(
-        &s,
-        ",\n  \"vocab_size\": %lld,\n  \"batch\": %lld,\n  \"length\": %lld,\n  \"parameters\": ",
-        (long long)t->progress.vocab, (long long)t->info.batch, (long long)t->info.length);
-    weft_string_json(&s, t->forward->n_call ? t->forward->call[0].params : "");
-    weft_string_printf(&s, "\n}\n");
-    WEFT_TRY(weft_string_take(&s, &text));
-    t->progress.config = weft_arena_strdup(t->arena, text);
-    weft_text_free(t->ctx, text);
-    return t->progress.config ? WEFT_OK : WEFT_NOMEM;
+    return weft_config_make(t->arena, t->forward, t->info.batch, t->info.length, t->progress.vocab,
+                            &t->progress.config);
 }
 
 static weft_status open_run(weft_trainer *t)

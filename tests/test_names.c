@@ -1,0 +1,665 @@
+/* test_names.c - weights of other programs: every format there and back to the bit, prefixes,
+ * shards, element types, and what is said of files that do not fit. */
+#include <math.h>
+
+#include "graph/names.h"
+#include "tests/store.h"
+
+enum { D = 8, VOCAB = 12, CTX = 6, N = 20 };
+
+typedef struct {
+    char name[64];
+    int rank;
+    int64_t dim[4];
+    float *data;
+} tensor;
+
+typedef struct {
+    tensor t[64];
+    int n;
+} bundle;
+
+static bundle *new_bundle(void) { return calloc(1, sizeof(bundle)); }
+
+static void free_bundle(bundle *b)
+{
+    for (int i = 0; i < b->n; i++)
+        free(b->t[i].data);
+    free(b);
+}
+
+/* Values that differ in every element and have 24 significant bits. */
+static void add(bundle *b, const char *name, int rank, int64_t d0, int64_t d1)
+{
+    tensor *t = &b->t[b->n];
+    int64_t count = (rank > 0 ? d0 : 1) * (rank > 1 ? d1 : 1);
+    *t = (tensor){.rank = rank, .dim = {d0, d1}};
+    snprintf(t->name, sizeof t->name, "%s", name);
+    t->data = malloc((size_t)count * sizeof *t->data);
+    for (int64_t i = 0; i < count; i++)
+        t->data[i] = sinf((float)(i * 7 + b->n * 1001)) * 3;
+    b->n++;
+}
+
+static tensor *find(bundle *b, const char *name)
+{
+    for (int i = 0; i < b->n; i++)
+        if (!strcmp(b->t[i].name, name))
+            return &b->t[i];
+    return NULL;
+}
+
+static void drop(bundle *b, const char *name)
+{
+    tensor *t = find(b, name);
+    assert_non_null(t);
+    free(t->data);
+    *t = b->t[--b->n];
+}
+
+static void save(const bundle *b, const char *path)
+{
+    weft_ctx *c = weft_open(NULL);
+    weft_tensor_out out[64];
+    const weft_meta meta = {"format", "pt"};
+    for (int i = 0; i < b->n; i++)
+        out[i] = (weft_tensor_out){
+            b->t[i].name, weft_type_make(WEFT_F32, b->t[i].rank, b->t[i].dim), b->t[i].data};
+    assert_int_equal(weft_tensor_file_write(c, path, out, b->n, &meta, 1, NULL, NULL), WEFT_OK);
+    weft_close(c);
+}
+
+static bundle *gpt2(const char *prefix, int layers)
+{
+    static const struct {
+        const char *name;
+        int rank, d0, d1;
+    } of_layer[] = {{"ln_1.weight", 1, D, 0},
+                    {"ln_1.bias", 1, D, 0},
+                    {"attn.c_attn.weight", 2, D, 3 * D},
+                    {"attn.c_attn.bias", 1, 3 * D, 0},
+                    {"attn.c_proj.weight", 2, D, D},
+                    {"attn.c_proj.bias", 1, D, 0},
+                    {"ln_2.weight", 1, D, 0},
+                    {"ln_2.bias", 1, D, 0},
+                    {"mlp.c_fc.weight", 2, D, 4 * D},
+                    {"mlp.c_fc.bias", 1, 4 * D, 0},
+                    {"mlp.c_proj.weight", 2, 4 * D, D},
+                    {"mlp.c_proj.bias", 1, D, 0}};
+    bundle *b = new_bundle();
+    char name[64];
+#define NAME(...) (snprintf(name, sizeof name, __VA_ARGS__), name)
+    add(b, NAME("%swte.weight", prefix), 2, VOCAB, D);
+    add(b, NAME("%swpe.weight", prefix), 2, CTX, D);
+    for (int i = 0; i < layers; i++)
+        for (size_t k = 0; k < sizeof of_layer / sizeof *of_layer; k++)
+            add(b, NAME("%sh.%d.%s", prefix, i, of_layer[k].name), of_layer[k].rank, of_layer[k].d0,
+                of_layer[k].d1);
+    add(b, NAME("%sln_f.weight", prefix), 1, D, 0);
+    add(b, NAME("%sln_f.bias", prefix), 1, D, 0);
+    return b;
+}
+
+static bundle *cocomix(void)
+{
+    bundle *b = gpt2("transformer.", 2);
+    add(b, "transformer.pre_bias", 1, D, 0);
+    add(b, "transformer.concept_predictor.weight", 2, N, D);
+    add(b, "transformer.concept_predictor.bias", 1, N, 0);
+    add(b, "transformer.compress_layer.weight", 2, D, N);
+    add(b, "transformer.compress_layer.bias", 1, D, 0);
+    return b;
+}
+
+static bundle *openai_sae(void)
+{
+    bundle *b = new_bundle();
+    add(b, "pre_bias", 1, D, 0);
+    add(b, "encoder.weight", 2, N, D);
+    add(b, "latent_bias", 1, N, 0);
+    add(b, "decoder.weight", 2, D, N);
+    return b;
+}
+
+static bundle *saelens(void)
+{
+    bundle *b = new_bundle();
+    add(b, "b_dec", 1, D, 0);
+    add(b, "W_enc", 2, D, N);
+    add(b, "b_enc", 1, N, 0);
+    add(b, "W_dec", 2, N, D);
+    return b;
+}
+
+/* ---- running it ---- */
+static const char *dir;
+static int cases;
+
+static void put_text(const char *path, const char *text) { put_file(path, text, strlen(text)); }
+
+static weft_status import(const char *from, const char *names, const char *out, char *error,
+                          char *set)
+{
+    weft_ctx *c = weft_open(NULL);
+    weft_convert_options o = {.names = names};
+    weft_convert_result r;
+    weft_status s = weft_weights_import(c, from, out, &o, &r);
+    snprintf(error, 4096, "%s", weft_error(c));
+    if (set)
+        snprintf(set, 1024, "%s", s ? "" : r.set);
+    weft_convert_result_free(c, &r);
+    weft_close(c);
+    return s;
+}
+
+static weft_status export_as(const char *from, const char *folder, const weft_convert_options *o,
+                             char *error)
+{
+    weft_ctx *c = weft_open(NULL);
+    weft_convert_result r;
+    weft_status s = weft_weights_export(c, from, folder, o, &r);
+    snprintf(error, 4096, "%s", weft_error(c));
+    weft_convert_result_free(c, &r);
+    weft_close(c);
+    return s;
+}
+
+static void same_files(const char *a, const char *b)
+{
+    size_t n, m;
+    unsigned char *x = get_file(a, &n), *y = get_file(b, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n);
+    free(x);
+    free(y);
+}
+
+/* ---- there and back ---- */
+static const char hf_config[] = "{\"model_type\": \"gpt2\", \"n_layer\": 2, \"n_head\": 2, "
+                                "\"n_embd\": 8, \"vocab_size\": 12, \"n_positions\": 6}";
+static const char lens_config[] =
+    "{\"architecture\": \"topk\", \"d_in\": 8, \"d_sae\": 20, \"k\": 3, \"normalize_activations\": "
+    "\"layer_norm\", \"apply_b_dec_to_input\": true, \"metadata\": {\"sae_lens_version\": "
+    "\"6.1\"}}";
+
+/* import, export, import again: the same file to the bit, and the tensors are where the model has
+ * them. */
+static void round_trip(bundle *b, const char *names, const char *weights, const char *config,
+                       const char *text, int64_t shard)
+{
+    char error[4096], set[1024], again[1024];
+    char *a = strdup(join(dir, "a.safetensors")), *z = strdup(join(dir, "z.safetensors"));
+    char *folder = strdup(join(dir, "out"));
+    weft_convert_options o = {.names = names, .max_shard = shard};
+    save(b, join(dir, weights));
+    if (config)
+        put_text(join(dir, config), text);
+    weft_status s = import(dir, names, a, error, set);
+    if (!s)
+        s = export_as(a, folder, &o, error);
+    if (!s)
+        s = import(folder, names, z, error, again);
+    if (s)
+        fail_msg("%s: %s", names, error);
+    assert_string_equal(set, again);
+    same_files(a, z);
+    remove_dir(folder);
+    free(folder);
+    free(a);
+    free(z);
+    free_bundle(b);
+    if (config)
+        unlink(join(dir, config));
+    unlink(join(dir, weights));
+    cases++;
+}
+
+static void test_round_trips(void **state)
+{
+    (void)state;
+    static const int64_t shards[] = {0, 1, 700, 3000, 1 << 30};
+    cases = 0;
+    for (size_t i = 0; i < sizeof shards / sizeof *shards; i++) {
+        const char *model = "model.safetensors";
+        round_trip(gpt2("", 2), "hf-gpt2", model, "config.json", hf_config, shards[i]);
+        round_trip(gpt2("transformer.", 2), "hf-gpt2", model, "config.json", hf_config, shards[i]);
+        round_trip(cocomix(), "cocomix", model, "config.json", hf_config, shards[i]);
+        round_trip(saelens(), "saelens", "sae_weights.safetensors", "cfg.json", lens_config,
+                   shards[i]);
+    }
+    print_message("%d round trips, bit for bit\n", cases);
+}
+
+/* y[j][i] of the file is x[i][j] of the model, in both directions; one transposition needs more
+ * than one block of the scratch. */
+static void test_layout(void **state)
+{
+    (void)state;
+    char error[4096], set[1024];
+    bundle *b = saelens();
+    save(b, join(dir, "sae_weights.safetensors"));
+    put_text(join(dir, "cfg.json"), lens_config);
+    char *out = strdup(join(dir, "sae.safetensors"));
+    assert_int_equal(import(dir, "saelens", out, error, set), WEFT_OK);
+    assert_string_equal(set, "d=8\nn_latent=20\nk=3\nrelu=0\n");
+    weft_ctx *c = weft_open(NULL);
+    weft_tensor_file *f;
+    assert_int_equal(weft_tensor_file_open(c, out, &f), WEFT_OK);
+    const weft_tensor_entry *e = weft_tensor_file_find(f, "encoder.weight");
+    assert_true(e->dim[0] == N && e->dim[1] == D);
+    float x[N * D];
+    assert_int_equal(weft_tensor_file_read(f, e, WEFT_F32, true, x), WEFT_OK);
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < D; k++)
+            assert_true(x[i * D + k] == find(b, "W_enc")->data[k * N + i]);
+    assert_string_equal(weft_tensor_file_meta(f, "param.k"), "3");
+    weft_tensor_file_close(f);
+    weft_close(c);
+    free_bundle(b);
+    free(out);
+}
+
+/* More elements than one block of the scratch holds, wide and tall. */
+static void transposed_twice(int64_t rows, int64_t cols)
+{
+    char error[4096], path[512];
+    bundle *b = new_bundle();
+    add(b, "w", 2, rows, cols);
+    snprintf(path, sizeof path, "%s/t.txtpb", dir);
+    put_text(path, "rule { from: \"w\" to: \"v\" shape: \"a,b\" transpose: true }\n");
+    save(b, join(dir, "w.safetensors"));
+    char *v = strdup(join(dir, "v.safetensors"));
+    assert_int_equal(import(join(dir, "w.safetensors"), path, v, error, NULL), WEFT_OK);
+    char *folder = strdup(join(dir, "out"));
+    weft_convert_options o = {.names = path};
+    assert_int_equal(export_as(v, folder, &o, error), WEFT_OK);
+    weft_ctx *c = weft_open(NULL);
+    weft_tensor_file *f;
+    float *x = malloc((size_t)(rows * cols) * sizeof *x);
+    assert_int_equal(weft_tensor_file_open(c, join(folder, "model.safetensors"), &f), WEFT_OK);
+    assert_int_equal(weft_tensor_file_read(f, weft_tensor_file_at(f, 0), WEFT_F32, true, x),
+                     WEFT_OK);
+    assert_memory_equal(x, b->t[0].data, (size_t)(rows * cols) * sizeof *x);
+    weft_tensor_file_close(f);
+    assert_int_equal(weft_tensor_file_open(c, v, &f), WEFT_OK);
+    assert_int_equal(weft_tensor_file_read(f, weft_tensor_file_at(f, 0), WEFT_F32, true, x),
+                     WEFT_OK);
+    assert_true(x[rows] == b->t[0].data[1] && x[1] == b->t[0].data[cols]);
+    weft_tensor_file_close(f);
+    weft_close(c);
+    free(x);
+    remove_dir(folder);
+    free(folder);
+    free(v);
+    free_bundle(b);
+}
+
+static void test_blocks(void **state)
+{
+    (void)state;
+    transposed_twice(3, 1000001);
+    transposed_twice(1000001, 3);
+    transposed_twice(1500, 1999);
+}
+
+/* ---- element types ---- */
+static void test_half_types(void **state)
+{
+    (void)state;
+    /* every binary16 comes back, ties go to even, both neighbours of a tie to their side */
+    for (uint32_t h = 0; h < 0x7c00; h++) {
+        int e = (int)(h >> 10), m = (int)(h & 1023);
+        double v = e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
+        double step = e ? ldexp(1, e - 25) : ldexp(1, -24);
+        float tie = (float)(v + step / 2);
+        assert_int_equal(weft_f16_round((float)v), h);
+        assert_int_equal(weft_f16_round(-(float)v), h | 0x8000);
+        assert_int_equal(weft_f16_round(tie), h + (h & 1));
+        assert_int_equal(weft_f16_round(nextafterf(tie, 0)), h);
+        assert_int_equal(weft_f16_round(nextafterf(tie, INFINITY)), h + 1);
+    }
+    assert_int_equal(weft_f16_round(65504), 0x7bff);
+    assert_int_equal(weft_f16_round(1e9f), 0x7c00);
+    assert_int_equal(weft_f16_round(-INFINITY), 0xfc00);
+    assert_int_equal(weft_f16_round(1e-10f), 0);
+    assert_true((weft_f16_round(NAN) & 0x7fff) > 0x7c00);
+}
+
+/* Written rounded, read back widened; a second pass changes nothing. */
+static void test_dtypes(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"bf16", "f16"};
+    char error[4096];
+    bundle *b = openai_sae();
+    for (int i = 0; i < 2; i++) {
+        char *a = strdup(join(dir, "a.safetensors")), *z = strdup(join(dir, "z.safetensors"));
+        char *one = strdup(join(dir, "one")), *two = strdup(join(dir, "two"));
+        const char *k = "k=3";
+        weft_convert_options o = {.names = "openai-sae", .dtype = types[i], .set = &k, .n_set = 1};
+        save(b, a);
+        assert_int_equal(export_as(a, one, &o, error), WEFT_OK);
+        assert_int_equal(import(one, "openai-sae", z, error, NULL), WEFT_OK);
+        assert_int_equal(export_as(z, two, &o, error), WEFT_OK);
+        same_files(join(one, "model.safetensors"), join(two, "model.safetensors"));
+        weft_ctx *c = weft_open(NULL);
+        weft_tensor_file *f;
+        float x[D];
+        assert_int_equal(weft_tensor_file_open(c, z, &f), WEFT_OK);
+        assert_int_equal(
+            weft_tensor_file_read(f, weft_tensor_file_find(f, "pre_bias"), WEFT_F32, true, x),
+            WEFT_OK);
+        for (int e = 0; e < D; e++) /* half a unit in the last of 8 or 11 bits */
+            assert_true(fabsf(x[e] - b->t[0].data[e]) <=
+                        fabsf(b->t[0].data[e]) * (i ? 0x1p-11f : 0x1p-8f));
+        weft_tensor_file_close(f);
+        weft_close(c);
+        remove_dir(one);
+        remove_dir(two);
+        free(a);
+        free(z);
+        free(one);
+        free(two);
+    }
+    b->t[0].data[2] = 7e4f; /* finite in f32 and bf16, not in f16 */
+    save(b, join(dir, "a.safetensors"));
+    weft_convert_options o = {.names = "openai-sae", .dtype = "f16"};
+    const char *k = "k=3";
+    o.set = &k;
+    o.n_set = 1;
+    assert_int_equal(export_as(join(dir, "a.safetensors"), join(dir, "x"), &o, error),
+                     WEFT_NUMERIC);
+    assert_non_null(strstr(error, "tensor 'pre_bias': 70000 is beyond the range of F16"));
+    assert_int_not_equal(access(join(dir, "x/model.safetensors"), F_OK), 0);
+    o.dtype = "f64";
+    assert_int_equal(export_as(join(dir, "a.safetensors"), join(dir, "x"), &o, error), WEFT_USAGE);
+    free_bundle(b);
+}
+
+/* ---- what does not fit ---- */
+static void change_nothing(bundle *b) { (void)b; }
+static void drop_layer_bias(bundle *b) { drop(b, "h.0.ln_2.bias"); }
+static void drop_wte(bundle *b) { drop(b, "wte.weight"); }
+static void add_extra(bundle *b) { add(b, "h.0.attn.extra", 1, 2, 0); }
+static void add_masks(bundle *b)
+{
+    add(b, "h.0.attn.bias", 2, 4, 4);
+    add(b, "h.1.attn.masked_bias", 0, 0, 0);
+}
+static void add_deep(bundle *b) { add(b, "h.3.ln_1.bias", 1, D, 0); }
+static void add_odd_layer(bundle *b) { add(b, "h.01.ln_1.bias", 1, D, 0); }
+static void add_words(bundle *b) { add(b, "h.x.ln_1.bias", 1, D, 0); }
+static void add_twin(bundle *b) { add(b, "transformer.ln_f.bias", 1, D, 0); }
+static void add_head(bundle *b)
+{
+    add(b, "lm_head.weight", 2, VOCAB, D);
+    memcpy(b->t[b->n - 1].data, find(b, "wte.weight")->data, VOCAB * D * sizeof(float));
+}
+static void add_other_head(bundle *b) { add(b, "lm_head.weight", 2, VOCAB, D); }
+static void turn_matrix(bundle *b)
+{
+    tensor *t = find(b, "h.1.mlp.c_fc.weight");
+    t->dim[0] = 4 * D;
+    t->dim[1] = D;
+}
+static void lose_axis(bundle *b)
+{
+    tensor *t = find(b, "h.1.mlp.c_fc.weight");
+    t->rank = 1;
+    t->dim[0] = 4 * D * D;
+}
+static void make_nan(bundle *b) { find(b, "ln_f.bias")->data[1] = NAN; }
+
+static void test_misfits(void **state)
+{
+    (void)state;
+    static const struct {
+        void (*change)(bundle *b);
+        const char *config;
+        weft_status status;
+        const char *part;
+    } table[] = {
+        {change_nothing, hf_config, WEFT_OK, ""},
+        {add_masks, hf_config, WEFT_OK, ""},
+        {add_head, hf_config, WEFT_OK, ""},
+        {drop_layer_bias, hf_config, WEFT_MISMATCH, "1 missing: h.0.ln_2.bias"},
+        {drop_wte, hf_config, WEFT_MISMATCH, "1 missing: wte.weight"},
+        {add_extra, hf_config, WEFT_MISMATCH, "1 not in the map: h.0.attn.extra"},
+        {add_deep, hf_config, WEFT_MISMATCH, "23 missing: h.2.ln_1.weight, h.3.ln_1.weight, "},
+        {add_deep, hf_config, WEFT_MISMATCH, " ... and 3 more"},
+        {add_odd_layer, hf_config, WEFT_MISMATCH, "1 not in the map: h.01.ln_1.bias"},
+        {add_words, hf_config, WEFT_MISMATCH, "1 not in the map: h.x.ln_1.bias"},
+        {add_twin, hf_config, WEFT_MISMATCH, "are both for 'ln_f.bias'"},
+        {add_other_head, hf_config, WEFT_MISMATCH, "lm_head.weight is not a copy of wte.weight"},
+        {turn_matrix, hf_config, WEFT_MISMATCH,
+         "h.1.mlp.c_fc.weight [32,8], expected [d,4*d] = [8,32]"},
+        {lose_axis, hf_config, WEFT_MISMATCH, "h.1.mlp.c_fc.weight [256], expected [d,4*d]"},
+        {make_nan, hf_config, WEFT_NUMERIC, "tensor 'ln_f.bias': element 1 is NaN or infinite"},
+        {change_nothing, "{\"n_embd\": 16}", WEFT_MISMATCH, "d is 8 by wte.weight, but 16 by "},
+        {change_nothing, "{\"n_layer\": 3}", WEFT_MISMATCH,
+         "n_layer is 2 by the layers found, but 3 by "},
+        {change_nothing, "{\"n_head\": \"two\"}", WEFT_MALFORMED,
+         "n_head is two, expected a number"},
+        {change_nothing, "{\"model_type\": \"opt\"}", WEFT_UNSUPPORTED, "model_type is opt"},
+        {change_nothing, "{\"activation_function\": \"relu\"}", WEFT_UNSUPPORTED,
+         "activation_function is relu: gpt2.txtpb has the tanh form of GELU"},
+        {change_nothing, "{\"layer_norm_epsilon\": 0.00001}", WEFT_OK, ""},
+        {change_nothing, "{\"layer_norm_epsilon\": 1e-6}", WEFT_UNSUPPORTED,
+         "layer_norm_epsilon is 1e-06: gpt2.txtpb has eps=1e-5"},
+        {change_nothing, "{\"tie_word_embeddings\": false}", WEFT_UNSUPPORTED,
+         "tie_word_embeddings is false"},
+        {change_nothing, "{\"scale_attn_by_inverse_layer_idx\": true}", WEFT_UNSUPPORTED,
+         "is true: expected false or absent"},
+        {change_nothing, "{", WEFT_MALFORMED, "config.json:1:2"},
+        {change_nothing, "[]", WEFT_MALFORMED, "expected an object"},
+    };
+    size_t n = sizeof table / sizeof *table;
+    char error[4096];
+    for (size_t i = 0; i < n; i++) {
+        bundle *b = gpt2("", 2);
+        table[i].change(b);
+        save(b, join(dir, "model.safetensors"));
+        put_text(join(dir, "config.json"), table[i].config);
+        unlink(join(dir, "w"));
+        weft_status s = import(dir, "hf-gpt2", join(dir, "w"), error, NULL);
+        if (s != table[i].status || !strstr(error, table[i].part))
+            fail_msg("case %zu: %d, %s", i, (int)s, error);
+        assert_int_equal(access(join(dir, "w"), F_OK) == 0, s == WEFT_OK);
+        free_bundle(b);
+    }
+    unlink(join(dir, "config.json"));
+    print_message("%zu GPT-2 folders, right and wrong\n", n);
+}
+
+/* cfg.json of SAELens, old and new. */
+static void test_descriptions(void **state)
+{
+    (void)state;
+#define TOPK "\"architecture\":\"topk\",\"k\":3,"
+#define LN   "\"normalize_activations\":\"layer_norm\""
+    static const struct {
+        const char *config;
+        weft_status status;
+        const char *part; /* of the error, or of the parameters */
+    } table[] = {
+        {"{" TOPK LN "}", WEFT_OK, "k=3\nrelu=0\n"},
+        {"{" TOPK LN ",\"d_in\":8,\"d_sae\":20}", WEFT_OK, "d=8\nn_latent=20\n"},
+        {"{" TOPK LN ",\"d_sae\":21}", WEFT_MISMATCH, "n_latent is 20 by W_enc, but 21 by"},
+        {"{" TOPK "\"normalize_activations\":\"none\"}", WEFT_UNSUPPORTED,
+         "normalize_activations is none: sae.txtpb standardises every row"},
+        {"{" TOPK "\"k2\":1}", WEFT_UNSUPPORTED, "normalize_activations is not there"},
+        {"{" TOPK LN ",\"apply_b_dec_to_input\":false}", WEFT_UNSUPPORTED,
+         "apply_b_dec_to_input is false: sae.txtpb subtracts pre_bias"},
+        {"{" TOPK LN ",\"rescale_acts_by_decoder_norm\":true}", WEFT_UNSUPPORTED,
+         "fold the norms of the decoder"},
+        {"{" TOPK LN ",\"reshape_activations\":\"hook_z\"}", WEFT_UNSUPPORTED,
+         "reshape_activations is hook_z"},
+        {"{\"architecture\":\"gated\"}", WEFT_UNSUPPORTED,
+         "architecture is gated: sae.txtpb has no gate"},
+        {"{\"architecture\":\"jumprelu\"}", WEFT_UNSUPPORTED, "has no threshold"},
+        {"{\"architecture\":\"batchtopk\"}", WEFT_UNSUPPORTED, "of each row, not of a batch"},
+        {"{\"architecture\":\"matryoshka\"}", WEFT_UNSUPPORTED, "architecture is matryoshka"},
+        {"{}", WEFT_UNSUPPORTED, "architecture is not there"},
+        {"{\"architecture\":\"standard\"}", WEFT_OK, "relu=1\n"},
+        {"{\"architecture\":\"standard\"," LN "}", WEFT_UNSUPPORTED,
+         "normalize_activations is layer_norm: with relu=1"},
+        /* before 6.0 */
+        {"{\"activation_fn_str\":\"topk\",\"activation_fn_kwargs\":{\"k\":5}," LN "}", WEFT_OK,
+         "k=5\nrelu=0\n"},
+        {"{\"architecture\":\"standard\",\"activation_fn_str\":\"topk\",\"activation_fn_kwargs\":{"
+         "\"k\":5}," LN "}",
+         WEFT_OK, "k=5\nrelu=0\n"},
+        {"{\"activation_fn_str\":\"relu\",\"normalize_activations\":\"none\"}", WEFT_OK,
+         "relu=1\n"},
+        {"{\"activation_fn_str\":\"tanh-relu\"}", WEFT_UNSUPPORTED, "activation_fn_str is tanh"},
+        {"{\"activation_fn_str\":\"topk\",\"activation_fn_kwargs\":{\"k\":\"5\"}," LN "}",
+         WEFT_MALFORMED, "activation_fn_kwargs.k is 5, expected a number"},
+    };
+    size_t n = sizeof table / sizeof *table;
+    char error[4096], set[1024];
+    bundle *b = saelens();
+    save(b, join(dir, "sae_weights.safetensors"));
+    for (size_t i = 0; i < n; i++) {
+        put_text(join(dir, "cfg.json"), table[i].config);
+        weft_status s = import(dir, "saelens", join(dir, "w"), error, set);
+        if (s != table[i].status || !strstr(s ? error : set, table[i].part))
+            fail_msg("case %zu: %d, %s%s", i, (int)s, error, set);
+    }
+    unlink(join(dir, "cfg.json"));
+    assert_int_equal(import(dir, "saelens", join(dir, "w"), error, set), WEFT_MISSING);
+    assert_non_null(strstr(error, "cfg.json: no such file, and without it"));
+    free_bundle(b);
+    print_message("%zu descriptions of SAELens\n", n + 1);
+}
+
+/* ---- export ---- */
+static void test_export(void **state)
+{
+    (void)state;
+    char error[4096];
+    char *a = strdup(join(dir, "a.safetensors")), *folder = strdup(join(dir, "out"));
+    bundle *b = gpt2("", 2);
+    save(b, a);
+    weft_convert_options o = {.names = "hf-gpt2"};
+    assert_int_equal(export_as(a, folder, &o, error), WEFT_USAGE);
+    assert_non_null(strstr(error, "'n_head' is not known: give --set n_head=NUMBER"));
+    const char *set[] = {"n_head=2"}, *field[] = {"name=a \"b\"", "extra.x=1"};
+    o = (weft_convert_options){
+        .names = "hf-gpt2", .set = set, .n_set = 1, .field = field, .n_field = 2, .dtype = "bf16"};
+    assert_int_equal(export_as(a, folder, &o, error), WEFT_OK);
+    size_t n;
+    char *config = (char *)get_file(join(folder, "config.json"), &n);
+    config[n] = 0;
+    /* what GPT2Config reads (reference: ecosystem.md 2.3) */
+    static const char *const keys[] = {"\"architectures\": [\"GPT2LMHeadModel\"]",
+                                       "\"model_type\": \"gpt2\"",
+                                       "\"vocab_size\": 12",
+                                       "\"n_positions\": 6",
+                                       "\"n_ctx\": 6",
+                                       "\"n_embd\": 8",
+                                       "\"n_layer\": 2",
+                                       "\"n_head\": 2",
+                                       "\"n_inner\": null",
+                                       "\"activation_function\": \"gelu_new\"",
+                                       "\"layer_norm_epsilon\": 1e-05",
+                                       "\"tie_word_embeddings\": true",
+                                       "\"bos_token_id\": 11",
+                                       "\"torch_dtype\": \"bfloat16\"",
+                                       "\"name\": \"a \\\"b\\\"\"",
+                                       "\"extra\": {\n    \"x\": 1\n  }\n}"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!strstr(config, keys[i]))
+            fail_msg("no %s in %s", keys[i], config);
+    free(config);
+    assert_int_equal(export_as(a, folder, &o, error), WEFT_CANTCREATE);
+    assert_non_null(strstr(error, "model.safetensors: is there already"));
+    remove_dir(folder);
+    drop(b, "h.1.mlp.c_proj.weight");
+    add(b, "adam", 1, 3, 0);
+    save(b, a);
+    assert_int_equal(export_as(a, folder, &o, error), WEFT_MISMATCH);
+    assert_non_null(strstr(error, "1 missing: h.1.mlp.c_proj.weight"));
+    assert_non_null(strstr(error, "1 not in the map: adam"));
+    assert_int_not_equal(access(folder, F_OK), 0); /* nothing was begun */
+    free_bundle(b);
+    b = gpt2("student.", 1); /* a part of a larger model */
+    add(b, "other", 1, 3, 0);
+    save(b, a);
+    assert_int_equal(export_as(a, folder, &o, error), WEFT_OK);
+    remove_dir(folder);
+    free_bundle(b);
+    free(folder);
+    free(a);
+}
+
+/* ---- failures of memory and disk ---- */
+static weft_status run_once(weft_ctx *c)
+{
+    weft_convert_options o = {.names = "saelens"};
+    weft_convert_result r;
+    weft_status s = weft_weights_import(c, dir, join(dir, "w"), &o, &r);
+    weft_convert_result_free(c, &r);
+    return s;
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    bundle *b = saelens();
+    save(b, join(dir, "sae_weights.safetensors"));
+    put_text(join(dir, "cfg.json"), lens_config);
+    int memory = 0, disk = 0;
+    for (long at = 1, done = 0; !done; at++, memory++) {
+        counter m = {.fail_at = at};
+        weft_allocator alloc = {counted_alloc, counted_realloc, counted_free, &m};
+        weft_options o = {.allocator = &alloc};
+        weft_ctx *c = weft_open(&o);
+        if (c) {
+            done = m.calls < at;
+            weft_status s = run_once(c);
+            done = m.calls < at;
+            assert_int_equal(s, done ? WEFT_OK : WEFT_NOMEM);
+            weft_close(c);
+        }
+        assert_int_equal(m.live, 0);
+    }
+    for (long at = 1, done = 0; !done; at++, disk++) {
+        fault f = {.fail_at = at, .error = EIO};
+        weft_io io = fault_table(&f);
+        weft_options o = {.io = &io};
+        weft_ctx *c = weft_open(&o);
+        weft_status s = run_once(c);
+        done = f.calls < at;
+        if (s && done)
+            fail_msg("call %ld: %s", at, weft_error(c));
+        weft_close(c);
+    }
+    free_bundle(b);
+    print_message("%d allocations and %d file operations failed in turn\n", memory - 1, disk - 1);
+}
+
+static int make_dir(void **state)
+{
+    (void)state;
+    dir = strdup(fresh_dir());
+    return 0;
+}
+
+static int clear_dir(void **state)
+{
+    (void)state;
+    remove_dir(dir);
+    free((void *)dir);
+    return 0;
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, make_dir, clear_dir)
+    const struct CMUnitTest tests[] = {
+        CASE(test_round_trips),  CASE(test_layout), CASE(test_blocks),
+        CASE(test_half_types),   CASE(test_dtypes), CASE(test_misfits),
+        CASE(test_descriptions), CASE(test_export), CASE(test_failures),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
