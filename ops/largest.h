@@ -77,4 +77,15 @@ WEFT_INLINE void weft_heap_sort(weft_heap *h)
     }
 }
 
+/* How rows of n numbers are searched for k of them. */
+typedef struct {
+    int64_t n, k, block, blocks; /* numbers, chosen ones, numbers per block, blocks */
+    size_t bytes;                /* of work space: k keys and a maximum per block */
+} weft_largest;
+
+weft_largest weft_largest_of(int64_t n, int64_t k);
+/* Keys of the k largest of x[n], as a heap in `memory` (p->bytes, aligned to 8). `among` may be NULL:
+ * [n], 0 where a number is masked out. */
+weft_heap weft_largest_row(const weft_largest *p, void *memory, const float *x, const float *among);
+
 #endif

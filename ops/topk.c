@@ -64,110 +64,26 @@ static void incr_topk(weft_incr *c) { weft_incr_rows(c, "topk", 3, 2); }
 static void incr_topk_mask(weft_incr *c) { weft_incr_rows(c, "topk_mask", 1, 1); }
 
 /* ---- selection ---- */
-typedef struct {
-    int64_t n, k, block, blocks; /* numbers, chosen ones, numbers per block, blocks */
-    size_t per_thread;           /* bytes of scratch: k keys and a maximum per block */
-} plan;
-
-/* About four blocks per chosen number: the bound is then close to the k-th largest number. */
 static void kernel_topk(weft_kernel *c)
 {
-    plan *p = weft_kernel_data(c, sizeof *p);
+    weft_largest *p = weft_kernel_data(c, sizeof *p);
     if (!p)
         return;
-    p->n = weft_row_size(weft_kernel_in(c, 0));
-    p->k = weft_attr_int(c, "k");
-    p->block = p->n / (4 * p->k) / 16 * 16;
-    p->block = p->block < 16 ? 16 : p->block > 128 ? 128 : p->block;
-    p->blocks = (p->n + p->block - 1) / p->block;
-    p->per_thread = (size_t)p->k * sizeof(uint64_t) + (size_t)p->blocks * sizeof(float);
-    p->per_thread = (p->per_thread + 63) / 64 * 64;
-    weft_kernel_scratch(c, p->per_thread * (size_t)weft_kernel_threads(c));
-}
-
-/* Largest of x[0..n-1], -inf for none: NaN and masked-out numbers are skipped. */
-WEFT_INLINE float block_max(const float *x, const float *among, int64_t n)
-{
-    float lane[16], m = -INFINITY;
-    int64_t i = 0;
-    for (int l = 0; l < 16; l++)
-        lane[l] = -INFINITY;
-    for (; i + 16 <= n; i += 16) {
-#pragma omp simd
-        for (int l = 0; l < 16; l++) {
-            float v = x[i + l];
-            if (among)
-                v = among[i + l] == 0 ? -INFINITY : v;
-            lane[l] = v > lane[l] ? v : lane[l];
-        }
-    }
-    for (; i < n; i++)
-        lane[0] = x[i] > lane[0] && !(among && among[i] == 0) ? x[i] : lane[0];
-    for (int l = 0; l < 16; l++)
-        m = lane[l] > m ? lane[l] : m;
-    return m;
-}
-
-/* top[b] = largest number of block b. One loop each without and with a mask, which is known there.
- */
-WEFT_CLONES static void block_maxima(float *top, const float *x, int64_t n, int64_t block)
-{
-    for (int64_t at = 0; at < n; at += block)
-        *top++ = block_max(x + at, NULL, at + block < n ? block : n - at);
-}
-
-WEFT_CLONES static void block_maxima_among(float *top, const float *x, const float *among,
-                                           int64_t n, int64_t block)
-{
-    for (int64_t at = 0; at < n; at += block)
-        *top++ = block_max(x + at, among + at, at + block < n ? block : n - at);
-}
-
-/* A number that k others of the row are not below, if the blocks tell one. */
-static float lower_bound(weft_heap *h, const plan *p, const float *top)
-{
-    if (p->blocks < p->k)
-        return -INFINITY;
-    h->n = 0;
-    for (int64_t b = 0; b < p->blocks; b++)
-        weft_heap_offer(h, weft_key(weft_key_rank(top[b]), b));
-    return top[weft_key_index(h->key[0])];
-}
-
-/* The keys of the k largest of one row into the heap. */
-static void select_row(weft_heap *h, float *top, const plan *p, const float *x, const float *among)
-{
-    if (among)
-        block_maxima_among(top, x, among, p->n, p->block);
-    else
-        block_maxima(top, x, p->n, p->block);
-    float bound = lower_bound(h, p, top);
-    h->n = 0;
-    for (int64_t b = 0; b < p->blocks; b++) {
-        int64_t from = b * p->block, to = from + p->block < p->n ? from + p->block : p->n;
-        if (top[b] < bound || !weft_heap_wants(h, weft_key(weft_key_rank(top[b]), from)))
-            continue;
-        for (int64_t i = from; i < to; i++) {
-            bool out = among && among[i] == 0;
-            if (bound == -INFINITY || (x[i] >= bound && !out))
-                weft_heap_offer(h, weft_key(out ? 0 : weft_key_rank(x[i]), i));
-        }
-    }
+    *p = weft_largest_of(weft_row_size(weft_kernel_in(c, 0)), weft_attr_int(c, "k"));
+    weft_kernel_scratch(c, p->bytes * (size_t)weft_kernel_threads(c));
 }
 
 typedef void put_row(const weft_run *r, weft_heap *h, int64_t row, int64_t n);
 
 static void each_row(const weft_run *r, put_row *put)
 {
-    const plan *p = r->data;
+    const weft_largest *p = r->data;
     const float *x = r->in[0].data, *among = r->n_in > 1 ? r->in[1].data : NULL;
     int64_t rows = weft_row_count(&r->in[0]);
 #pragma omp parallel for num_threads(r->threads) schedule(static) if (r->in[0].count > WEFT_GRAIN)
     for (int64_t row = 0; row < rows; row++) {
-        char *mine = (char *)r->scratch + p->per_thread * (size_t)omp_get_thread_num();
-        weft_heap h = {.key = (uint64_t *)(void *)mine, .k = p->k};
-        float *top = (float *)(void *)(mine + (size_t)p->k * sizeof *h.key);
-        select_row(&h, top, p, x + row * p->n, among ? among + row * p->n : NULL);
+        void *mine = (char *)r->scratch + p->bytes * (size_t)omp_get_thread_num();
+        weft_heap h = weft_largest_row(p, mine, x + row * p->n, among ? among + row * p->n : NULL);
         put(r, &h, row, p->n);
     }
 }
