@@ -70,7 +70,9 @@ static void sparse_pairs(maker *m)
     emit(m, "sparse_matmul", "", v, at, w);
     emit(m, "sparse_dot", "tb=1", x, w, at);
     snprintf(text, sizeof text, "tb=%d n=%d", often(m, 50), (int)n);
-    emit(m, "sparse_outer", text, v, at, x);
+    weft_val dw = emit(m, "sparse_outer", text, v, at, x);
+    emit(m, "add", "", dw, emit(m, "sparse_outer", text, v, at, emit(m, "tanh", "", x, NO, NO)),
+         NO);
 }
 
 /* Row by row: what stays sparse, and what comes to dense rows. */
