@@ -458,7 +458,7 @@ static const struct {
     {"train.check_nan", "maybe", "setting train.check_nan: found 'maybe', expected true or false"},
     {"train", "1",
      "setting train: 'train' is a message; set one of its fields; known: steps, batch, length, "
-     "accumulate, seed, loss, threads, max_memory, precision, check_nan, log_every"},
+     "accumulate, seed, loss, threads, max_memory, precision, check_nan, log_every, log"},
     {"train.steps.x", "1", "setting train.steps.x: 'steps' is a plain value and has no fields"},
     {"load.file", "x", "setting load.file: 'load' is an empty list"},
     {"optimizer.group.lr_scale", "1",
