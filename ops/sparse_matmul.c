@@ -196,6 +196,13 @@ static double flops_sparse_matmul(const weft_call *c)
     return 2.0 * (double)weft_type_count(weft_call_in(c, 1)) * (double)y->dim[y->rank - 1];
 }
 
+/* Of w a row reads as many rows (columns with tb) as it has values. */
+static int64_t active_sparse_matmul(const weft_call *c, int in)
+{
+    const weft_type *index = weft_call_in(c, 1), *y = weft_call_out(c, 0);
+    return in == 2 ? index->dim[index->rank - 1] * y->dim[y->rank - 1] : -1;
+}
+
 const weft_op weft_op_sparse_matmul = {
     .name = "sparse_matmul",
     .doc =
@@ -214,6 +221,7 @@ const weft_op weft_op_sparse_matmul = {
     .kernel = kernel_sparse_matmul,
     .ref = ref_sparse_matmul,
     .flops = flops_sparse_matmul,
+    .active = active_sparse_matmul,
 };
 
 /* ---- rule ---- */
