@@ -70,7 +70,7 @@ static weft_status try_map(weft_arena *a, const weft_names *names, const model *
     *n = 0;
     for (int i = 0; i < x->n; i++)
         WEFT_TRY(weft_names_prefix(a, names, x->entry[i].name, &prefix));
-    if (!names->msg->config || !prefix)
+    if (!prefix || !names->msg->config || strcmp(names->msg->config, "config.json"))
         return WEFT_OK;
     weft_match_init(&m, a, names, true, prefix, "the graph");
     m.dtype = "float32";

@@ -23,7 +23,34 @@ typedef struct {
 } job;
 
 /* ---- what was known and found ---- */
-static weft_status bind_settings(job *j)
+/* Does the map speak of this parameter, in a shape, a key or a form? */
+static bool is_mentioned(const job *j, const char *name)
+{
+    const Weft__Names *n = j->names.msg;
+    if (weft_params_find(&j->match.params, name, strlen(name)))
+        return true;
+    for (size_t i = 0; i < n->n_form; i++) {
+        for (size_t k = 0; k < n->form[i]->n_field; k++)
+            if (n->form[i]->field[k]->param && !strcmp(n->form[i]->field[k]->param, name))
+                return true;
+        for (size_t k = 0; k < n->form[i]->n_set; k++)
+            if (!strncmp(n->form[i]->set[k], name, strlen(name)) &&
+                n->form[i]->set[k][strlen(name)] == '=')
+                return true;
+    }
+    return false;
+}
+
+static bool is_set_again(const job *j, int i, size_t n)
+{
+    for (int k = i + 1; k < j->o->n_set; k++)
+        if (!strncmp(j->o->set[i], j->o->set[k], n + 1))
+            return true;
+    return false;
+}
+
+/* `strict`: names that the map does not know are mistakes, unless they are for somebody else. */
+static weft_status bind_settings(job *j, bool strict)
 {
     for (int i = 0; i < j->o->n_set; i++) {
         const char *text = j->o->set[i];
@@ -31,8 +58,18 @@ static weft_status bind_settings(job *j)
         double v;
         if (!n || !text[n] || !weft_parse_f64(text + n + 1, &v))
             return weft_fail(j->ctx, WEFT_USAGE, "setting '%s': expected NAME=NUMBER", text);
+        if (is_set_again(j, i, n))
+            continue;
         const char *name = weft_arena_strndup(j->arena, text, n);
-        WEFT_TRY(name ? weft_match_bind(&j->match, name, v, "--set") : WEFT_NOMEM);
+        if (!name)
+            return WEFT_NOMEM;
+        if (strict && !is_mentioned(j, name)) {
+            if (j->o->more_settings)
+                continue;
+            return weft_fail(j->ctx, WEFT_USAGE, "setting '%s': %s knows no such parameter", text,
+                             j->names.label);
+        }
+        WEFT_TRY(weft_match_bind(&j->match, name, v, "--set"));
     }
     return WEFT_OK;
 }
@@ -229,7 +266,7 @@ static weft_status import(job *j, const char *path, const char *out)
     if (!j->match.n)
         return weft_fail(j->ctx, WEFT_MISMATCH, "%s: there is no tensor", path);
     WEFT_TRY(read_description(j, path));
-    WEFT_TRY(bind_settings(j));
+    WEFT_TRY(bind_settings(j, true));
     WEFT_TRY(drop_tied(j));
     note_unknown(j);
     WEFT_TRY(find_meta(j, &meta, &n_meta));
@@ -425,7 +462,7 @@ static weft_status export(job *j, const char *path, const char *folder)
     weft_match_init(&j->match, j->arena, &j->names, true, prefix, path);
     WEFT_TRY(choose_dtype(j));
     WEFT_TRY(match_all(j));
-    WEFT_TRY(bind_settings(j));
+    WEFT_TRY(bind_settings(j, false));
     WEFT_TRY(recall_parameters(j, path));
     WEFT_TRY(weft_names_write(&j->match, j->o->field, j->o->n_field, &kv, &n));
     if (*prefix)

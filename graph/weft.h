@@ -306,6 +306,7 @@ typedef struct {
     const char *prefix;
     const char *const *set; /* "k=32": parameters of the model that files do not tell */
     int n_set;
+    bool more_settings; /* import: `set` also holds some that the map does not know */
     const char *const *field; /* export: "metadata.hook_name=..." replaces or adds a key */
     int n_field;
     const char *dtype; /* export: "f32" (NULL), "bf16" or "f16", rounded to nearest even */

@@ -1,0 +1,106 @@
+#!/bin/bash
+# names.sh - weft import and weft export from outside: runs to folders of other programs and back, the check of an
+# autoencoder on activations with the trap of TopK weights read as ReLU, PyTorch files, and wrong command lines.
+. tests/tokens.inc
+expect 0 "$weft" train "$recipe" --quiet --out teacher
+cat >sae.txtpb <<EOF
+name: "sae"
+model: "$root/models/sae.txtpb"
+set: ["t_layer=2", "t_head=2", "t_d=32", "t_ctx=32", "t_tap=1", "vocab=64", "n_latent=96", "k=4", "k_aux=16", "dead_after=1500"]
+load { file: "teacher" scope: "teacher." }
+start { weight: "pre_bias" value: "median" }
+start { weight: "decoder.weight" value: "tied" }
+data { train: "train.bin" val: "val.bin" }
+train { steps: 60 batch: 8 length: 32 }
+optimizer { weight_decay: 0 group { match: "decoder.weight" unit_norm: 0 } }
+schedule { lr: 2e-2 shape: "constant" }
+EOF
+expect 0 "$weft" train sae.txtpb --quiet --out sae
+
+# a run as Hugging Face reads it: config.json of the checkpoint has its keys already; shards; the same losses again
+says teacher/checkpoints/step-000060/config.json '"n_embd": 32'
+says teacher/checkpoints/step-000060/config.json '"activation_function": "gelu_new"'
+expect 0 "$weft" export teacher --names=hf-gpt2 --out=hf --max-shard-size=20KB
+says out 'in [2-9] files'
+says hf/config.json '"n_head": 2'
+says hf/model.safetensors.index.json '"transformer.h.1.mlp.c_proj.bias": "model-0000[2-9]-of'
+expect 73 "$weft" export teacher --names=hf-gpt2 --out=hf
+says err 'is there already'
+expect 0 "$weft" import hf --names=hf-gpt2 --out=gpt2.safetensors --check="$root/models/gpt2.txtpb"
+says out '--set n_layer=2 --set vocab=64 --set d=32 --set ctx=32 --set n_head=2$'
+says out '^checked'
+expect 0 "$weft" eval teacher --json
+loss=$(sed 's/.*"loss":\([0-9.]*\).*/\1/' out)
+small="--set n_layer=2 --set n_head=2 --set d=32 --set vocab=64 --set ctx=32 --set T=32 --data val.bin --batch 8"
+for weights in hf gpt2.safetensors; do
+    expect 0 "$weft" eval "$root/models/gpt2.txtpb" $small --weights $weights --json
+    says out "\"loss\":$loss"
+done
+expect 78 "$weft" import hf --names=hf-gpt2 --out=x.safetensors --check="$root/models/gpt2.txtpb" --set vocab=65
+says err 'vocab is 64 by .*, but 65 by --set'
+sed -i 's/"model-00002/"..\/model-00002/' hf/model.safetensors.index.json
+expect 65 "$weft" import hf --names=hf-gpt2 --out=x.safetensors
+says err 'expected a file of the same folder'
+expect 0 "$weft" export teacher --names=hf-gpt2 --out=half --dtype=bf16 --json
+says half/config.json '"torch_dtype": "bfloat16"'
+
+# an autoencoder to both formats and back, run on activations; TopK weights that call themselves ReLU are noticed
+check="--check=$root/models/recipes/sae-check.txtpb --data=val.bin --batches=90 --set load[0].file=teacher
+       --set t_layer=2 --set t_head=2 --set t_ctx=32 --set t_tap=1 --set vocab=64"
+for names in saelens openai-sae; do
+    expect 0 "$weft" export sae --names=$names --out=$names
+    expect 0 "$weft" import $names --names=$names --out=$names.safetensors $check
+    says out 'explained_variance  *0\.9'
+    says out '^l0  *4\.0'
+    [ -s err ] && fail "$names: $(cat err)"
+done
+perl -ne 'exit !/"architecture": "topk"/ if /archi/' saelens/cfg.json || fail "no architecture"
+sed -i 's/"topk"/"standard"/;s/layer_norm/none/' saelens/cfg.json
+expect 0 "$weft" import saelens --names=saelens --out=trap.safetensors $check --set k=4
+says err 'warning: read as topk these weights explain 0\.9.* right?'
+sed -i 's/"standard"/"gated"/' saelens/cfg.json
+expect 69 "$weft" import saelens --names=saelens --out=x.safetensors
+says err 'architecture is gated: sae.txtpb has no gate'
+
+# command lines
+expect 0 "$weft" import --list
+[ "$(wc -l <out)" = "$(ls "$root"/models/names/*.txtpb | wc -l)" ] || fail "not all maps are listed"
+for map in "$root"/models/names/*.txtpb; do
+    expect 0 "$weft" import --show "$(basename "$map" .txtpb)"
+    same out "$map"
+done
+expect 2 "$weft" import hf --out=x
+says err 'names=MAP is needed'
+expect 2 "$weft" import hf --names=hf-gpt
+says err 'out is needed'
+expect 2 "$weft" import hf --names=hf-gpt --out=x
+says err "did you mean 'hf-gpt2'"
+expect 2 "$weft" import openai-sae --names=openai-sae --out=x --set kk=3
+says err 'knows no such parameter'
+expect 2 "$weft" export teacher --names=hf-gpt2 --out=x --max-shard-size=5XB
+says err 'a size like 5GB'
+expect 2 "$weft" export teacher --names=hf-gpt2 --out=x --dtype=f64
+says err 'expected f32, bf16 or f16'
+expect 78 "$weft" export teacher --names=cocomix --out=x
+says err '[0-9]* missing: transformer.pre_bias\|[0-9]* missing: transformer.wte.weight'
+
+# PyTorch's own files: refused with the way out, which works where PyTorch is
+printf 'PK\003\004 and so on, with more bytes' >w.pt
+expect 69 "$weft" import w.pt --names=openai-sae --out=x
+says err 'tools/convert-pt'
+for python in /usr/bin/python3 python3; do
+    "$python" -c 'import torch' 2>/dev/null || continue
+    "$python" - <<EOF || fail "no .pt file"
+import torch
+torch.manual_seed(1)
+torch.save({"pre_bias": torch.randn(8), "encoder.weight": torch.randn(12, 8), "latent_bias": torch.randn(12),
+            "decoder.weight": torch.randn(8, 12), "stats_last_nonzero": torch.zeros(12, dtype=torch.int64),
+            "activation": "TopK", "activation_state_dict": {"k": 3, "postact_fn": "ReLU"}}, "w.pt")
+EOF
+    expect 0 "$python" "$root/tools/convert-pt" w.pt w.safetensors
+    expect 0 "$weft" import w.safetensors --names=openai-sae --out=y.safetensors
+    says out '--set d=8 --set n_latent=12 --set k=3 --set relu=0'
+    says out '1 as no weights'
+    break
+done
+finish
