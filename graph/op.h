@@ -86,7 +86,10 @@ enum {
     WEFT_EFFECT = 64,
     /* meta op whose outputs are some of its inputs: lowered before anything is fused or
      * differentiated, and what only the inputs left out needed is gone with it */
-    WEFT_LOWER_FIRST = 128
+    WEFT_LOWER_FIRST = 128,
+    /* row in, row out: output 0 has the sizes of input 0, each row (along the last axis) is made of
+     * that row of input 0 alone; all rows share the other inputs */
+    WEFT_ROWS = 256
 };
 
 typedef struct weft_tensor {

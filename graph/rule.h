@@ -41,6 +41,14 @@ int weft_match_uses(weft_match *m, weft_val v);
 /* May readers be led around v? Not if v has other readers while derivatives by values are still
  * to be taken. */
 bool weft_match_may_bypass(weft_match *m, weft_val v);
+/* match.c: flags of the op that computes v, 0 for inputs and states. */
+unsigned weft_match_flags(weft_match *m, weft_val v);
+/* Is v output 0 of a node that nobody but the root reads, any output of it; that draws and updates
+ * nothing; and that is recomputed in backward if and only if the root is? Then a node in its place
+ * costs nothing twice. */
+bool weft_match_alone(weft_match *m, weft_val v);
+/* The node that computes v once more, on as many other inputs: its output 0. */
+weft_val weft_match_again(weft_match *m, weft_val v, const weft_val *in);
 bool weft_match_used(const weft_match *m, int i); /* has output i of the root any reader? */
 /* Attribute `name` of the r-th other node of the old graph with the root's op and inputs (and,
  * as equal nodes are shared, other attributes); NULL past the last. For ops that give more

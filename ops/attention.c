@@ -8,11 +8,25 @@
 
 #include <math.h>
 #include <omp.h>
+#include <string.h>
 
 #include "graph/op.h"
 #include "graph/rule.h"
 
-/* Checks qkv [B,T,3C] against n_head. */
+/* Rows of y: every position from `from` on, `step` apart, or the first `rows` of them. */
+static int64_t n_query(int64_t t, int64_t from, int64_t step, int64_t rows)
+{
+    int64_t all = from < t ? (t - from + step - 1) / step : 0;
+    return rows ? rows : all;
+}
+
+static int64_t queries_of(const weft_call *c)
+{
+    return n_query(weft_call_in(c, 0)->dim[1], weft_attr_int(c, "from"), weft_attr_int(c, "step"),
+                   weft_attr_int(c, "rows"));
+}
+
+/* Checks qkv [B,T,3C] against n_head, and the queries against T. */
 static bool infer_qkv(weft_infer *c)
 {
     const weft_type *x = weft_call_in(c, 0);
@@ -20,12 +34,21 @@ static bool infer_qkv(weft_infer *c)
     if (x->rank != 3 || x->dim[2] % (3 * heads))
         weft_call_fail(c, "qkv is %s, expected [B,T,3*C] with C a multiple of n_head=%lld",
                        weft_type_text(c, x), (long long)heads);
+    else if (queries_of(c) < 1 ||
+             weft_attr_int(c, "from") + (queries_of(c) - 1) * weft_attr_int(c, "step") >= x->dim[1])
+        weft_call_fail(c,
+                       "from=%lld step=%lld rows=%lld: the queries are not among the %lld "
+                       "positions of qkv: %s",
+                       (long long)weft_attr_int(c, "from"), (long long)weft_attr_int(c, "step"),
+                       (long long)weft_attr_int(c, "rows"), (long long)x->dim[1],
+                       weft_type_text(c, x));
     return !weft_call_failed(c);
 }
 
 static weft_type output_type(weft_infer *c)
 {
     weft_type y = *weft_call_in(c, 0);
+    y.dim[1] = queries_of(c);
     y.dim[2] /= 3;
     return y;
 }
@@ -34,7 +57,7 @@ static weft_type lse_type(weft_infer *c)
 {
     const weft_type *x = weft_call_in(c, 0);
     return weft_type_make(x->dtype, 3,
-                          (int64_t[]){x->dim[0], weft_attr_int(c, "n_head"), x->dim[1]});
+                          (int64_t[]){x->dim[0], weft_attr_int(c, "n_head"), queries_of(c)});
 }
 
 static void infer_attention(weft_infer *c)
@@ -72,6 +95,9 @@ static attention_plan *plan_of(weft_kernel *k, bool backward)
     p->b = x->dim[0];
     p->h = weft_attr_int(k, "n_head");
     p->head.t = x->dim[1];
+    p->head.from = weft_attr_int(k, "from");
+    p->head.step = weft_attr_int(k, "step");
+    p->head.n_query = queries_of(k);
     p->head.c = x->dim[2] / 3;
     p->head.d = p->head.c / p->h;
     p->head.dp = (p->head.d + p->isa->panel - 1) / p->isa->panel * p->isa->panel;
@@ -99,38 +125,60 @@ static void run_attention(const weft_run *r)
     const attention_plan *p = r->data;
     const float *qkv = r->in[0].data;
     float *y = r->out[0].data, *lse = r->out[1].data;
-    int64_t n = blocks(p->head.t, WEFT_ATTENTION_Q), heads = p->b * p->h;
+    int64_t n = blocks(p->head.n_query, WEFT_ATTENTION_Q), heads = p->b * p->h;
 #pragma omp parallel for num_threads(r->threads) schedule(dynamic)
     for (int64_t i = 0; i < n * heads; i++) {
-        int64_t b = i % heads / p->h, h = i % p->h, row = b * p->head.t;
+        int64_t b = i % heads / p->h, h = i % p->h;
         attention_head g = p->head;
-        g.qkv = qkv + row * 3 * g.c + h * g.d;
-        p->isa->forward(&g, (n - 1 - i / heads) * WEFT_ATTENTION_Q, y + row * g.c + h * g.d,
-                        lse + i % heads * g.t, work_of(p, r));
+        g.qkv = qkv + b * g.t * 3 * g.c + h * g.d;
+        p->isa->forward(&g, (n - 1 - i / heads) * WEFT_ATTENTION_Q,
+                        y + b * g.n_query * g.c + h * g.d, lse + i % heads * g.n_query,
+                        work_of(p, r));
     }
+}
+
+/* dQ = 0 from position `at` to `end`; the kernels then write that of the queries. */
+static void clear_queries(const attention_head *g, float *dqkv, int64_t at, int64_t end)
+{
+    if (g->n_query < g->t)
+        for (; at < end; at++)
+            memset(dqkv + at * 3 * g->c, 0, sizeof *dqkv * (size_t)g->d);
+}
+
+/* One block of queries, and the positions up to the next. */
+static void grad_queries(const attention_plan *p, const attention_head *g, int64_t q0, float *dqkv,
+                         float *work)
+{
+    int64_t next = q0 + WEFT_ATTENTION_Q;
+    clear_queries(g, dqkv, q0 ? g->from + g->step * q0 : 0,
+                  next < g->n_query ? g->from + g->step * next : g->t);
+    p->isa->backward_queries(g, q0, dqkv, work);
 }
 
 static void run_attention_grad(const weft_run *r)
 {
     const attention_plan *p = r->data;
-    int64_t nq = blocks(p->head.t, WEFT_ATTENTION_Q), nk = blocks(p->head.t, WEFT_ATTENTION_K);
+    int64_t nq = blocks(p->head.n_query, WEFT_ATTENTION_Q),
+            nk = blocks(p->head.t, WEFT_ATTENTION_K);
     int64_t n = p->whole ? 1 : nq + nk, heads = p->b * p->h;
 #pragma omp parallel for num_threads(r->threads) schedule(dynamic)
     for (int64_t i = 0; i < n * heads; i++) {
-        int64_t b = i % heads / p->h, h = i % p->h, row = b * p->head.t, j = i / heads;
+        int64_t b = i % heads / p->h, h = i % p->h, j = i / heads;
         attention_head g = p->head;
-        float *work = work_of(p, r), *dqkv = (float *)r->out[0].data + row * 3 * g.c + h * g.d;
+        int64_t at = b * g.t * 3 * g.c + h * g.d, row = b * g.n_query * g.c + h * g.d;
+        float *work = work_of(p, r), *dqkv = (float *)r->out[0].data + at;
         work += weft_attention_queries(&g, work);
-        g.qkv = (const float *)r->in[0].data + row * 3 * g.c + h * g.d;
-        g.y = (const float *)r->in[1].data + row * g.c + h * g.d;
-        g.lse = (const float *)r->in[2].data + i % heads * g.t;
-        g.dy = (const float *)r->in[3].data + row * g.c + h * g.d;
-        if (p->whole)
+        g.qkv = (const float *)r->in[0].data + at;
+        g.y = (const float *)r->in[1].data + row;
+        g.lse = (const float *)r->in[2].data + i % heads * g.n_query;
+        g.dy = (const float *)r->in[3].data + row;
+        if (p->whole) {
+            clear_queries(&g, dqkv, 0, g.t);
             p->isa->backward(&g, dqkv, work);
-        else if (j < nk)
+        } else if (j < nk)
             p->isa->backward_keys(&g, j * WEFT_ATTENTION_K, dqkv, work);
         else
-            p->isa->backward_queries(&g, (nq - 1 - (j - nk)) * WEFT_ATTENTION_Q, dqkv, work);
+            grad_queries(p, &g, (nq - 1 - (j - nk)) * WEFT_ATTENTION_Q, dqkv, work);
     }
 }
 
@@ -149,17 +197,21 @@ static void kernel_attention_grad(weft_kernel *k)
 /* ---- references ---- */
 typedef struct {
     const weft_run *r;
-    int64_t b, h, t, c, d;
+    int64_t b, h, t, c, d, from, step, rows; /* query row i stands at from + step * i */
     double scale;
 } head_ref;
 
 static head_ref ref_head(const weft_run *r, int64_t bh)
 {
-    int64_t heads = weft_run_int(r, "n_head"), c = r->in[0].dim[2] / 3;
+    int64_t heads = weft_run_int(r, "n_head"), c = r->in[0].dim[2] / 3, t = r->in[0].dim[1];
+    int64_t from = weft_run_int(r, "from"), step = weft_run_int(r, "step");
     return (head_ref){.r = r,
                       .b = bh / heads,
                       .h = bh % heads,
-                      .t = r->in[0].dim[1],
+                      .t = t,
+                      .from = from,
+                      .step = step,
+                      .rows = n_query(t, from, step, weft_run_int(r, "rows")),
                       .c = c,
                       .d = c / heads,
                       .scale = weft_run_float(r, "scale")};
@@ -173,24 +225,26 @@ static int64_t qkv_at(const head_ref *a, int which, int64_t t, int64_t d)
 
 static int64_t y_at(const head_ref *a, int64_t t, int64_t d)
 {
-    return (a->b * a->t + t) * a->c + a->h * a->d + d;
+    return (a->b * a->rows + t) * a->c + a->h * a->d + d;
 }
+
+static int64_t ref_position(const head_ref *a, int64_t i) { return a->from + a->step * i; }
 
 static double ref_score(const head_ref *a, int64_t i, int64_t j)
 {
     double s = 0;
     for (int64_t d = 0; d < a->d; d++)
-        s +=
-            weft_get(&a->r->in[0], qkv_at(a, 0, i, d)) * weft_get(&a->r->in[0], qkv_at(a, 1, j, d));
+        s += weft_get(&a->r->in[0], qkv_at(a, 0, ref_position(a, i), d)) *
+             weft_get(&a->r->in[0], qkv_at(a, 1, j, d));
     return s * a->scale;
 }
 
 static double ref_lse(const head_ref *a, int64_t i)
 {
     double max = -INFINITY, sum = 0;
-    for (int64_t j = 0; j <= i; j++)
+    for (int64_t j = 0; j <= ref_position(a, i); j++)
         max = fmax(max, ref_score(a, i, j));
-    for (int64_t j = 0; j <= i; j++)
+    for (int64_t j = 0; j <= ref_position(a, i); j++)
         sum += exp(ref_score(a, i, j) - max);
     return max + log(sum);
 }
@@ -202,14 +256,14 @@ static void add_to(const weft_tensor *t, int64_t i, double v)
 
 static void ref_attention(const weft_run *r)
 {
-    for (int64_t bh = 0; bh < r->out[1].count / r->in[0].dim[1]; bh++) {
+    for (int64_t bh = 0; bh < r->in[0].dim[0] * weft_run_int(r, "n_head"); bh++) {
         head_ref a = ref_head(r, bh);
-        for (int64_t i = 0; i < a.t; i++) {
+        for (int64_t i = 0; i < a.rows; i++) {
             double lse = ref_lse(&a, i);
-            weft_put(&r->out[1], bh * a.t + i, lse);
+            weft_put(&r->out[1], bh * a.rows + i, lse);
             for (int64_t d = 0; d < a.d; d++)
                 weft_put(&r->out[0], y_at(&a, i, d), 0);
-            for (int64_t j = 0; j <= i; j++) {
+            for (int64_t j = 0; j <= ref_position(&a, i); j++) {
                 double p = exp(ref_score(&a, i, j) - lse);
                 for (int64_t d = 0; d < a.d; d++)
                     add_to(&r->out[0], y_at(&a, i, d),
@@ -223,17 +277,18 @@ static void ref_attention(const weft_run *r)
 static void ref_grad_row(const head_ref *a, int64_t bh, int64_t i)
 {
     const weft_tensor *x = a->r->in, *y = x + 1, *dy = x + 3, *dx = a->r->out;
-    double lse = weft_get(x + 2, bh * a->t + i), delta = 0;
+    double lse = weft_get(x + 2, bh * a->rows + i), delta = 0;
     for (int64_t d = 0; d < a->d; d++)
         delta += weft_get(dy, y_at(a, i, d)) * weft_get(y, y_at(a, i, d));
-    for (int64_t j = 0; j <= i; j++) {
+    for (int64_t j = 0; j <= ref_position(a, i); j++) {
         double p = exp(ref_score(a, i, j) - lse), dp = 0;
         for (int64_t d = 0; d < a->d; d++)
             dp += weft_get(dy, y_at(a, i, d)) * weft_get(x, qkv_at(a, 2, j, d));
         double ds = p * (dp - delta) * a->scale;
         for (int64_t d = 0; d < a->d; d++) {
-            add_to(dx, qkv_at(a, 0, i, d), ds * weft_get(x, qkv_at(a, 1, j, d)));
-            add_to(dx, qkv_at(a, 1, j, d), ds * weft_get(x, qkv_at(a, 0, i, d)));
+            int64_t q = qkv_at(a, 0, ref_position(a, i), d), k = qkv_at(a, 1, j, d);
+            add_to(dx, q, ds * weft_get(x, k));
+            add_to(dx, k, ds * weft_get(x, q));
             add_to(dx, qkv_at(a, 2, j, d), p * weft_get(dy, y_at(a, i, d)));
         }
     }
@@ -243,20 +298,31 @@ static void ref_attention_grad(const weft_run *r)
 {
     for (int64_t i = 0; i < r->out[0].count; i++)
         weft_put(&r->out[0], i, 0);
-    for (int64_t bh = 0; bh < r->in[2].count / r->in[0].dim[1]; bh++) {
+    for (int64_t bh = 0; bh < r->in[0].dim[0] * weft_run_int(r, "n_head"); bh++) {
         head_ref a = ref_head(r, bh);
-        for (int64_t i = 0; i < a.t; i++)
+        for (int64_t i = 0; i < a.rows; i++)
             ref_grad_row(&a, bh, i);
     }
 }
 
 /* ---- schema ---- */
+#define ATTENTION_ATTRS                                                                            \
+    {"n_head", WEFT_ATTR_INT, 0, "number of heads; divides C", 1, 65536, NULL, true},              \
+        {"scale", WEFT_ATTR_FLOAT, 0, "factor of the scores, 1/sqrt(C/n_head)", 0, 0, NULL, true}, \
+        {"from", WEFT_ATTR_INT, 0, "position of the first query", 0, 2e9},                         \
+        {"step", WEFT_ATTR_INT, 1, "distance of the queries", 1, 2e9},                             \
+    {                                                                                              \
+        "rows", WEFT_ATTR_INT, 0, "number R of queries; 0: all to the end", 0, 2e9                 \
+    }
+
 /* Multiply-adds count two; only pairs that the mask leaves. */
 static double flops(const weft_call *c, double products)
 {
     const weft_type *x = weft_call_in(c, 0);
-    double t = (double)x->dim[1];
-    return products * (double)x->dim[0] * t * (t + 1) * (double)x->dim[2] / 3;
+    double n = (double)queries_of(c), from = (double)weft_attr_int(c, "from"),
+           step = (double)weft_attr_int(c, "step");
+    double pairs = n * (from + 1) + step * n * (n - 1) / 2;
+    return 2 * products * (double)x->dim[0] * pairs * (double)x->dim[2] / 3;
 }
 
 static double flops_attention(const weft_call *c) { return flops(c, 2); }
@@ -269,20 +335,13 @@ const weft_op weft_op_attention = {
     .name = "attention",
     .doc =
         "Causal multi-head self-attention: y = merge_heads(causal_softmax(scale * q k^T) v) with "
-        "q, k, v = split_heads(qkv). Made by a rewrite rule from those ops.",
+        "q, k, v = split_heads(qkv), at the positions from + step * r, r < R; R = T unless said. "
+        "Made "
+        "by a rewrite rule from those ops.",
     .in = {{"qkv", WEFT_FLOAT, "queries, keys and values side by side [B,T,3*C]"}},
-    .out = {{"y", WEFT_FLOAT, "weighted sums of values [B,T,C]"},
-            {"lse", WEFT_FLOAT, "log sum exp of the scores of each query [B,n_head,T]"}},
-    .attr = {{.name = "n_head",
-              .kind = WEFT_ATTR_INT,
-              .help = "number of heads; divides C",
-              .min = 1,
-              .max = 65536,
-              .required = true},
-             {.name = "scale",
-              .kind = WEFT_ATTR_FLOAT,
-              .help = "factor of the scores, 1/sqrt(C/n_head)",
-              .required = true}},
+    .out = {{"y", WEFT_FLOAT, "weighted sums of values, of each query [B,R,C]"},
+            {"lse", WEFT_FLOAT, "log sum exp of the scores of each query [B,n_head,R]"}},
+    .attr = {ATTENTION_ATTRS},
     .infer = infer_attention,
     .grad = grad_attention,
     .kernel = kernel_attention,
@@ -309,20 +368,11 @@ const weft_op weft_op_attention_grad = {
            "* y)), "
            "dq = scale * ds k, dk = scale * ds^T q, dv = p^T dy.",
     .in = {{"qkv", WEFT_FLOAT, "as given to attention [B,T,3*C]"},
-           {"y", WEFT_FLOAT, "output of attention [B,T,C]"},
-           {"lse", WEFT_FLOAT, "output of attention [B,n_head,T]"},
-           {"dy", WEFT_FLOAT, "gradient of y [B,T,C]"}},
+           {"y", WEFT_FLOAT, "output of attention [B,R,C]"},
+           {"lse", WEFT_FLOAT, "output of attention [B,n_head,R]"},
+           {"dy", WEFT_FLOAT, "gradient of y [B,R,C]"}},
     .out = {{"dqkv", WEFT_FLOAT, "gradient of qkv [B,T,3*C]"}},
-    .attr = {{.name = "n_head",
-              .kind = WEFT_ATTR_INT,
-              .help = "number of heads; divides C",
-              .min = 1,
-              .max = 65536,
-              .required = true},
-             {.name = "scale",
-              .kind = WEFT_ATTR_FLOAT,
-              .help = "factor of the scores, 1/sqrt(C/n_head)",
-              .required = true}},
+    .attr = {ATTENTION_ATTRS},
     .infer = infer_attention_grad,
     .kernel = kernel_attention_grad,
     .ref = ref_attention_grad,

@@ -17,6 +17,22 @@ typedef float vec4 __attribute__((vector_size(16)));
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* Position of query row r. */
+static inline int64_t position(const attention_head *g, int64_t r) { return g->from + g->step * r; }
+
+/* Keys of the block from k0 on that query row r sees; may be negative or more than the block has.
+ */
+static inline int64_t seen(const attention_head *g, int64_t r, int64_t k0)
+{
+    return position(g, r) + 1 - k0;
+}
+
+/* The first query row that sees key k. */
+static inline int64_t first_query(const attention_head *g, int64_t k)
+{
+    return k <= g->from ? 0 : (k - g->from + g->step - 1) / g->step;
+}
+
 #define TILE_NAME  "weft:blocked"
 #define TILE_LANES 4
 #define TILE_TARGET

@@ -12,15 +12,17 @@
 enum { WEFT_ATTENTION_Q = 96, WEFT_ATTENTION_K = 64 };
 
 /* One head of one sequence. qkv [T, 3C] points at this head's first column of Q; K and V are c and
- * 2c further. */
+ * 2c further. Query row r stands at position from + step * r and sees the keys up to there; y, dy
+ * and lse have a row for each query. */
 typedef struct {
     int64_t t, d, c; /* positions, head size, C = heads * d */
+    int64_t n_query, from, step;
     int64_t dp;      /* d rounded up to whole panels */
     float scale;     /* of the scores, 1 / sqrt(d) as a rule */
     const float *qkv;
-    const float *y;   /* backward: output [T, C] at this head's first column */
+    const float *y;   /* backward: output [n_query, C] at this head's first column */
     const float *dy;  /* backward: its gradient */
-    const float *lse; /* backward: log sum exp of each row of scores, [T] */
+    const float *lse; /* backward: log sum exp of each row of scores, [n_query] */
     /* backward: workspace for one block of queries, filled by the kernels */
     float *qt, *qn;      /* Q * scale as panels of Q^T and of Q, [Q * dp] */
     float *dt, *dn;      /* dY likewise */
@@ -32,7 +34,7 @@ typedef struct {
     int64_t panel; /* columns of a panel */
     /* y and lse of the queries from q0 on, one block. work: weft_attention_work(forward). */
     void (*forward)(const attention_head *g, int64_t q0, float *y, float *lse, float *work);
-    /* All of dqkv (at this head's first column of dQ). */
+    /* All of dqkv (at this head's first column of dQ) but the dQ of positions without a query. */
     void (*backward)(const attention_head *g, float *dqkv, float *work);
     /* dK, dV of one block of keys; dQ of one block of queries: together the bits of `backward`. */
     void (*backward_keys)(const attention_head *g, int64_t k0, float *dqkv, float *work);

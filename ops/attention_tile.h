@@ -200,33 +200,34 @@ TILE_OUTLINE void t_pack(float *to, const float *x, int64_t ld, int64_t n, int64
 }
 
 /* Keys (counted from the first of the key block) that some query of panel p may see. */
-TILE_INLINE int64_t t_visible(int64_t q0, int64_t k0, int64_t nk, int64_t p)
+TILE_INLINE int64_t t_visible(const attention_head *g, int64_t q0, int64_t k0, int64_t nk, int64_t p)
 {
-    int64_t limit = q0 + p + PANEL - k0;
+    int64_t limit = seen(g, q0 + p + PANEL - 1, k0);
     return limit < 0 ? 0 : least(limit, nk);
 }
 
 /* st[k][q] = sum_d a[k][d] b[q][d] for what the causal mask leaves; `b` transposed panels of nq
  * queries. */
-TILE_OUTLINE void t_scores(float *st, const float *a, int64_t ld, const float *b, int64_t width,
-                           int64_t q0, int64_t nq, int64_t k0, int64_t nk)
+TILE_OUTLINE void t_scores(const attention_head *g, float *st, const float *a, int64_t ld,
+                           const float *b, int64_t q0, int64_t nq, int64_t k0, int64_t nk)
 {
     for (int64_t k = 0; k < nk; k += 6)
         for (int64_t p = 0; p < nq; p += PANEL)
-            if (k < t_visible(q0, k0, nk, p))
-                t_tile(st + k * BLOCK_Q + p, BLOCK_Q, false, NULL, a + k * ld, ld, 1, b + p * width,
-                       width, least(6, nk - k));
+            if (k < t_visible(g, q0, k0, nk, p))
+                t_tile(st + k * BLOCK_Q + p, BLOCK_Q, false, NULL, a + k * ld, ld, 1, b + p * g->d,
+                       g->d, least(6, nk - k));
 }
 
-/* Sets the scores of masked pairs to `value`, and zeros the few rows below which products may read.
- */
-TILE_INLINE void t_mask(float *st, int64_t q0, int64_t k0, int64_t nk, int64_t p, float value)
+/* Sets the scores of masked pairs to `value`, and zeros the few rows below which products may read:
+ * up to what the sixth query after the panel sees. */
+TILE_INLINE void t_mask(const attention_head *g, float *st, int64_t q0, int64_t k0, int64_t nk,
+                        int64_t p, float value)
 {
-    int64_t end = t_visible(q0, k0, nk, p);
-    for (int64_t k = most(0, q0 + p + 1 - k0); k < end; k++)
-        for (int64_t l = 0; l < PANEL && q0 + p + l < k0 + k; l++)
+    int64_t end = t_visible(g, q0, k0, nk, p);
+    for (int64_t k = most(0, seen(g, q0 + p, k0)); k < end; k++)
+        for (int64_t l = 0; l < PANEL && seen(g, q0 + p + l, k0) <= k; l++)
             st[k * BLOCK_Q + p + l] = value;
-    for (int64_t k = end; k < least(nk, end + 6); k++) {
+    for (int64_t k = end; k < least(nk, end + 6 * g->step); k++) {
         t_store(st + k * BLOCK_Q + p, (VEC){});
         t_store(st + k * BLOCK_Q + p + TILE_LANES, (VEC){});
     }
@@ -256,21 +257,22 @@ TILE_INLINE void t_online(float *st, int64_t end, float *max, float *sum, float 
 static TILE_TARGET void TILE_(forward)(const attention_head *g, int64_t q0, float *o, float *lse,
                                        float *work)
 {
-    const int64_t ld = 3 * g->c, dp = g->dp, nq = least(BLOCK_Q, g->t - q0);
+    const int64_t ld = 3 * g->c, dp = g->dp, nq = least(BLOCK_Q, g->n_query - q0);
+    const int64_t keys = position(g, q0 + nq - 1) + 1;
     float *max = work, *sum = max + BLOCK_Q, *shrink = sum + BLOCK_Q;
     float *qt = shrink + BLOCK_Q, *st = qt + BLOCK_Q * dp, *vn = st + BLOCK_K * BLOCK_Q,
           *acc = vn + BLOCK_K * dp;
 
-    t_pack_transposed(qt, g->qkv + q0 * ld, ld, nq, g->d, g->scale);
+    t_pack_transposed(qt, g->qkv + position(g, q0) * ld, g->step * ld, nq, g->d, g->scale);
     memset(acc, 0, sizeof(float) * (size_t)(BLOCK_Q * dp));
     for (int64_t q = 0; q < BLOCK_Q; q++)
         max[q] = MASKED, sum[q] = 0;
-    for (int64_t k0 = 0; k0 < q0 + nq; k0 += BLOCK_K) {
-        int64_t nk = least(BLOCK_K, q0 + nq - k0);
-        t_scores(st, g->qkv + g->c + k0 * ld, ld, qt, g->d, q0, nq, k0, nk);
+    for (int64_t k0 = 0; k0 < keys; k0 += BLOCK_K) {
+        int64_t nk = least(BLOCK_K, keys - k0);
+        t_scores(g, st, g->qkv + g->c + k0 * ld, ld, qt, q0, nq, k0, nk);
         for (int64_t p = 0; p < nq; p += PANEL) {
-            int64_t end = t_visible(q0, k0, nk, p);
-            t_mask(st, q0, k0, nk, p, MASKED);
+            int64_t end = t_visible(g, q0, k0, nk, p);
+            t_mask(g, st, q0, k0, nk, p, MASKED);
             t_online(st + p, end, max + p, sum + p, shrink + p);
             t_online(st + p + TILE_LANES, end, max + p + TILE_LANES, sum + p + TILE_LANES,
                      shrink + p + TILE_LANES);
@@ -279,7 +281,7 @@ static TILE_TARGET void TILE_(forward)(const attention_head *g, int64_t q0, floa
         for (int64_t p = 0; p < dp; p += PANEL)
             for (int64_t q = 0; q < nq; q += 6)
                 t_tile(acc + q * dp + p, dp, true, shrink + q, st + q, 1, BLOCK_Q, vn + p * BLOCK_K,
-                       most(0, least(nk, q0 + q + 6 - k0)), least(6, nq - q));
+                       most(0, least(nk, seen(g, q0 + q + 5, k0))), least(6, nq - q));
     }
     for (int64_t q = 0; q < nq; q++) {
         t_scale(o + (q0 + q) * g->c, acc + q * dp, 1.0f / sum[q], g->d);
@@ -291,10 +293,11 @@ static TILE_TARGET void TILE_(forward)(const attention_head *g, int64_t q0, floa
  */
 TILE_OUTLINE void t_queries(const attention_head *g, int64_t q0)
 {
-    const int64_t ld = 3 * g->c, nq = least(BLOCK_Q, g->t - q0);
+    const int64_t ld = 3 * g->step * g->c, nq = least(BLOCK_Q, g->n_query - q0);
+    const float *q_rows = g->qkv + 3 * position(g, q0) * g->c;
     const float *dy = g->dy + q0 * g->c, *y = g->y + q0 * g->c;
-    t_pack_transposed(g->qt, g->qkv + q0 * ld, ld, nq, g->d, g->scale);
-    t_pack(g->qn, g->qkv + q0 * ld, ld, nq, g->d, g->scale, BLOCK_Q);
+    t_pack_transposed(g->qt, q_rows, ld, nq, g->d, g->scale);
+    t_pack(g->qn, q_rows, ld, nq, g->d, g->scale, BLOCK_Q);
     t_pack_transposed(g->dt, dy, g->c, nq, g->d, 1.0f);
     t_pack(g->dn, dy, g->c, nq, g->d, 1.0f, BLOCK_Q);
     for (int64_t q = 0; q < BLOCK_Q; q++) {
@@ -307,13 +310,13 @@ TILE_OUTLINE void t_queries(const attention_head *g, int64_t q0)
 TILE_OUTLINE void t_pair(const attention_head *g, int64_t q0, int64_t k0, int64_t nk, float *st,
                          float *dt)
 {
-    const int64_t ld = 3 * g->c, nq = least(BLOCK_Q, g->t - q0);
-    t_scores(st, g->qkv + g->c + k0 * ld, ld, g->qt, g->d, q0, nq, k0, nk);
-    t_scores(dt, g->qkv + 2 * g->c + k0 * ld, ld, g->dt, g->d, q0, nq, k0, nk);
+    const int64_t ld = 3 * g->c, nq = least(BLOCK_Q, g->n_query - q0);
+    t_scores(g, st, g->qkv + g->c + k0 * ld, ld, g->qt, q0, nq, k0, nk);
+    t_scores(g, dt, g->qkv + 2 * g->c + k0 * ld, ld, g->dt, q0, nq, k0, nk);
     for (int64_t p = 0; p < nq; p += PANEL) {
-        t_mask(st, q0, k0, nk, p, MASKED);
-        t_mask(dt, q0, k0, nk, p, 0.0f);
-        int64_t end = t_visible(q0, k0, nk, p);
+        t_mask(g, st, q0, k0, nk, p, MASKED);
+        t_mask(g, dt, q0, k0, nk, p, 0.0f);
+        int64_t end = t_visible(g, q0, k0, nk, p);
         for (int64_t h = p; h < p + PANEL; h += TILE_LANES) {
             VEC lse = t_load(g->rows + h), delta = t_load(g->delta + h);
             for (int64_t k = 0; k < end; k++) {
@@ -330,10 +333,10 @@ TILE_OUTLINE void t_pair(const attention_head *g, int64_t q0, int64_t k0, int64_
 TILE_OUTLINE void t_add_keys(const attention_head *g, int64_t q0, int64_t k0, int64_t nk,
                              const float *st, const float *dt, float *dk, float *dv)
 {
-    const int64_t dp = g->dp, nq = least(BLOCK_Q, g->t - q0);
+    const int64_t dp = g->dp, nq = least(BLOCK_Q, g->n_query - q0);
     for (int64_t p = 0; p < dp; p += PANEL)
         for (int64_t k = 0; k < nk; k += 6) {
-            int64_t q = most(0, k0 + k - q0); /* earlier queries do not see these keys */
+            int64_t q = most(0, first_query(g, k0 + k) - q0); /* earlier queries do not see these keys */
             if (q >= nq)
                 continue;
             const float *dn = g->dn + p * BLOCK_Q + q * PANEL,
@@ -349,20 +352,20 @@ TILE_OUTLINE void t_add_keys(const attention_head *g, int64_t q0, int64_t k0, in
 TILE_OUTLINE void t_add_queries(const attention_head *g, int64_t q0, int64_t k0, int64_t nk,
                                 const float *dt, float *kn, float *dq)
 {
-    const int64_t ld = 3 * g->c, dp = g->dp, nq = least(BLOCK_Q, g->t - q0);
+    const int64_t ld = 3 * g->c, dp = g->dp, nq = least(BLOCK_Q, g->n_query - q0);
     t_pack(kn, g->qkv + g->c + k0 * ld, ld, nk, g->d, 1.0f, BLOCK_K);
     for (int64_t p = 0; p < dp; p += PANEL)
         for (int64_t q = 0; q < nq; q += 6)
             t_tile(dq + q * dp + p, dp, true, NULL, dt + q, 1, BLOCK_Q, kn + p * BLOCK_K,
-                   most(0, least(nk, q0 + q + 6 - k0)), least(6, nq - q));
+                   most(0, least(nk, seen(g, q0 + q + 5, k0))), least(6, nq - q));
 }
 
-/* dqkv rows = [n, d] out of rows `dp` apart. */
-TILE_OUTLINE void t_put(const attention_head *g, float *to, const float *from, int64_t n,
-                        float scale)
+/* Rows of dqkv, `step` apart, = [n, d] out of rows `dp` apart. */
+TILE_OUTLINE void t_put(const attention_head *g, float *to, int64_t step, const float *from,
+                        int64_t n, float scale)
 {
     for (int64_t i = 0; i < n; i++)
-        t_scale(to + i * 3 * g->c, from + i * g->dp, scale, g->d);
+        t_scale(to + i * 3 * step * g->c, from + i * g->dp, scale, g->d);
 }
 
 /* All of dQ, dK, dV of one head: each pair of blocks is visited once; dk, dv [T, dp]. */
@@ -373,20 +376,20 @@ static TILE_TARGET void TILE_(backward)(const attention_head *g, float *dqkv, fl
           *dq = kn + BLOCK_K * dp;
     float *dk = dq + BLOCK_Q * dp, *dv = dk + g->t * dp;
     memset(dk, 0, sizeof(float) * (size_t)(2 * g->t * dp));
-    for (int64_t q0 = 0; q0 < g->t; q0 += BLOCK_Q) {
-        int64_t nq = least(BLOCK_Q, g->t - q0);
+    for (int64_t q0 = 0; q0 < g->n_query; q0 += BLOCK_Q) {
+        int64_t nq = least(BLOCK_Q, g->n_query - q0), keys = position(g, q0 + nq - 1) + 1;
         t_queries(g, q0);
         memset(dq, 0, sizeof(float) * (size_t)(BLOCK_Q * dp));
-        for (int64_t k0 = 0; k0 < q0 + nq; k0 += BLOCK_K) {
+        for (int64_t k0 = 0; k0 < keys; k0 += BLOCK_K) {
             int64_t nk = least(BLOCK_K, g->t - k0);
             t_pair(g, q0, k0, nk, st, dt);
             t_add_keys(g, q0, k0, nk, st, dt, dk + k0 * dp, dv + k0 * dp);
             t_add_queries(g, q0, k0, nk, dt, kn, dq);
         }
-        t_put(g, dqkv + q0 * ld, dq, nq, g->scale);
+        t_put(g, dqkv + position(g, q0) * ld, g->step, dq, nq, g->scale);
     }
-    t_put(g, dqkv + g->c, dk, g->t, 1.0f);
-    t_put(g, dqkv + 2 * g->c, dv, g->t, 1.0f);
+    t_put(g, dqkv + g->c, 1, dk, g->t, 1.0f);
+    t_put(g, dqkv + 2 * g->c, 1, dv, g->t, 1.0f);
 }
 
 /* The same for one block of keys or of queries; sums run in the same order, so the bits are those
@@ -398,29 +401,30 @@ static TILE_TARGET void TILE_(backward_keys)(const attention_head *g, int64_t k0
     float *st = work, *dt = st + BLOCK_K * BLOCK_Q, *dk = dt + BLOCK_K * BLOCK_Q,
           *dv = dk + BLOCK_K * dp;
     memset(dk, 0, sizeof(float) * (size_t)(2 * BLOCK_K * dp));
-    for (int64_t q0 = k0 / BLOCK_Q * BLOCK_Q; q0 < g->t; q0 += BLOCK_Q) {
+    for (int64_t q0 = first_query(g, k0) / BLOCK_Q * BLOCK_Q; q0 < g->n_query; q0 += BLOCK_Q) {
         t_queries(g, q0);
         t_pair(g, q0, k0, nk, st, dt);
         t_add_keys(g, q0, k0, nk, st, dt, dk, dv);
     }
-    t_put(g, dqkv + g->c + k0 * ld, dk, nk, 1.0f);
-    t_put(g, dqkv + 2 * g->c + k0 * ld, dv, nk, 1.0f);
+    t_put(g, dqkv + g->c + k0 * ld, 1, dk, nk, 1.0f);
+    t_put(g, dqkv + 2 * g->c + k0 * ld, 1, dv, nk, 1.0f);
 }
 
 static TILE_TARGET void TILE_(backward_queries)(const attention_head *g, int64_t q0, float *dqkv,
                                                 float *work)
 {
-    const int64_t ld = 3 * g->c, dp = g->dp, nq = least(BLOCK_Q, g->t - q0);
+    const int64_t ld = 3 * g->c, dp = g->dp, nq = least(BLOCK_Q, g->n_query - q0);
+    const int64_t keys = position(g, q0 + nq - 1) + 1;
     float *st = work, *dt = st + BLOCK_K * BLOCK_Q, *kn = dt + BLOCK_K * BLOCK_Q,
           *dq = kn + BLOCK_K * dp;
     t_queries(g, q0);
     memset(dq, 0, sizeof(float) * (size_t)(BLOCK_Q * dp));
-    for (int64_t k0 = 0; k0 < q0 + nq; k0 += BLOCK_K) {
+    for (int64_t k0 = 0; k0 < keys; k0 += BLOCK_K) {
         int64_t nk = least(BLOCK_K, g->t - k0);
         t_pair(g, q0, k0, nk, st, dt);
         t_add_queries(g, q0, k0, nk, dt, kn, dq);
     }
-    t_put(g, dqkv + q0 * ld, dq, nq, g->scale);
+    t_put(g, dqkv + position(g, q0) * ld, g->step, dq, nq, g->scale);
 }
 
 static const attention_isa TILE_(isa) = {

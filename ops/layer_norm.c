@@ -185,6 +185,7 @@ const weft_op weft_op_layer_norm = {
             {"mean", WEFT_FLOAT, "mean of each row [...]"},
             {"rstd", WEFT_FLOAT, "reciprocal standard deviation of each row [...]"}},
     .attr = {{"eps", WEFT_ATTR_FLOAT, 1e-5, "added to the variance", 0, 1}},
+    .flags = WEFT_ROWS,
     .infer = infer_layer_norm,
     .grad = grad_layer_norm,
     .incr = incr_layer_norm,

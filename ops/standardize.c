@@ -124,7 +124,7 @@ const weft_op weft_op_standardize = {
             {"mean", WEFT_FLOAT, "mean of each row [...,1]"},
             {"std", WEFT_FLOAT, "standard deviation of each row [...,1], without eps"}},
     .attr = {EPS_ATTR},
-    .flags = WEFT_INPLACE,
+    .flags = WEFT_INPLACE | WEFT_ROWS,
     .infer = infer_standardize,
     .grad = grad_standardize,
     .incr = incr_standardize,

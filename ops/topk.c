@@ -196,6 +196,7 @@ const weft_op weft_op_topk_mask = {
     .in = {{"x", WEFT_FLOAT, "rows [...,n]"}},
     .out = {{"y", WEFT_FLOAT, "as x"}},
     .attr = {K_ATTR},
+    .flags = WEFT_ROWS,
     .infer = infer_topk_mask,
     .grad = grad_topk_mask,
     .incr = incr_topk_mask,

@@ -129,6 +129,42 @@ static void tied_table(maker *m)
     emit(m, "add", "", emit(m, "embedding_grad", text, dy, ids, NO), z, NO);
 }
 
+/* Rows that a slice drops, behind ops that compute each row by itself, and behind attention. */
+static void dead_rows(maker *m)
+{
+    char text[96];
+    int64_t b = 1 + pick(m, 2), t = 2 + pick(m, 7), heads = 1 + pick(m, 2),
+            d = heads * (1 + pick(m, 5));
+    int from = pick(m, 2), how = pick(m, 6);
+    weft_val x = source(m, WEFT_F32, 3, (int64_t[]){b, t, d}), y = x;
+    weft_val w = source(m, WEFT_F32, 2, (int64_t[]){d, d}), v = source(m, WEFT_F32, 1, &d);
+    weft_val row = source(m, WEFT_F32, 3, (int64_t[]){b, 1, d});
+    for (int i = 0; i < 1 + how; i++) {
+        weft_val more[] = {x, row, v};
+        int k = pick(m, 5);
+        if (k == 0)
+            y = emit(m, "matmul", "", y, w, often(m, 50) ? v : NO);
+        else if (k == 1)
+            y = emit(m, "layer_norm", "", y, v, v);
+        else if (k == 2)
+            y = emit(m, often(m, 50) ? "add" : "mul", "", more[pick(m, 3)], y, NO);
+        else if (k == 3)
+            y = emit(m, "gelu", "", y, NO, NO);
+        else {
+            weft_val w3 = source(m, WEFT_F32, 2, (int64_t[]){d, 3 * d});
+            snprintf(text, sizeof text, "n_head=%d scale=0.6", (int)heads);
+            y = emit(m, "attention", text, emit(m, "matmul", "", y, w3, NO), NO, NO);
+            if (often(m, 20))
+                break;
+        }
+    }
+    snprintf(text, sizeof text, "axis=%d from=%d step=%d", often(m, 90) ? 1 : -2, from,
+             1 + pick(m, 3));
+    y = emit(m, "slice", text, y, NO, NO);
+    if (often(m, 30))
+        emit(m, "slice", "axis=1 to=1", y, NO, NO);
+}
+
 /* A node that is there already, once more. */
 static void twin(maker *m)
 {
@@ -162,7 +198,8 @@ static void turn_by_turn(maker *m)
 #include "tests/random_sparse.h"
 
 static void (*const patterns[])(maker *) = {
-    identity,     identity, views,           turned,        attention,      head,        tied_table,
-    turn_by_turn, twin,     sparse_products, sparse_labels, sparse_rowwise, sparse_pairs};
+    identity, identity,        views,         turned,         attention,
+    head,     tied_table,      turn_by_turn,  dead_rows,      dead_rows,
+    twin,     sparse_products, sparse_labels, sparse_rowwise, sparse_pairs};
 
 #endif

@@ -80,8 +80,10 @@ static weft_rewrite_options rewrites(const settings *o)
 static weft_status build(weft_ctx *c, settings *o, objects *x)
 {
     weft_status s = weft_graph_expand(x->model, &x->forward);
-    if (s || o->stage < STAGE_GRAD || (o->eval && o->stage > STAGE_GRAD))
+    if (s || o->stage < STAGE_GRAD)
         return s;
+    if (o->eval && o->stage > STAGE_GRAD)
+        return weft_graph_lower(x->forward, &x->graph);
     const char *loss = o->loss ? o->loss : x->recipe ? weft_recipe_loss(x->recipe) : "loss";
     if (!o->loss && !x->recipe && !has_output(x->forward, loss)) {
         o->eval = true; /* nothing to train */
