@@ -41,7 +41,7 @@ weft_status weft_feed_batch(weft_program *p, const weft_sampler *s, int64_t curs
     weft_status status =
         weft_sampler_batch(s, cursor, tokens ? tokens : spare, targets ? targets : spare);
     weft_free(c, spare);
-    return status;
+    return status ? status : weft_feed_labels(p, s, cursor);
 }
 
 void weft_feed_rng(weft_program *p, uint64_t seed, int64_t step)

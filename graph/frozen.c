@@ -33,6 +33,18 @@ static bool is_used(const weft_session *s, const char *scope)
 /* States of counters are nobody's weights, frozen or not. */
 static bool is_frozen(const weft_state *st) { return !st->trainable && weft_state_is_weight(st); }
 
+/* At the start an entry may stay on disk only if nothing of it is trained and nobody reads it: the
+ * extractor of a run that has its labels from a file. */
+static bool is_wanted(const weft_session *s, const weft_recipe *r, const char *scope)
+{
+    if (is_used(s, scope) || r->msg->n_start)
+        return true;
+    for (int i = 0; i < s->n_state; i++)
+        if (in_scope(&s->state[i], scope) && s->state[i].trainable)
+            return true;
+    return false;
+}
+
 /* What the entry was to load and has: sums, since sessions order their states differently. */
 static uint64_t hash_states(const weft_session *s, const char *scope)
 {
@@ -49,7 +61,7 @@ static uint64_t hash_states(const weft_session *s, const char *scope)
 
 /* The path as it stands, or seen from one of the folders above the run, of which one most likely is
  * the folder that training ran in. */
-static const char *find_file(weft_arena *a, const char *file, const char *folder)
+const char *weft_frozen_file(weft_arena *a, const char *file, const char *folder)
 {
     static const char *const up[] = {"..", "../..", "../../.."};
     weft_ctx *c = weft_arena_ctx(a);
@@ -88,8 +100,8 @@ weft_status weft_frozen_load(weft_session *s, weft_arena *a, const weft_recipe *
         weft_frozen *f = &(*out)[i];
         *f = (weft_frozen){.scope = m->load[i]->scope ? m->load[i]->scope : "",
                            .file = m->load[i]->file};
-        if (!used_only || is_used(s, f->scope)) {
-            const char *path = find_file(a, f->file, folder);
+        if (used_only ? is_used(s, f->scope) : is_wanted(s, r, f->scope)) {
+            const char *path = weft_frozen_file(a, f->file, folder);
             if (!path || weft_weights_load(s, path, f->scope))
                 return weft_note(s->ctx,
                                  "in %s: load { file: \"%s\" scope: \"%s\" }, a path from the "
@@ -110,7 +122,8 @@ weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress
                          p->n_frozen, n);
     for (int i = 0; i < n; i++) {
         const weft_frozen *was = &p->frozen[i];
-        if (!own[i].hash || (own[i].hash == was->hash && !strcmp(own[i].scope, was->scope)))
+        if (!own[i].hash || !was->hash ||
+            (own[i].hash == was->hash && !strcmp(own[i].scope, was->scope)))
             continue;
         return weft_fail(c, WEFT_MISMATCH,
                          "%s: was trained with other weights '%s*': those of %s had the hash "

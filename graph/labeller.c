@@ -33,8 +33,7 @@ weft_status weft_label_shape_of(const weft_graph *g, weft_label_shape *out)
     return WEFT_OK;
 }
 
-/* The graph of the labels alone. */
-static weft_status label_part(const weft_graph *g, weft_graph **out)
+weft_status weft_label_part(const weft_graph *g, weft_graph **out)
 {
     weft_label_shape shape;
     WEFT_TRY(weft_label_shape_of(g, &shape));
@@ -47,7 +46,7 @@ static weft_status label_part(const weft_graph *g, weft_graph **out)
 weft_status weft_label_graph_hash(const weft_graph *g, uint64_t *out)
 {
     weft_graph *part = NULL;
-    WEFT_TRY(label_part(g, &part));
+    WEFT_TRY(weft_label_part(g, &part));
     *out = weft_graph_hash(part);
     weft_graph_free(part);
     return WEFT_OK;
@@ -77,7 +76,7 @@ static weft_status hash_weights(weft_session *s, const weft_graph *part, uint64_
 weft_status weft_label_weight_hash(weft_session *s, const weft_graph *g, uint64_t *out)
 {
     weft_graph *part = NULL;
-    WEFT_TRY(label_part(g, &part));
+    WEFT_TRY(weft_label_part(g, &part));
     weft_status status = hash_weights(s, part, out);
     weft_graph_free(part);
     return status;
@@ -94,6 +93,7 @@ typedef struct {
     weft_tokens *data;
     weft_sampler sampler;
     weft_label_header h;
+    const char *out;
     weft_label_writer *writer;
 } labeller;
 
@@ -213,10 +213,10 @@ static weft_status find_complete(labeller *l, bool *complete)
 {
     weft_labels *there = NULL;
     *complete = false;
-    if (!l->o->resume || weft_exists(l->ctx, l->o->out) != 1)
+    if (!l->o->resume || weft_exists(l->ctx, l->out) != 1)
         return WEFT_OK;
-    WEFT_TRY(weft_labels_open(l->ctx, l->o->out, &there));
-    weft_status s = weft_label_match(l->ctx, l->o->out, weft_labels_header(there), &l->h, true);
+    WEFT_TRY(weft_labels_open(l->ctx, l->out, &there));
+    weft_status s = weft_label_match(l->ctx, l->out, weft_labels_header(there), &l->h, true);
     weft_labels_close(there);
     *complete = !s;
     return s;
@@ -240,6 +240,13 @@ static void fill_result(const labeller *l, weft_label_result *out)
 static weft_status run(labeller *l, weft_label_result *out)
 {
     bool complete;
+    l->out = l->o->out      ? l->o->out
+             : l->t->recipe ? weft_recipe_file(l->t->recipe, WEFT_RECIPE_LABELS)
+                            : NULL;
+    if (!l->out)
+        return weft_fail(l->ctx, WEFT_USAGE,
+                         "no file for the labels: none was given, and no data.labels of a recipe "
+                         "names one");
     WEFT_TRY(open_model(l));
     WEFT_TRY(open_data(l));
     fill_result(l, out);
@@ -249,7 +256,7 @@ static weft_status run(labeller *l, weft_label_result *out)
         return WEFT_OK;
     }
     WEFT_TRY(
-        weft_label_writer_open(l->ctx, l->o->out, &l->h, l->o->resume, &l->writer, &out->resumed));
+        weft_label_writer_open(l->ctx, l->out, &l->h, l->o->resume, &l->writer, &out->resumed));
     return label_all(l, out);
 }
 

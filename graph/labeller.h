@@ -15,6 +15,8 @@ typedef struct {
 } weft_label_shape;
 /* MALFORMED when the graph computes no such value. */
 weft_status weft_label_shape_of(const weft_graph *g, weft_label_shape *out);
+/* The graph of the labels alone, without outputs. */
+weft_status weft_label_part(const weft_graph *g, weft_graph **out);
 /* Of everything that the labels are computed by. The batch is part of every type: give a graph that
  * was expanded with B = 1, and labels made with another batch are the same labels. */
 weft_status weft_label_graph_hash(const weft_graph *g, uint64_t *out);

@@ -265,9 +265,8 @@ const char *weft_recipe_eval_loss(const weft_recipe *r)
 const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which)
 {
     const Weft__Data *d = r->msg->data;
-    const char *p = which == WEFT_RECIPE_TRAIN ? d->train
-                    : which == WEFT_RECIPE_VAL ? d->val
-                                               : d->tokenizer;
+    const char *const path[] = {d->train, d->val, d->tokenizer, d->labels, d->val_labels};
+    const char *p = path[which];
     return p && *p ? p : NULL;
 }
 

@@ -157,6 +157,9 @@ static weft_status check_words(const weft_recipe *r)
     if (strcmp(d->sampling, "shuffle") && strcmp(d->sampling, "windows") &&
         strcmp(d->sampling, "sequential"))
         return bad(r, d->sampling, "data.sampling", d->sampling, "shuffle, windows or sequential");
+    if (d->labels && *d->labels && !strcmp(d->sampling, "shuffle"))
+        return bad(r, d, "data.sampling", d->sampling,
+                   "windows or sequential, since data.labels are of fixed windows");
     if (!strcmp(r->msg->train->precision, "f32"))
         return WEFT_OK;
     return weft_fail(r->ctx, WEFT_UNSUPPORTED, "%s: train.precision: this build trains in f32 only",

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/labels.h"
 #include "graph/names.h"
 #include "graph/optim.h"
 
@@ -19,8 +20,13 @@ static weft_status forward_part(const weft_recipe *r, const weft_graph *forward,
     int n = 1;
     for (size_t i = 0; i < m->n_log; i++)
         name[n++] = m->log[i];
+    weft_graph *cut = NULL;
     WEFT_TRY(weft_recipe_check_names(r, forward));
-    return o ? weft_graph_prepare(forward, name, n, o, out) : weft_graph_lower(forward, out);
+    WEFT_TRY(weft_labels_cut(forward, r->msg->data->labels, name, n, &cut));
+    const weft_graph *g = cut ? cut : forward;
+    weft_status s = o ? weft_graph_prepare(g, name, n, o, out) : weft_graph_lower(g, out);
+    weft_graph_free(cut);
+    return s;
 }
 
 weft_status weft_recipe_graph(const weft_recipe *r, const weft_graph *forward,
@@ -59,6 +65,18 @@ weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward,
     return status;
 }
 
+static weft_status compile_evaluation(weft_trainer *t, const weft_compile_options *o)
+{
+    const char *fetch[1 + WEFT_MAX_LOG];
+    int n = weft_eval_outputs(t->recipe, fetch);
+    weft_graph *cut = NULL;
+    WEFT_TRY(weft_labels_cut(t->forward, t->recipe->msg->data->val_labels, fetch, n, &cut));
+    weft_status s =
+        weft_program_compile(t->session, cut ? cut : t->forward, fetch, n, o, &t->eval.program);
+    weft_graph_free(cut);
+    return s;
+}
+
 static weft_status compile_programs(weft_trainer *t)
 {
     const Weft__Train *m = t->recipe->msg->train;
@@ -80,9 +98,7 @@ static weft_status compile_programs(weft_trainer *t)
             size.plan_bytes > t->info.plan_bytes ? size.plan_bytes : t->info.plan_bytes;
     }
     if (t->val_tokens) {
-        const char *fetch[1 + WEFT_MAX_LOG];
-        int n = weft_eval_outputs(t->recipe, fetch);
-        WEFT_TRY(weft_program_compile(t->session, t->forward, fetch, n, &eval, &t->eval.program));
+        WEFT_TRY(compile_evaluation(t, &eval));
         if (t->eval.program->plan_bytes > t->info.plan_bytes)
             t->info.plan_bytes = t->eval.program->plan_bytes;
     }
@@ -232,7 +248,8 @@ static weft_status go_on(weft_trainer *t, const char *path)
     WEFT_TRY(weft_checkpoint_load(t->ctx, path, t->session, false, &p));
     WEFT_TRY(weft_frozen_check(t->ctx, path, &p, t->frozen, n));
     for (int i = 0; i < n; i++)
-        t->frozen[i].hash = p.frozen[i].hash;
+        if (p.frozen[i].hash)
+            t->frozen[i].hash = p.frozen[i].hash;
     const char *config = t->progress.config;
     t->progress = p;
     t->progress.config = config;
@@ -263,6 +280,7 @@ static weft_status open_run(weft_trainer *t)
     WEFT_TRY(weft_session_add_states(t->session, t->forward));
     WEFT_TRY(compile_programs(t));
     WEFT_TRY(path ? go_on(t, path) : load_start(t));
+    WEFT_TRY(weft_trainer_check_labels(t));
     if (!path)
         WEFT_TRY(write_inputs(t));
     return weft_runlog_open(t->ctx, t->arena, t->dir, t->progress.log_bytes, &t->log);
@@ -276,6 +294,7 @@ weft_status weft_trainer_open(weft_trainer *t)
     t->info.threads = weft_threads(t->ctx);
     WEFT_TRY(build_model(t));
     WEFT_TRY(open_data(t));
+    WEFT_TRY(weft_trainer_open_labels(t));
     WEFT_TRY(make_config(t));
     WEFT_TRY(weft_session_new(t->ctx, false, &t->session));
     return open_run(t);
@@ -285,6 +304,8 @@ void weft_trainer_close(weft_trainer *t)
 {
     weft_runlog_close(&t->log);
     weft_run_dir_close(t->run_dir);
+    weft_labels_close(t->eval.sampler.labels);
+    weft_labels_close(t->sampler.labels);
     weft_tokens_close(t->val_tokens);
     weft_tokens_close(t->train_tokens);
     weft_session_free(t->session);

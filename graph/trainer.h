@@ -80,6 +80,19 @@ weft_status weft_trainer_open(weft_trainer *t);
 void weft_trainer_close(weft_trainer *t);
 weft_status weft_trainer_save(weft_trainer *t);
 
+/* ---- cached.c: labels from files ---- */
+/* The graph with the labels as inputs, for a recipe that names a label file (`path`), as far as the
+ * outputs `keep` need it. *out NULL: there is nothing to cut. */
+weft_status weft_labels_cut(const weft_graph *forward, const char *path, const char *const *keep,
+                            int n, weft_graph **out);
+/* Fills the label inputs of a program for micro-batch `cursor`; called by weft_feed_batch. */
+weft_status weft_feed_labels(weft_program *p, const weft_sampler *s, int64_t cursor);
+/* Opens the label files that the recipe names, for the samplers, and compares them with model and
+ * data: MISMATCH with what differs. */
+weft_status weft_trainer_open_labels(weft_trainer *t);
+/* Compares the weights of their extractor, when it is at hand; after the session's are loaded. */
+weft_status weft_trainer_check_labels(weft_trainer *t);
+
 /* ---- start.c ---- */
 /* Gives the weights of the recipe's `start` entries what the model computes for them, outside
  * training, on the first batch; in order, so that an entry sees what the earlier ones have set. */

@@ -162,7 +162,13 @@ WEFT_API const char *
 weft_recipe_loss(const weft_recipe *r); /* name of the output that is minimised */
 WEFT_API const char *
 weft_recipe_eval_loss(const weft_recipe *r); /* of the one that is evaluated */
-typedef enum { WEFT_RECIPE_TRAIN, WEFT_RECIPE_VAL, WEFT_RECIPE_TOKENIZER } weft_recipe_path;
+typedef enum {
+    WEFT_RECIPE_TRAIN,
+    WEFT_RECIPE_VAL,
+    WEFT_RECIPE_TOKENIZER,
+    WEFT_RECIPE_LABELS,
+    WEFT_RECIPE_VAL_LABELS
+} weft_recipe_path;
 /* Path of a data file as the recipe gives it, from the working directory; NULL if it names none. */
 WEFT_API const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which);
 /* The recipe's model with its settings, batch B and length T (0: the recipe's). */
@@ -594,7 +600,7 @@ typedef struct {
 } weft_label_result;
 typedef struct {
     const char *data; /* token file; NULL: the recipe's training data */
-    const char *out;
+    const char *out;  /* NULL: the recipe's data.labels */
     bool scores;           /* the value "score" too */
     bool resume;           /* go on after what an interrupted run left in OUT.tmp */
     int64_t batch, length; /* 0: the recipe's, or 1 and the model's */

@@ -66,7 +66,7 @@ says err 'number of tokens is 20000, expected 200000'
 expect 65 "$weft" labels "$recipe" --data train.bin --out x
 says err "computes no value 'label': i32\[B,T,k\]"
 expect 2 "$weft" labels tiny-recipe.txtpb
-says err 'out=FILE is needed'
+says err 'no file for the labels'
 expect 2 "$weft" labels tiny.txtpb --out x
 says err 'no token file'
 expect 73 "$weft" labels tiny-recipe.txtpb --out none/x

@@ -101,6 +101,24 @@ static weft_status compile(weft_ctx *c, const settings *o, bench *b)
     return WEFT_OK;
 }
 
+/* Labels that a recipe has from a file are inputs of the step, though not of the model. */
+static weft_status feed_labels(const bench *b, weft_program *p)
+{
+    static const char *const cached[] = {"label", "score"};
+    weft_type t, logits = {.rank = 1, .dim = {2}};
+    const char *name;
+    for (int i = 0; (name = weft_graph_output_at(b->graph, i, &t)); i++)
+        if (!strcmp(name, "concept_logits") && t.rank)
+            logits = t;
+    for (int i = 0; i < 2; i++)
+        if (weft_program_input(p, cached[i], &t)) {
+            weft_status s = weft_program_feed_random(p, cached[i], 1, logits.dim[logits.rank - 1]);
+            if (s)
+                return s;
+        }
+    return WEFT_OK;
+}
+
 /* Random inputs: integers below the smallest vocabulary that a model has are always valid ids. */
 static weft_status feed(const bench *b, weft_program *p, int64_t below)
 {
@@ -113,6 +131,9 @@ static weft_status feed(const bench *b, weft_program *p, int64_t below)
         if (s)
             return s;
     }
+    weft_status s = feed_labels(b, p);
+    if (s)
+        return s;
     int32_t *first = weft_program_input(p, "first", &t);
     if (first)
         *first = 1;

@@ -104,10 +104,11 @@ static int label(weft_ctx *c, const char *model, const char *weights, const cli_
 {
     weft_trained *t = NULL;
     weft_label_result r;
-    if (!o->out)
-        return cli_usage("labels", "--out=FILE is needed: where the labels go");
     if (weft_trained_open(c, model, weights, set->item, set->n, &t))
         return cli_fail(c);
+    const char *out = o->out ? o->out : weft_trained_file(t, WEFT_RECIPE_LABELS);
+    char shown[4096];
+    snprintf(shown, sizeof shown, "%s", out ? out : "");
     catch_signals();
     o->stop = &stop_signal;
     o->progress = on_progress;
@@ -116,7 +117,7 @@ static int label(weft_ctx *c, const char *model, const char *weights, const cli_
         fprintf(stderr,
                 "weft: note: no trained weights were given but those that the recipe loads\n");
     weft_trained_free(t);
-    return finish(c, s, &r, o->out, json);
+    return finish(c, s, &r, shown, json);
 }
 
 int verb_labels(weft_ctx *c, int argc, char **argv)
@@ -128,8 +129,8 @@ int verb_labels(weft_ctx *c, int argc, char **argv)
     view v = {.live = isatty(2)};
     weft_label_options o = {.user = &v};
     const cli_option option[] = {
-        {"out", CLI_TEXT, &o.out, "FILE", "label file to write; FILE.tmp until it is complete", 0,
-         0},
+        {"out", CLI_TEXT, &o.out, "FILE",
+         "label file (default: the recipe's data.labels); FILE.tmp until it is complete", 0, 0},
         {"data", CLI_TEXT, &o.data, "FILE", "token file (default: the recipe's training data)", 0,
          0},
         {"scores", CLI_FLAG, &o.scores, NULL, "keep the value \"score\" too", 0, 0},
@@ -152,7 +153,7 @@ int verb_labels(weft_ctx *c, int argc, char **argv)
         {0}};
     const cli_spec spec = {
         "labels",
-        "RECIPE|RUN|MODEL --out=FILE [OPTION]...\n       weft labels FILE --check",
+        "RECIPE|RUN|MODEL [OPTION]...\n       weft labels FILE --check",
         "Computes the value \"label\" of a model for every fixed window of a token file, once, "
         "and\n"
         "keeps it: training with data.labels=FILE reads it back instead of running the extractor.\n"
