@@ -1,5 +1,6 @@
 /* size.c - what a graph amounts to: parameters, floating-point operations, its ports, and a hash of
  * its meaning. */
+#include <stdio.h>
 #include <string.h>
 
 #include "graph/ir.h"
@@ -86,6 +87,20 @@ const char *weft_graph_output_at(const weft_graph *g, int i, weft_type *t)
     if (t)
         *t = g->value[g->output[i].value].type;
     return g->output[i].name;
+}
+
+/* The entry's parameters stand as "d=768 (caller), o=2304 (here)". */
+bool weft_graph_parameter(const weft_graph *g, const char *name, double *out)
+{
+    size_t n = strlen(name);
+    const char *s = g->n_call ? g->call[0].params : NULL;
+    for (; s && *s; s = strstr(s, ", ") ? strstr(s, ", ") + 2 : NULL)
+        if (!strncmp(s, name, n) && s[n] == '=') {
+            char value[64];
+            snprintf(value, sizeof value, "%.*s", (int)strcspn(s + n + 1, " ,"), s + n + 1);
+            return weft_parse_f64(value, out);
+        }
+    return false;
 }
 
 /* ---- hash ---- */

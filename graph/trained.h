@@ -17,14 +17,8 @@ struct weft_trained {
     int64_t vocab;
 };
 
-/* The expanded graph for a batch and a length (0: the recipe's or the model's own). */
-weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, weft_graph **out);
-/* The same with interventions. */
+/* weft_trained_graph with interventions. */
 weft_status weft_trained_changed(weft_trained *t, int64_t batch, int64_t length,
                                  const weft_intervention *list, int n, weft_graph **out);
-/* Gives the session all states of g (files hold them all, programs may need fewer), loads the
- * weights, and runs the initialisers of what is left. Frozen weights that the recipe loads from
- * elsewhere are read only if a program that the session has by now needs them. */
-weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s);
 
 #endif

@@ -271,6 +271,8 @@ WEFT_API weft_status weft_graph_dot(const weft_graph *g, const weft_dot_options 
 /* Ports of the entry module. NULL beyond the end; *t may be NULL. */
 WEFT_API const char *weft_graph_input_at(const weft_graph *g, int i, weft_type *t);
 WEFT_API const char *weft_graph_output_at(const weft_graph *g, int i, weft_type *t);
+/* Value of a parameter of the entry module; false: it has none of that name, or no number. */
+WEFT_API bool weft_graph_parameter(const weft_graph *g, const char *name, double *out);
 WEFT_API int64_t
 weft_type_count(const weft_type *t); /* elements; types of a graph are checked, no overflow */
 /* "f32[4,12]" into buf; returns buf. */
@@ -532,6 +534,15 @@ WEFT_API const char *
 weft_trained_weights(const weft_trained *t); /* where the weights came from; NULL: start values */
 WEFT_API int64_t
 weft_trained_vocab(const weft_trained *t); /* ids that the model knows: sizes of its logits */
+
+/* For programs of one's own: the expanded graph for a batch and a length (0: the recipe's or the
+ * model's own), and the weights: the session gets all states of g (files hold them all, programs
+ * may need fewer), then what the weights' file has, then start values for the rest. Frozen weights
+ * that the recipe loads from elsewhere are read only if a program that the session has by now needs
+ * them. */
+WEFT_API weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length,
+                                        weft_graph **out);
+WEFT_API weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s);
 
 typedef struct {
     int64_t batch, length; /* 0: the recipe's, or 1 and the model's */

@@ -18,6 +18,8 @@ static const verb verbs[] = {
     {"generate", "continue a prompt", verb_generate},
     {"compare", "runs against each other: loss by tokens and by FLOPs, over seeds", verb_compare},
     {"steer", "save a model with some of its concepts turned up or down", verb_steer},
+    {"concepts", "concepts of a text, contexts and effects of a concept, a page of all",
+     verb_concepts},
     {"gradcheck", "compare the gradients of a model with central differences", verb_gradcheck},
     {"run", "run a model once on files or random inputs", verb_run},
     {"bench", "measure a training step: tokens/s, share of the machine, time by op", verb_bench},

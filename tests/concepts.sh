@@ -1,0 +1,172 @@
+#!/bin/bash
+# concepts.sh - what weft concepts says of a tiny CoCoMix agrees with numbers computed apart, its page works, and
+# questions that cannot be answered are told so.
+. tests/tokens.inc
+
+concepts() { "$weft" concepts "$@"; }
+"$weft" tokenize train --vocab 300 --out tok.json "$root/docs/design.md" >/dev/null 2>&1 || fail "no tokenizer"
+for part in train val; do
+    "$weft" tokenize encode --tokenizer tok.json --out $part --val 0 "$root/docs/design.md" >/dev/null 2>err || fail "no tokens: $(cat err)"
+done
+mkdir data && mv train/train.bin data/train.bin && mv val/train.bin data/val.bin
+cat >tiny.txtpb <<END
+name: "tiny"
+model: "$root/models/cocomix.txtpb"
+set: ["n_layer=2", "n_head=2", "d=16", "vocab=300", "ctx=32", "insert=1", "n_concept=48", "k=4", "k_label=2",
+      "t_layer=2", "t_head=2", "t_d=24", "t_ctx=32", "t_tap=1"]
+data { train: "data/train.bin" val: "data/val.bin" tokenizer: "tok.json" }
+train { steps: 12 batch: 2 length: 32 }
+schedule { lr: 1e-2 }
+END
+expect 0 "$weft" train tiny.txtpb --out run --quiet
+
+# ---- a table over two windows against the same values from weft run, counted in Python
+expect 0 concepts run --top 48 --tokens 64 --json
+cp out list.json
+expect 0 concepts run --concept 7 --tokens 64 --contexts 64 --json
+cp out seven.json
+expect 0 concepts run --concept 7 --tokens 64 --from label --json
+cp out label.json
+last=run/$(cd run && ls -d checkpoints/step-* | tail -1)
+cat >oracle.py <<'END'
+import array, json, struct, subprocess, sys
+weft, weights = sys.argv[1], sys.argv[2]
+def tensors(path):
+    raw = open(path, 'rb').read()
+    n = struct.unpack('<Q', raw[:8])[0]
+    out = {}
+    for name, t in json.loads(raw[8:8 + n]).items():
+        if name != '__metadata__':
+            a, b = t['data_offsets']
+            out[name] = array.array({'F32': 'f', 'I32': 'i', 'I64': 'q'}[t['dtype']], raw[8 + n + a:8 + n + b])
+    return out
+ids = array.array('H', open('data/val.bin', 'rb').read()[:130])
+for name, part in ('tokens', ids[:64]), ('targets', ids[1:65]):
+    open(name + '.txt', 'w').write(' '.join(map(str, part)))
+subprocess.check_call([weft, 'run', 'run/model.txtpb', '--weights', weights, '--set', 'B=2', '--set', 'T=32', '--input',
+    'tokens=tokens.txt', '--input', 'targets=targets.txt', '--fetch', 'concept_logits', '--fetch', 'label', '--fetch',
+    'score', '--output', 'run.safetensors'], stdout=subprocess.DEVNULL)
+v = tensors('run.safetensors')
+N, K = 48, 4
+top = [sorted(range(N), key=lambda i: (-v['concept_logits'][t * N + i], i))[:K] for t in range(64)]
+label = [list(v['label'][2 * t:2 * t + 2]) for t in range(64)]
+def near(what, a, b, tol=2e-5):    # the digits that are printed, and another batch of the matrix products
+    assert a is not None and abs(a - b) <= tol * (1 + abs(b)), (what, a, b)
+found = json.load(open('list.json'))
+near('recall 2', found['recall_labels'], sum(l in top[t][:2] for t in range(64) for l in label[t]) / 128)
+near('recall 4', found['recall_active'], sum(l in top[t] for t in range(64) for l in label[t]) / 128)
+assert sorted(c['id'] for c in found['list']) == list(range(N))
+dens = [c['density'] for c in found['list']]
+assert dens == sorted(dens, reverse=True), 'order'
+w = tensors(weights + '/model.safetensors')
+for c in found['list']:
+    i = c['id']
+    at = [t for t in range(64) if i in top[t]]
+    near('density', c['density'], len(at) / 64)
+    near('label density', c['label_density'], sum(i in l for l in label) / 64)
+    if at:
+        near('mean', c['mean'], sum(v['concept_logits'][t * N + i] for t in at) / len(at))
+        near('max', c['max'], max(v['concept_logits'][t * N + i] for t in at))
+    near('norm', c['norm'], sum(x * x for x in w['transformer.compress_layer.weight'][i::N]) ** .5)
+# contexts: all places, strongest first; tokens that the column raises and lowers
+s = json.load(open('seven.json'))
+at = sorted((t for t in range(64) if 7 in top[t]), key=lambda t: -v['concept_logits'][t * N + 7])
+assert [c['at'] for c in s['contexts']] == at, ([c['at'] for c in s['contexts']], at)
+assert all(c['token'] == ids[c['at']] for c in s['contexts'])
+assert sum(s['histogram']['count']) == len(at)
+col, wte, d = w['transformer.compress_layer.weight'][7::N], w['transformer.wte.weight'], 16
+logit = [sum(col[j] * wte[t * d + j] for j in range(d)) for t in range(300)]
+mean = sum(logit) / 300
+for key, sign in ('promotes', -1), ('suppresses', 1):
+    want = sorted(range(300), key=lambda t: sign * logit[t])[:10]
+    got = s['effects'][0][key]
+    assert [g['token'] for g in got] == want, key
+    for g in got:
+        near(key, g['logit'], logit[g['token']] - mean)
+assert [e['who'] for e in s['effects']] == ['model', 'extractor']
+l = json.load(open('label.json'))
+near('label density', l['density'], sum(7 in x for x in label) / 64)
+score = [v['score'][2 * t + j] for t in range(64) for j in range(2) if label[t][j] == 7]
+if score:
+    near('label max', l['max'], max(score))
+print('oracle agrees')
+END
+python3 oracle.py "$weft" "$last" || fail "the oracle does not agree"
+
+# ---- a text: predictions of every token, labels of all but the last
+expect 0 concepts run --text "Nothing in graph" --json
+python3 - <<'END' || fail "the text's JSON"
+import json
+t = json.load(open('out'))
+n = len(t['tokens'])
+assert ''.join(x['text'] for x in t['tokens']) == 'Nothing in graph' and n > 2, n
+assert [len(x['labels']) for x in t['tokens']] == [2] * (n - 1) + [0]
+assert all(len(x['predicted']) == 5 for x in t['tokens'])
+assert list(t['recall']) == ['2', '4'] and t['recall']['2'] <= t['recall']['4']
+for x in t['tokens']:
+    v = [p['value'] for p in x['predicted']]
+    assert v == sorted(v, reverse=True)
+END
+expect 0 concepts run --text "Nothing in graph" --show 3
+says out '^agreement: of'
+says out 'predicted .*->'
+grep -q "$(printf '\033')" out && fail "colours in a file"
+expect 0 concepts run --text "Nothing in graph" --color=always --data data/val.bin --tokens 64
+grep -q "$(printf '\033')\[7mN" out || fail "no colours"
+head -c 3000 "$root/docs/design.md" >long.txt # several windows
+expect 0 concepts run --file long.txt --show 1
+says out '^agreement'
+expect 0 concepts run --text "N"
+grep -q agreement out && fail "agreement without a label"
+# other values by name, and an extractor by itself
+expect 0 concepts run --concept 3 --tokens 64 --concept-value logits
+says out '^density'
+expect 2 concepts run --top 3 --concept-value logits --embedding nothing
+says err 'expected weights'
+expect 0 concepts run --top 3 --tokens 64 --by norm --from label
+
+# ---- the page
+expect 0 concepts run --html page.html --tokens 640 --contexts 3
+[ "$(stat -c %s page.html)" -lt 5000000 ] || fail "a large page"
+for word in '<noscript>' 'prefers-color-scheme' 'application/json'; do grep -q "$word" page.html || fail "no $word"; done
+if command -v node >/dev/null; then
+    node "$root/tests/concepts_page.js" page.html >node.out || fail "the page's script: $(tail -3 node.out)"
+fi
+
+# ---- what cannot be answered
+printf abc >odd.bin
+head -c 40 data/val.bin >short.bin
+count=0
+while IFS='|' read -r code words message; do
+    # shellcheck disable=SC2086 # words of a command line
+    expect "$code" concepts $words
+    says err "$message"
+    count=$((count + 1))
+done <<'END'
+2|run|one of --text
+2|run --text a --top 3|different things
+2|run --concept 48 --tokens 64|concepts 0..47
+2|run --concept 48 --tokens 64 --html x.html|concepts 0..47
+2|run --concept -1|an integer in 0
+2|run --top 0|an integer in 1
+2|run --top 3 --by size|density, mean, max, norm, label
+2|run --top 3 --from above|predicted, label
+2|run --top 3 --color red|auto, always, never
+2|run --top 3 --contexts 65|an integer in 1..64
+66|run --top 3 --data nothing.bin|nothing.bin
+66|run --file nothing.txt|nothing.txt
+65|run --top 3 --data odd.bin|odd.bin
+65|run --top 3 --data short.bin|too few
+66|nothing --top 3|nothing
+2|run --top 3 --concept-value concept_logit|did you mean 'concept_logits'
+78|run --top 3 --concept-value loss|expected f32.B,T,n_concept
+78|run --top 3 --label-value loss|label-value\|i32\|expected
+2|run --top 3 --decoder nothing|expected weights
+73|run --html nowhere/page.html --tokens 64|nowhere
+END
+echo "$count questions refused"
+expect 2 concepts run --text ""
+says err 'empty'
+expect 2 concepts "$root/models/cocomix.txtpb" --set T=8 --text x
+says err 'tokenizer'
+finish
