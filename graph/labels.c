@@ -124,14 +124,15 @@ static weft_status check_ranges(weft_ctx *c, const char *path, const unsigned ch
 weft_status weft_label_unpack(weft_ctx *c, const char *path,
                               const unsigned char in[WEFT_LABEL_HEADER], weft_label_header *out)
 {
-    char text[128];
+    char text[128], shown[512];
     if (memcmp(in, magic, sizeof magic))
         return bad(c, path, "not a label file: it does not begin with WEFTLBL");
     uint64_t version = get(in + AT_VERSION, 4);
     bool whole = get(in + AT_HASH, 8) == weft_xxh64_of(in, AT_HASH, 0);
     if (whole && version > WEFT_LABEL_VERSION)
         return weft_fail(c, WEFT_UNSUPPORTED, "%s: label file of version %u, this build reads %d",
-                         path, (unsigned)version, WEFT_LABEL_VERSION);
+                         weft_printable(shown, sizeof shown, path), (unsigned)version,
+                         WEFT_LABEL_VERSION);
     if (!whole)
         return bad(c, path, "the header is damaged: its hash is not the one that it holds");
     if (version != WEFT_LABEL_VERSION || get(in + AT_BYTES, 4) != WEFT_LABEL_HEADER) {

@@ -182,6 +182,27 @@ static void test_what_stays(void **state)
     weft_close(c);
 }
 
+/* An effect that a fed value does not need is alive though nobody reads it; one that only the fed
+ * value was made by goes with it. */
+static void test_effects(void **state)
+{
+    (void)state;
+    weft_ctx *c = weft_open(NULL);
+    weft_graph *g = net(c), *f;
+    const weft_type count = weft_type_make(WEFT_I64, 0, NULL);
+    weft_val n = weft_graph_state(g, "count", &count, "zeros", false);
+    name(g, EMIT(g, "increment", "", n), "next");
+    const char *h[] = {"h"}, *next[] = {"next"}, *keep[] = {"loss"};
+    ok(c, weft_graph_feed(g, h, 1, keep, 1, &f));
+    assert_int_equal(nodes(f, "increment"), 1);
+    weft_graph_free(f);
+    ok(c, weft_graph_feed(g, next, 1, keep, 1, &f));
+    assert_true(!nodes(f, "increment") && !has(f, "count"));
+    weft_graph_free(f);
+    weft_graph_free(g);
+    weft_close(c);
+}
+
 /* An input stays what it is; a weight, an output by its name, nothing at all; and unknown names. */
 static void test_other_names(void **state)
 {
@@ -214,8 +235,8 @@ static void test_other_names(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_values_and_gradients),
-                                       cmocka_unit_test(test_what_stays),
-                                       cmocka_unit_test(test_other_names)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values_and_gradients), cmocka_unit_test(test_what_stays),
+        cmocka_unit_test(test_effects), cmocka_unit_test(test_other_names)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
