@@ -119,11 +119,7 @@ static weft_status cached_flops(const weft_recipe *r, const weft_graph *forward,
     if (weft_graph_find(forward, feed[0]) == WEFT_NONE)
         return WEFT_OK;
     WEFT_TRY(weft_graph_feed(forward, feed, 1, keep, 1, &g));
-    Weft__Recipe m = *r->msg; /* what it loads may be gone with what computed the labels */
-    m.n_load = 0;
-    weft_recipe bare = *r;
-    bare.msg = &m;
-    weft_status s = step_flops(&bare, g, out);
+    weft_status s = step_flops(r, g, out);
     weft_graph_free(g);
     return s;
 }
@@ -136,9 +132,21 @@ static weft_status measure(const weft_recipe *r, const weft_graph *g, weft_recip
     out->trainable = z.trainable;
     out->tokens = z.tokens * r->msg->train->accumulate;
     WEFT_TRY(count_active(r, g, &out->active));
-    WEFT_TRY(step_flops(r, g, &out->flops_computed));
-    out->flops_cached = out->flops = out->flops_computed;
-    return cached_flops(r, g, &out->flops_cached);
+    /* counted without the recipe's own label file, to know both; and what it loads may be gone with
+     * what computed the labels */
+    Weft__Recipe m = *r->msg;
+    Weft__Data data = *m.data;
+    weft_recipe bare = *r;
+    bare.msg = &m;
+    m.data = &data;
+    data.labels = data.val_labels = NULL;
+    WEFT_TRY(step_flops(&bare, g, &out->flops_computed));
+    out->flops_cached = out->flops_computed;
+    m.n_load = 0;
+    WEFT_TRY(cached_flops(&bare, g, &out->flops_cached));
+    const char *labels = r->msg->data->labels;
+    out->flops = labels && *labels ? out->flops_cached : out->flops_computed;
+    return WEFT_OK;
 }
 
 weft_status weft_recipe_measure(weft_recipe *r, const weft_graph *forward, weft_recipe_size *out)

@@ -43,6 +43,9 @@ expect 0 compare a=a1,a2 b=b1,b2
 says out 'not reached'
 says out '66\.7 %'
 says out '-0\.8853 .. +0\.3853'
+# below the target from the first evaluation on: known only from one side
+expect 0 compare b=b1 a=a1 --at 2560
+says out '<= 2\.56k'
 # the other way round, by name
 expect 0 compare a=a1,a2 b=b1,b2 --baseline=b
 says out 'Against b'
@@ -185,4 +188,34 @@ says err 'train.steps=24'
 expect 2 compare --train "$recipe" "$recipe,d=48" --seeds 1 --out runs2 --quiet --set train.steps=2
 says err "NAME=RECIPE"
 expect 66 compare --train nothing.txtpb --out runs3
+
+# ---- a label cache: the same losses for fewer FLOPs, and both counts are told
+cat >co.txtpb <<END
+name: "co"
+model: "$root/models/cocomix.txtpb"
+set: ["n_layer=2", "n_head=2", "d=16", "vocab=64", "ctx=32", "insert=1", "n_concept=48", "k=4", "k_label=2"]
+set: ["t_layer=2", "t_head=2", "t_d=24", "t_ctx=32", "t_tap=1"]
+data { train: "train.bin" val: "val.bin" sampling: "windows" }
+train { steps: 6 batch: 2 length: 32 }
+eval { every: 3 loss: "lm_loss" }
+END
+expect 0 "$weft" labels co.txtpb --out labels.bin --quiet
+expect 0 compare --train computed=co.txtpb cached=co.txtpb,data.labels=labels.bin --seeds 1 --out runs4 --quiet --json
+cp out labels.json
+python3 - <<'END' || fail "label cache"
+import json
+a, b = json.load(open('labels.json'))['arms']
+assert a['final'] == b['final'], (a['final'], b['final'])
+assert a['flops_per_token'] == a['flops_per_token_computed'] == b['flops_per_token_computed']
+assert b['flops_per_token'] == b['flops_per_token_cached'] == a['flops_per_token_cached'] < a['flops_per_token']
+# of the compress layer a token reads k of the n_concept columns
+assert a['trainable'] - a['active'] == (48 - 4) * 16, (a['trainable'], a['active'])
+assert a['runs'][0]['output'] == 'lm_loss'
+END
+expect 0 compare runs4/*
+says out 'labels cached'
+expect 0 "$weft" check co.txtpb
+says out 'with labels cached'
+expect 0 "$weft" check co.txtpb --set data.labels=labels.bin
+says out 'with labels computed'
 finish

@@ -144,8 +144,13 @@ static void print_text(const report *r)
     printf("FLOPs/token  %.4g M forward", z->flops / (double)z->tokens * 1e-6);
     if (r->loss)
         printf(", %.4g M in training", r->training_flops / (double)z->tokens * 1e-6);
-    if (r->loss && r->cost.flops_cached != r->cost.flops_computed)
-        printf(", %.4g M with cached labels", r->cost.flops_cached / (double)r->cost.tokens * 1e-6);
+    const weft_recipe_size *c = &r->cost;
+    if (r->loss && c->flops_cached != c->flops_computed) {
+        bool cached = c->flops == c->flops_cached;
+        printf(", %.4g M with labels %s",
+               (cached ? c->flops_computed : c->flops_cached) / (double)c->tokens * 1e-6,
+               cached ? "computed" : "cached");
+    }
     printf("\nmemory       %s state + %s planned for %s (%s without sharing)\n",
            cli_bytes(a, sizeof a, (double)r->plan.state_bytes),
            cli_bytes(b, sizeof b, (double)r->plan.plan_bytes),

@@ -49,6 +49,7 @@ typedef struct {
 /* Where a curve first comes down to a loss. */
 typedef struct {
     bool known, reached;
+    bool first; /* it was below at its first evaluation: reached there or before */
     double tokens; /* NaN unless reached */
 } cmp_crossing;
 

@@ -47,6 +47,8 @@ static void put_crossing(FILE *f, const char *key, const cmp_crossing *x, const 
                          const cmp_arm *of)
 {
     fprintf(f, ",\"%s\":{\"reached\":%s", key, !x->known ? "null" : x->reached ? "true" : "false");
+    if (x->first)
+        fputs(",\"at_first_evaluation\":true", f);
     cli_json_number(f, ",", "tokens", x->tokens);
     cli_json_number(f, ",", "tokens_share", x->tokens / of->budget);
     cli_json_number(f, ",", "flops", x->tokens * who->per_token);

@@ -111,6 +111,7 @@ static cmp_crossing cross(const cmp_curve *c, double loss)
     for (int i = 0; x.known && i < c->n; i++)
         if (c->mean[i] <= loss) {
             x.reached = true;
+            x.first = i == 0;
             x.tokens = i ? c->tokens[i - 1] + (c->tokens[i] - c->tokens[i - 1]) *
                                                   (c->mean[i - 1] - loss) /
                                                   (c->mean[i - 1] - c->mean[i])

@@ -145,10 +145,14 @@ static void draw_arms(const comparison *k, FILE *f, bool markdown)
     draw(&t);
 }
 
-/* A share of the baseline's cost, or why there is none. */
-static const char *crossing_word(const cmp_crossing *x)
+/* Tokens or FLOPs (each token times `factor`) at a crossing, or why there are none. */
+static const char *crossing(char *buf, size_t n, const cmp_crossing *x, double factor)
 {
-    return !x->known ? "not known" : "not reached";
+    if (!x->reached)
+        return x->known ? "not reached" : "not known";
+    snprintf(buf, n, "%s", x->first ? "<= " : "");
+    compare_short(buf + strlen(buf), n - strlen(buf), x->tokens * factor);
+    return buf;
 }
 
 static void draw_against(const comparison *k, FILE *f, bool markdown)
@@ -167,21 +171,16 @@ static void draw_against(const comparison *k, FILE *f, bool markdown)
         snprintf(b[0], CELL, "%d", a->n_pair);
         snprintf(b[3], CELL, "%s .. %s", number(low, sizeof low, "%+.4f", a->low),
                  number(high, sizeof high, "%+.4f", a->high));
-        snprintf(b[8], CELL, "%s", crossing_word(&a->reverse));
-        if (a->reverse.reached)
-            compare_short(b[8], CELL, a->reverse.tokens);
         const char *const cell[] = {a->name,
                                     b[0],
                                     number(b[1], CELL, "%+.4f", a->difference.mean),
                                     number(b[2], CELL, "%.4f", a->difference.sd),
                                     a->n_pair > 1 ? b[3] : "-",
-                                    a->equal.reached ? compare_short(b[4], CELL, a->equal.tokens)
-                                                     : crossing_word(&a->equal),
+                                    crossing(b[4], CELL, &a->equal, 1),
                                     share(b[5], CELL, a->equal.tokens / base->budget),
-                                    a->equal.reached ? compare_short(b[6], CELL, flops)
-                                                     : crossing_word(&a->equal),
+                                    crossing(b[6], CELL, &a->equal, a->per_token),
                                     share(b[7], CELL, flops / (base->budget * base->per_token)),
-                                    b[8]};
+                                    crossing(b[8], CELL, &a->reverse, 1)};
         add_row(&t, cell);
     }
     draw(&t);
