@@ -159,6 +159,23 @@ const weft_attr *weft_match_twin(weft_match *m, int r, const char *name)
     return NULL;
 }
 
+weft_val weft_match_beside(weft_match *m, const char *op, int i, const char *name,
+                           const weft_attr **attr)
+{
+    const rewriter *w = m->rewriter;
+    weft_val found = WEFT_NONE;
+    for (int k = 0; k < w->from->n_node; k++) {
+        const weft_node *n = &w->from->node[k];
+        if (!w->live[k] || n->n_in <= i || n->in[0] != m->node->in[0] || strcmp(n->op->name, op))
+            continue;
+        if (found >= 0)
+            return WEFT_NONE;
+        found = n->in[i];
+        *attr = &n->attr[weft_op_attr(n->op, name)];
+    }
+    return found < 0 ? WEFT_NONE : w->map[found];
+}
+
 bool weft_match_training(const weft_match *m) { return m->rewriter->options->train; }
 
 void weft_match_replace(weft_match *m, int i, weft_val v)

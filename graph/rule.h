@@ -54,6 +54,11 @@ bool weft_match_used(const weft_match *m, int i); /* has output i of the root an
  * as equal nodes are shared, other attributes); NULL past the last. For ops that give more
  * outputs on demand. */
 const weft_attr *weft_match_twin(weft_match *m, int r, const char *name);
+/* Input i, in the new graph, of the only node `op` of the old graph that has the root's first input
+ * as its first one, too; its attribute `name` into *attr. WEFT_NONE if there is none, or another one
+ * as well, or if that input is computed behind the root. */
+weft_val weft_match_beside(weft_match *m, const char *op, int i, const char *name,
+                           const weft_attr **attr);
 void weft_match_replace(weft_match *m, int i, weft_val v);  /* output i of the root is v */
 bool weft_match_training(const weft_match *m);
 

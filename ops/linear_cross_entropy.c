@@ -5,14 +5,16 @@
  * gradient of the logits in place and its two products, while the chunk is at hand (as Liger Kernel
  * does, Hsu et al., 2024).  That needs no dloss: the loss is a scalar, so backward only scales.
  * Memory: one chunk instead of two arrays [rows, V]. */
+#include <omp.h>
+
 #include "graph/dnnl.h"
 #include "graph/op.h"
-#include "graph/rule.h"
+#include "ops/largest.h"
+#include "ops/linear_cross_entropy.h"
 #include "ops/rows.h"
+#include "ops/sparse.h"
 #include "ops/targets.h"
 
-enum { X, W, TARGETS, BIAS };               /* inputs */
-enum { LOSS, NLL, LSE, DX, DW, DB };        /* outputs: gradients are those of LOSS */
 static const int input_of[] = {X, W, BIAS}; /* of DX, DW, DB */
 
 static bool infer_sizes(weft_infer *c)
@@ -26,6 +28,9 @@ static bool infer_sizes(weft_infer *c)
                        weft_type_text(c, b), weft_type_text(c, w));
     else if (weft_attr_int(c, "db") && !weft_call_has(c, BIAS))
         weft_call_fail(c, "db=1 asks for the gradient of a bias, but there is none");
+    else if (weft_attr_int(c, "topk") > w->dim[0])
+        weft_call_fail(c, "topk=%lld is more than the classes of w: %s",
+                       (long long)weft_attr_int(c, "topk"), weft_type_text(c, w));
     else
         weft_targets_infer(c, X, "x", TARGETS);
     return !weft_call_failed(c);
@@ -44,15 +49,11 @@ static void infer_linear_cross_entropy(weft_infer *c)
     for (int i = 0; i < 3; i++)
         weft_infer_out(c, DX + i,
                        weft_attr_int(c, asked[i]) ? *weft_call_in(c, input_of[i]) : scalar);
-}
-
-/* The node's inputs into in[4]; returns how many. */
-static int inputs_of(weft_call *c, weft_val *in)
-{
-    int n = weft_call_has(c, BIAS) ? 4 : 3;
-    for (int i = 0; i < n; i++)
-        in[i] = weft_x(c, i);
-    return n;
+    int64_t k = weft_attr_int(c, "topk");
+    weft_type top = k ? weft_type_rows(weft_call_in(c, X), rows.dtype, k) : scalar;
+    weft_infer_out(c, VALUE, top);
+    top.dtype = WEFT_I32;
+    weft_infer_out(c, INDEX, top);
 }
 
 /* Gradients of nll and lse differ from row to row: the unfused way. */
@@ -81,6 +82,26 @@ static void grad_by_logits(weft_grad *g)
     weft_dx(g, BIAS, d);
 }
 
+/* The largest logits: k columns of the product for each row. */
+static void grad_by_largest(weft_grad *g)
+{
+    weft_val d = weft_dy(g, VALUE), index = weft_y(g, INDEX);
+    const weft_type *t = weft_val_type(g, d);
+    int64_t classes = weft_call_in(g, W)->dim[0], entries = weft_type_count(t);
+    weft_type flat = weft_type_make(t->dtype, 1, &entries), flat_index = flat;
+    flat_index.dtype = WEFT_I32;
+    if (weft_needs(g, X))
+        weft_dx(g, X, weft_emit3(g, "sparse_matmul", d, index, weft_x(g, W)));
+    if (weft_needs(g, W))
+        weft_dx(g, W,
+                weft_emit(g, "sparse_outer", (weft_val[]){d, index, weft_x(g, X)}, 3, "n=%lld",
+                          (long long)classes));
+    if (weft_needs(g, BIAS))
+        weft_dx(g, BIAS,
+                weft_emit_scatter(g, weft_emit_reshape(g, d, &flat),
+                                  weft_emit_reshape(g, index, &flat_index), classes));
+}
+
 /* A second node that gives gradients as well; the rule below makes one of the two. */
 static void grad_linear_cross_entropy(weft_grad *g)
 {
@@ -89,11 +110,15 @@ static void grad_linear_cross_entropy(weft_grad *g)
         weft_call_fail(g, "second derivatives are not available");
         return;
     }
+    if (weft_has_dy(g, VALUE))
+        grad_by_largest(g);
     if (weft_has_dy(g, NLL) || weft_has_dy(g, LSE)) {
         grad_by_logits(g);
         return;
     }
-    weft_val y = weft_emit(g, "linear_cross_entropy", in, inputs_of(g, in),
+    if (!weft_has_dy(g, LOSS))
+        return;
+    weft_val y = weft_emit(g, "linear_cross_entropy", in, weft_linear_inputs(g, in),
                            "ignore=%lld dx=%d dw=%d db=%d", (long long)weft_attr_int(g, "ignore"),
                            weft_needs(g, X), weft_needs(g, W), weft_needs(g, BIAS));
     for (int i = 0; i < 3; i++)
@@ -112,6 +137,7 @@ typedef struct {
     int64_t rows, classes, width, chunk; /* N, V, C, rows of a chunk */
     chunk_products whole, rest;          /* rest: the last chunk, if it is smaller */
     bool dx, dw, db;
+    weft_largest largest; /* k = 0: not asked for */
 } plan;
 
 /* Rows of a chunk: 64 MiB of logits, at least 256 so that the products stay near full speed, even
@@ -177,6 +203,21 @@ WEFT_CLONES static void finish_row(const chunk_run *c, int64_t i)
     weft_targets_subtract(&c->targets, row, x, c->share);
 }
 
+/* The largest logits of row i of the chunk, while they are logits. */
+static void take_largest(const plan *p, const chunk_run *c, int64_t i)
+{
+    char *space = (char *)(c->logits + p->chunk * p->classes);
+    weft_heap h =
+        weft_largest_row(&p->largest, space + p->largest.bytes * (size_t)omp_get_thread_num(),
+                         c->logits + i * p->classes, NULL);
+    weft_heap_sort(&h);
+    for (int64_t j = 0, to = (c->from + i) * h.k; j < h.k; j++, to++) {
+        int64_t at = weft_key_index(h.key[j]);
+        ((int32_t *)c->r->out[INDEX].data)[to] = (int32_t)at;
+        ((float *)c->r->out[VALUE].data)[to] = c->logits[i * p->classes + at];
+    }
+}
+
 enum { COLUMNS = 256 }; /* of the bias, that a task sums */
 
 /* db[0..n-1] += (or = for the first chunk) sums of columns, row after row. */
@@ -210,8 +251,11 @@ static void run_chunk(const plan *p, const chunk_run *c)
     const float *x = (const float *)r->in[X].data + c->from * p->width, *w = r->in[W].data;
     weft_gemm_run(g->logits, r, x, w, r->n_in > BIAS ? r->in[BIAS].data : NULL, c->logits);
 #pragma omp parallel for num_threads(r->threads) schedule(static)
-    for (int64_t i = 0; i < c->n; i++)
+    for (int64_t i = 0; i < c->n; i++) {
+        if (p->largest.k)
+            take_largest(p, c, i);
         finish_row(c, i);
+    }
     if (p->dx)
         weft_gemm_run(g->dx, r, c->logits, w, NULL, (float *)r->out[DX].data + c->from * p->width);
     if (p->dw)
@@ -225,7 +269,7 @@ static weft_targets targets_of(const weft_run *r)
     return weft_targets_of(r, TARGETS, r->out[LSE].count, r->in[W].dim[0]);
 }
 
-/* Mean of nll; gradients that were not asked for are zero scalars. */
+/* Mean of nll; outputs that were not asked for are zero scalars. */
 static void finish(const weft_run *r, double share)
 {
     static const char *const asked[] = {"dx", "dw", "db"};
@@ -233,6 +277,8 @@ static void finish(const weft_run *r, double share)
     for (int i = 0; i < 3; i++)
         if (!weft_run_int(r, asked[i]))
             weft_put(&r->out[DX + i], 0, 0);
+    for (int o = VALUE; o <= INDEX && !weft_run_int(r, "topk"); o++)
+        weft_put(&r->out[o], 0, 0);
 }
 
 static void run_linear_cross_entropy(const weft_run *r)
@@ -270,7 +316,12 @@ static void kernel_linear_cross_entropy(weft_kernel *k)
     p->whole = products(k, p, p->chunk);
     if (p->rows % p->chunk)
         p->rest = products(k, p, p->rows % p->chunk);
-    weft_kernel_scratch(k, sizeof(float) * (size_t)(p->chunk * p->classes));
+    size_t select = 0;
+    if (weft_attr_int(k, "topk")) {
+        p->largest = weft_largest_of(p->classes, weft_attr_int(k, "topk"));
+        select = p->largest.bytes * (size_t)weft_kernel_threads(k);
+    }
+    weft_kernel_scratch(k, sizeof(float) * (size_t)(p->chunk * p->classes) + select);
     weft_kernel_run(k, run_linear_cross_entropy);
 }
 
@@ -324,6 +375,30 @@ static void ref_row(const weft_run *r, const weft_targets *t, int64_t row, doubl
     weft_put(&r->out[NLL], row, nll);
 }
 
+/* Does logit a of a row come before logit b, in the order of topk? */
+static bool comes_before(const weft_run *r, int64_t row, int64_t a, int64_t b)
+{
+    double x = ref_logit(r, row, a), y = ref_logit(r, row, b);
+    if (x == y || (isnan(x) && isnan(y)))
+        return a < b;
+    return x > y || isnan(y);
+}
+
+static void ref_largest(const weft_run *r, const weft_targets *t)
+{
+    int64_t k = weft_run_int(r, "topk"), last = -1;
+    for (int64_t i = 0; i < t->rows * k; i++) {
+        int64_t row = i / k, best = -1;
+        for (int64_t at = 0; at < t->classes; at++)
+            if ((i % k == 0 || comes_before(r, row, last, at)) &&
+                (best < 0 || comes_before(r, row, at, best)))
+                best = at;
+        weft_put(&r->out[VALUE], i, ref_logit(r, row, best));
+        weft_put(&r->out[INDEX], i, (double)best);
+        last = best;
+    }
+}
+
 static void ref_linear_cross_entropy(const weft_run *r)
 {
     const weft_targets t = targets_of(r);
@@ -335,6 +410,7 @@ static void ref_linear_cross_entropy(const weft_run *r)
             weft_put(&r->out[o], i, 0);
     for (int64_t row = 0; row < t.rows; row++)
         ref_row(r, &t, row, share);
+    ref_largest(r, &t);
     finish(r, share);
 }
 
@@ -349,10 +425,11 @@ static double flops_linear_cross_entropy(const weft_call *c)
 
 const weft_op weft_op_linear_cross_entropy = {
     .name = "linear_cross_entropy",
-    .doc = "Cross-entropy of logits = x w^T + bias that are never stored: loss = mean of nll over "
-           "rows with a target != ignore (0 if none), nll = mean of lse - logits[...,target] over "
-           "the targets of the row that are not ignore, lse = log sum exp(logits), and on demand "
-           "dx, dw, db = gradients of loss. Made by a rewrite rule.",
+    .doc =
+        "Cross-entropy of logits = x w^T + bias that are never stored: loss = mean of nll over "
+        "rows with a target != ignore (0 if none), nll = mean of lse - logits[...,target] over "
+        "the targets of the row that are not ignore, lse = log sum exp(logits), and on demand "
+        "dx, dw, db = gradients of loss and value, index = topk(logits). Made by a rewrite rule.",
     .in = {{"x", WEFT_FLOAT, "rows [...,C]"},
            {"w", WEFT_FLOAT, "class vectors [V,C]"},
            {"targets", WEFT_INT,
@@ -363,7 +440,9 @@ const weft_op weft_op_linear_cross_entropy = {
             {"lse", WEFT_FLOAT, "log of the sum of exponentials of each row [...]"},
             {"dx", WEFT_FLOAT, "gradient of loss for x, or a scalar 0 if dx=0"},
             {"dw", WEFT_FLOAT, "gradient of loss for w, or a scalar 0 if dw=0"},
-            {"db", WEFT_FLOAT, "gradient of loss for bias, or a scalar 0 if db=0"}},
+            {"db", WEFT_FLOAT, "gradient of loss for bias, or a scalar 0 if db=0"},
+            {"value", WEFT_FLOAT, "the largest logits [...,topk], or a scalar 0 if topk=0"},
+            {"index", WEFT_INT, "their classes i32[...,topk], or a scalar 0 if topk=0"}},
     .attr = {{.name = "ignore",
               .kind = WEFT_ATTR_INT,
               .def = -1,
@@ -372,79 +451,15 @@ const weft_op weft_op_linear_cross_entropy = {
               .max = 2147483647.0},
              {.name = "dx", .kind = WEFT_ATTR_BOOL, .help = "compute the gradient for x"},
              {.name = "dw", .kind = WEFT_ATTR_BOOL, .help = "compute the gradient for w"},
-             {.name = "db", .kind = WEFT_ATTR_BOOL, .help = "compute the gradient for bias"}},
+             {.name = "db", .kind = WEFT_ATTR_BOOL, .help = "compute the gradient for bias"},
+             {.name = "topk",
+              .kind = WEFT_ATTR_INT,
+              .min = 0,
+              .max = 1e9,
+              .help = "how many of the largest logits to give"}},
     .infer = infer_linear_cross_entropy,
     .grad = grad_linear_cross_entropy,
     .kernel = kernel_linear_cross_entropy,
     .ref = ref_linear_cross_entropy,
     .flops = flops_linear_cross_entropy,
-};
-
-/* ---- rules ---- */
-static void replace_all(weft_match *m, weft_val y, int n)
-{
-    for (int i = 0; i < n; i++)
-        weft_match_replace(m, i, weft_emit_nth(m, y, i));
-}
-
-static void rule_linear_cross_entropy(weft_match *m)
-{
-    weft_val z = weft_x(m, 0), w = weft_match_in(m, z, 1), bias = weft_match_in(m, z, 2);
-    if (!weft_match_is(m, z, "matmul") || weft_match_uses(m, z) != 1 ||
-        weft_match_attr(m, z, "ta")->i || !weft_match_attr(m, z, "tb")->i ||
-        weft_match_attr(m, z, "alpha")->f != 1 || weft_val_type(m, w)->rank != 2)
-        return;
-    weft_val in[] = {weft_match_in(m, z, 0), w, weft_x(m, 1), bias};
-    replace_all(m,
-                weft_emit(m, "linear_cross_entropy", in, bias >= 0 ? 4 : 3, "ignore=%lld",
-                          (long long)weft_attr_int(m, "ignore")),
-                3);
-}
-
-const weft_rule weft_rule_linear_cross_entropy = {
-    .name = "linear_cross_entropy",
-    .root = "cross_entropy",
-    .doc = "cross_entropy(matmul(x, w[, bias], tb=1), targets) -> linear_cross_entropy(x, w, "
-           "targets[, bias]) when nothing else reads the logits",
-    .apply = rule_linear_cross_entropy,
-    .fuses = true,
-};
-
-/* Where the new node computes a gradient that the root did not, the root's output was a zero. */
-static void replace_gradient(weft_match *m, int i, weft_val y, bool same)
-{
-    if (weft_match_used(m, i))
-        weft_match_replace(
-            m, i, same ? weft_emit_nth(m, y, i) : weft_emit_fill(m, 0, weft_call_out(m, i)));
-}
-
-/* One node gives what this one and its twins give. */
-static void rule_linear_cross_entropy_once(weft_match *m)
-{
-    static const char *const asked[] = {"dx", "dw", "db"};
-    bool own[3], all[3], more = false;
-    weft_val in[4];
-    for (int i = 0; i < 3; i++) {
-        own[i] = all[i] = weft_attr_int(m, asked[i]);
-        for (int r = 0; weft_match_twin(m, r, "ignore"); r++)
-            if (weft_match_twin(m, r, "ignore")->i == weft_attr_int(m, "ignore"))
-                all[i] = all[i] || weft_match_twin(m, r, asked[i])->i;
-        more = more || all[i] != own[i];
-    }
-    if (!more)
-        return;
-    weft_val y =
-        weft_emit(m, "linear_cross_entropy", in, inputs_of(m, in), "ignore=%lld dx=%d dw=%d db=%d",
-                  (long long)weft_attr_int(m, "ignore"), all[0], all[1], all[2]);
-    replace_all(m, y, 3);
-    for (int i = 0; i < 3; i++)
-        replace_gradient(m, DX + i, y, own[i] == all[i]);
-}
-
-const weft_rule weft_rule_linear_cross_entropy_once = {
-    .name = "linear_cross_entropy_once",
-    .root = "linear_cross_entropy",
-    .doc = "linear_cross_entropy(x, w, t) beside linear_cross_entropy(x, w, t, dx, dw) -> the "
-           "second alone",
-    .apply = rule_linear_cross_entropy_once,
 };

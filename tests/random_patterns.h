@@ -198,8 +198,8 @@ static void turn_by_turn(maker *m)
 #include "tests/random_sparse.h"
 
 static void (*const patterns[])(maker *) = {
-    identity, identity,        views,         turned,         attention,
-    head,     tied_table,      turn_by_turn,  dead_rows,      dead_rows,
-    twin,     sparse_products, sparse_labels, sparse_rowwise, sparse_pairs};
+    identity,      identity,       views,        turned,     attention, head,
+    tied_table,    turn_by_turn,   dead_rows,    dead_rows,  twin,      sparse_products,
+    sparse_labels, sparse_rowwise, sparse_pairs, sparse_head};
 
 #endif

@@ -57,6 +57,26 @@ static void sparse_labels(maker *m)
     emit(m, "gather", "", often(m, 50) ? emit(m, "mul", "", p, q, NO) : p, at, NO);
 }
 
+/* Logits that a loss and a selection read, and maybe something else. */
+static void sparse_head(maker *m)
+{
+    int64_t n = 2 + pick(m, 8), d = 1 + pick(m, 9);
+    weft_val x = source(m, WEFT_F32, 2, (int64_t[]){3, d});
+    weft_val w = source(m, WEFT_F32, 2, (int64_t[]){n, d});
+    weft_val bias = often(m, 50) ? source(m, WEFT_F32, 1, &n) : NO;
+    weft_val z = emit(m, "matmul", "tb=1", x, w, bias);
+    weft_val labels = source(m, WEFT_I32, 2, (int64_t[]){3, 2});
+    bool first = often(m, 50);
+    if (first)
+        emit(m, "cross_entropy", "", z, labels, NO);
+    weft_val top = emit_n(m, "topk", z, "k", 1 + pick(m, (int)n));
+    emit(m, "tanh", "", top, NO, NO);
+    if (!first)
+        emit(m, "cross_entropy", "ignore=1", z, labels, NO);
+    if (often(m, 15))
+        emit(m, "tanh", "", z, NO, NO);
+}
+
 /* The ops on pairs themselves. */
 static void sparse_pairs(maker *m)
 {

@@ -50,22 +50,30 @@ static weft_graph *autoencoder_graph(void)
     return g;
 }
 
-/* A concept head: logits that a loss reads, too, and their largest through the compress layer. */
-static weft_graph *head_of_concepts(void)
+/* A concept head: logits that a loss reads, and their largest through the compress layer. `seen`:
+ * something else reads them, too. */
+static weft_graph *concept_head(bool seen)
 {
     weft_graph *g = weft_graph_new(ctx);
     weft_val x = input(g, "x", WEFT_F32, 3, 1, ROWS, D);
-    weft_val logits =
-        EMIT(g, "matmul", "tb=1", x, weight(g, "predictor", 2, N, D), weight(g, "bias", 1, N, 0));
+    weft_val labels =
+        EMIT(g, "reshape", "dims=1,5,1", EMIT(g, "argmax", "", x)); /* anything below N */
+    weft_val logits = EMIT(g, "matmul", "tb=1", EMIT(g, "exp", "", x),
+                           weight(g, "predictor", 2, N, D), weight(g, "bias", 1, N, 0));
     weft_val c = EMIT(g, "matmul", "tb=1", EMIT(g, "topk_mask", "k=4", logits),
                       weight(g, "compress", 2, D, N), weight(g, "b2", 1, D, 0));
     weft_val loss = EMIT(g, "mean", "", EMIT(g, "mul", "", c, EMIT(g, "tanh", "", c)));
-    weft_val ce = EMIT(g, "mean", "",
-                       EMIT(g, "log", "", EMIT(g, "sum", "axis=-1", EMIT(g, "exp", "", logits))));
-    ok(weft_graph_output(g, "loss", EMIT(g, "add", "", loss, ce)));
+    weft_val ce = EMIT(g, "scale", "alpha=0.3", EMIT(g, "cross_entropy", "", logits, labels));
+    loss = EMIT(g, "add", "", loss, ce);
+    if (seen)
+        loss = EMIT(g, "add", "", loss, EMIT(g, "mean", "", EMIT(g, "tanh", "", logits)));
+    ok(weft_graph_output(g, "loss", loss));
     ok(ctx->status);
     return g;
 }
+
+static weft_graph *head_alone(void) { return concept_head(false); }
+static weft_graph *head_seen(void) { return concept_head(true); }
 
 /* ---- structure ---- */
 static weft_graph *optimized(weft_graph *g, bool train)
@@ -128,13 +136,20 @@ static void test_autoencoder(void **state)
 static void test_head(void **state)
 {
     (void)state;
-    weft_graph *h = differentiated(head_of_concepts());
-    assert_int_equal(count(h, "sparse_matmul"), 1);
-    assert_int_equal(count(h, "sparse_dot"), 1);
-    assert_int_equal(count(h, "sparse_outer"), 1);
-    assert_int_equal(count(h, "scatter_add"), 1); /* into the gradient that the loss gave */
-    assert_int_equal(count(h, "scatter"), 0);
-    weft_graph_free(h);
+    for (int seen = 0; seen < 2; seen++) {
+        weft_graph *h = differentiated(concept_head(seen));
+        assert_int_equal(count(h, "linear_cross_entropy"), !seen);
+        assert_int_equal(count(h, "sparse_matmul"), 1); /* exp(x) needs no gradient */
+        assert_int_equal(count(h, "sparse_dot"), 1);
+        assert_int_equal(count(h, "sparse_outer"), 1);
+        assert_int_equal(count(h, "sparse_outer_add"),
+                         !seen);                      /* into what the loss gave, and ... */
+        assert_int_equal(count(h, "scatter_add"), 1); /* ... into the bias', or the logits' */
+        assert_int_equal(count(h, "scatter"), 0);
+        if (!seen)
+            assert_int_equal(wide(h), 0);
+        weft_graph_free(h);
+    }
 }
 
 /* ---- values ---- */
@@ -213,9 +228,9 @@ static void test_gradients(void **state)
 {
     (void)state;
     static numbers sparse, plain;
-    weft_graph *(*const models[])(void) = {autoencoder_graph, head_of_concepts};
+    weft_graph *(*const models[])(void) = {autoencoder_graph, head_alone, head_seen};
     for (uint64_t seed = 1; seed <= 5; seed++)
-        for (int m = 0; m < 2; m++) {
+        for (int m = 0; m < 3; m++) {
             weft_graph *g = models[m](), *d, *h = differentiated(models[m]());
             ok(weft_graph_differentiate(g, "loss", &d));
             for (int reference = 0; reference < 2; reference++) {
