@@ -171,7 +171,8 @@ static void twin(maker *m)
     if (!m->g->n_node)
         return;
     weft_node n = m->g->node[pick(m, m->g->n_node)];
-    weft_graph_append(m->g, n.op, n.in, n.n_in, n.attr, NULL);
+    if (!(n.op->flags & WEFT_EFFECT))
+        weft_graph_append(m->g, n.op, n.in, n.n_in, n.attr, NULL);
 }
 
 /* Halves of one axis put together turn by turn, and taken apart again. */

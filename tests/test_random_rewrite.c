@@ -65,6 +65,12 @@ static bool takes(const weft_port *p, weft_dtype t)
            (kind == WEFT_INT && (t == WEFT_I32 || t == WEFT_I64));
 }
 
+/* A counter, which some node updates: nothing may read it behind that. */
+static bool is_counter(const maker *m, weft_val v)
+{
+    return m->g->value[v].kind == WEFT_VALUE_STATE && !m->g->value[v].trainable;
+}
+
 static bool is_source(const maker *m, weft_val v) { return m->g->value[v].kind != WEFT_VALUE_NODE; }
 
 /* Does a small change of an input make the output jump?  Choices do: integer-valued functions, and
@@ -84,7 +90,7 @@ static weft_val operand(maker *m, const weft_op *op, const weft_port *p, weft_va
     for (int i = 0; i < 40; i++) {
         weft_val v = pick(m, m->g->n_value);
         const weft_type *t = &m->g->value[v].type;
-        if (v == m->g->rng || !takes(p, t->dtype) ||
+        if (v == m->g->rng || is_counter(m, v) || !takes(p, t->dtype) ||
             (jumps(op) && !is_source(m, v)))
             continue;
         if (like < 0 || i > 30 || often(m, 20) || weft_type_equal(t, &m->g->value[like].type))
