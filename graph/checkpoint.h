@@ -69,7 +69,7 @@ weft_status weft_checkpoint_save(weft_run_dir *d, weft_session *s, const weft_pr
  * memory of d. */
 weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_progress *p);
 /* Loads a checkpoint folder, after its hashes are checked (CORRUPT names the file, and the tensor
- * if it can). All states of s must be in it, and nothing else (MISMATCH lists up to ten names of
+ * if it can). All states of s must be in it, and nothing else (MISMATCH lists up to twenty names of
  * each kind), unless `weights_only` (then optimizer.safetensors is not read and states that are no
  * weights stay as they are). p (may be NULL) and p->config are memory of s. After a failure the
  * states may hold anything. */
@@ -85,10 +85,10 @@ bool weft_state_is_weight(const weft_state *st);
 /* Weights alone, from whatever weft_weights_find understands: a safetensors file, a sharded
  * model.safetensors.index.json, a folder with one of them, a checkpoint (checked against its
  * manifest), a run; all weights whose name begins with `scope` ("" or NULL: all) and that are not
- * ready yet must be there, and nothing else. A name N of the file means state scope+N; Hugging
- * Face's prefix "transformer." may be there or not; its mask buffers
- * (*.attn.bias, *.attn.masked_bias) are skipped, and a lm_head.weight that equals wte.weight is the
- * tied head. Element types convert as in weft_tensor_file_read; NaN and Inf are refused. */
+ * ready yet must be there, and nothing else. A name N of the file means state scope+N. The
+ * shipped name maps say which prefixes may be there or not ("transformer."), which tensors are
+ * skipped (mask buffers), and which are skipped when they are copies (a lm_head.weight that equals
+ * wte.weight). Element types convert as in weft_tensor_file_read; NaN and Inf are refused. */
 weft_status weft_weights_load(weft_session *s, const char *path, const char *scope);
 /* Finds the weights behind a path given by a user: a run directory (its newest good checkpoint), a
  * checkpoint folder, a folder with safetensors files, or a file. Read-only: takes no lock. The

@@ -52,12 +52,13 @@ typedef struct {
     const char *name; /* on the side that is written, without prefix */
 } weft_match_item;
 
-/* Names of one kind for a report: all are counted, the first few kept. */
+/* Names of one kind for a report: all are counted, the first few kept, as many as leave room for
+ * the other kinds in the message of a context. */
 typedef struct {
-    int n;
+    int n, shown;
     weft_string text;
 } weft_name_list;
-enum { WEFT_NAMES_SHOWN = 20 };
+enum { WEFT_NAMES_SHOWN = 20, WEFT_NAMES_BYTES = 2000 };
 void weft_name_list_add(weft_name_list *l, const char *name, const char *more);
 /* "3 missing: a, b, c", "21 missing: a, ..., t and 1 more" as a line of context of the error. */
 void weft_name_list_note(weft_ctx *c, const char *what, const weft_name_list *l);

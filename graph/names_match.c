@@ -14,9 +14,13 @@ enum { MAX_LAYERS = 65536 };
 void weft_name_list_add(weft_name_list *l, const char *name, const char *more)
 {
     char shown[256];
-    if (l->n++ < WEFT_NAMES_SHOWN)
-        weft_string_printf(&l->text, "%s%s%s", l->n > 1 ? ", " : "",
-                           weft_printable(shown, sizeof shown, name), more);
+    bool fits = l->shown == l->n && l->n < WEFT_NAMES_SHOWN && l->text.len < WEFT_NAMES_BYTES;
+    l->n++;
+    if (!fits)
+        return;
+    weft_string_printf(&l->text, "%s%s%s", l->shown ? ", " : "",
+                       weft_printable(shown, sizeof shown, name), more);
+    l->shown++;
 }
 
 void weft_name_list_note(weft_ctx *c, const char *what, const weft_name_list *l)
@@ -24,8 +28,8 @@ void weft_name_list_note(weft_ctx *c, const char *what, const weft_name_list *l)
     char rest[64] = "";
     if (!l->n)
         return;
-    if (l->n > WEFT_NAMES_SHOWN)
-        snprintf(rest, sizeof rest, " ... and %d more", l->n - WEFT_NAMES_SHOWN);
+    if (l->n > l->shown)
+        snprintf(rest, sizeof rest, " ... and %d more", l->n - l->shown);
     weft_note(c, "%d %s: %s%s", l->n, what, l->text.s, rest);
 }
 

@@ -338,6 +338,24 @@ WEFT_API weft_status weft_weights_import(weft_ctx *c, const char *path, const ch
 WEFT_API weft_status weft_weights_export(weft_ctx *c, const char *path, const char *folder,
                                          const weft_convert_options *o, weft_convert_result *r);
 WEFT_API void weft_convert_result_free(weft_ctx *c, weft_convert_result *r);
+/* Looking into files: a safetensors file, an index of shards, a folder, a checkpoint, a run. */
+typedef struct weft_tensors weft_tensors;
+typedef struct {
+    const char *name, *dtype; /* "F32", as in the file; memory of the weft_tensors */
+    int rank;
+    int64_t dim[WEFT_MAX_RANK], count, bytes;
+    double min, max, mean, std; /* of the finite elements, after weft_tensors_measure */
+    int64_t zeros, not_finite;
+} weft_tensor_info;
+WEFT_API weft_status weft_tensors_open(weft_ctx *c, const char *path, weft_tensors **out);
+WEFT_API void weft_tensors_close(weft_tensors *f); /* NULL is fine */
+WEFT_API bool weft_tensors_at(const weft_tensors *f, int i,
+                              weft_tensor_info *out); /* false: beyond the end */
+WEFT_API int weft_tensors_find(const weft_tensors *f, const char *name); /* -1: none */
+WEFT_API weft_status weft_tensors_measure(weft_tensors *f, int i, weft_tensor_info *out);
+/* Largest difference of two tensors of one shape; Inf where only one of two elements is NaN. */
+WEFT_API weft_status weft_tensors_distance(weft_tensors *a, int i, weft_tensors *b, int k,
+                                           double *out);
 /* The text of a shipped name map, or (NULL) a line for each of them. */
 WEFT_API weft_status weft_names_text(weft_ctx *c, const char *name, char **out);
 

@@ -7,18 +7,9 @@
 #include "graph/checkpoint.h"
 #include "graph/convert.h"
 #include "graph/manifest.h"
-
-/* Conventions of Hugging Face's GPT-2 files; data, not code: extend the tables. */
-static const char *const skipped[] = {"*.attn.bias",
-                                      "*.attn.masked_bias"}; /* causal mask buffers */
-static const char *const prefixes[] = {
-    "transformer."}; /* put before all names by the class with the head */
-static const struct {
-    const char *alias, *of;
-} tied[] = {{"lm_head.weight", "wte.weight"}, {"lm_head.weight", "transformer.wte.weight"}};
+#include "graph/names.h"
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
-#define SHOWN        10 /* names of a kind in one message */
 
 bool weft_state_is_weight(const weft_state *st)
 {
@@ -39,12 +30,6 @@ typedef struct {
     const weft_tensor_entry *entry;
 } source;
 
-/* Names that do not fit, of one kind. */
-typedef struct {
-    int n;
-    weft_string text;
-} names;
-
 typedef struct {
     weft_session *s;
     weft_ctx *ctx;
@@ -52,23 +37,20 @@ typedef struct {
     const char *from, *scope;
     bool weight, lenient;
     source *source; /* per state */
-    names missing, extra, misshapen;
+    weft_name_list missing, extra, misshapen;
+    weft_names *map; /* what other programs call their weights: the shipped name maps */
+    int n_map;
 } fit;
 
-static void add_name(names *l, const char *name, const char *more)
+static weft_status load_maps(fit *f)
 {
-    char shown[256];
-    if (l->n++ < SHOWN)
-        weft_string_printf(&l->text, "%s%s%s", l->n > 1 ? ", " : "",
-                           weft_printable(shown, sizeof shown, name), more);
-}
-
-static bool matches_any(const char *const *patterns, int n, const char *name)
-{
-    for (int i = 0; i < n; i++)
-        if (weft_glob(patterns[i], name))
-            return true;
-    return false;
+    int n = 0;
+    while (weft_names_shipped[n].name)
+        n++;
+    f->map = weft_arena_array(f->arena, (size_t)n, sizeof *f->map);
+    for (; f->map && f->n_map < n; f->n_map++)
+        WEFT_TRY(weft_names_load(f->arena, weft_names_shipped[f->n_map].name, &f->map[f->n_map]));
+    return f->ctx->status;
 }
 
 /* ---- names ---- */
@@ -78,16 +60,39 @@ static int find_with(fit *f, const char *prefix, const char *name)
     return full ? weft_map_get(f->s->names, full, -1) : -1;
 }
 
-/* Index of the state that a name of the file means, or -1. */
+/* Index of the state that a name of the file means, or -1: a prefix of some map may be there or
+ * not. */
 static int find_state(fit *f, const char *name)
 {
     int i = find_with(f, "", name);
-    for (int k = 0; i < 0 && f->lenient && k < COUNT(prefixes); k++) {
-        size_t n = strlen(prefixes[k]);
-        i = strncmp(name, prefixes[k], n) ? find_with(f, prefixes[k], name)
-                                          : find_with(f, "", name + n);
-    }
+    for (int m = 0; i < 0 && m < f->n_map; m++)
+        for (size_t k = 0; i < 0 && k < f->map[m].msg->n_prefix; k++) {
+            const char *prefix = f->map[m].msg->prefix[k];
+            size_t n = strlen(prefix);
+            i = strncmp(name, prefix, n) ? find_with(f, prefix, name) : find_with(f, "", name + n);
+        }
     return i;
+}
+
+/* Does some map ignore this tensor, with a prefix or without? */
+static bool is_ignored(const fit *f, const char *name)
+{
+    const char *star;
+    size_t len;
+    for (int m = 0; m < f->n_map; m++) {
+        const Weft__Names *msg = f->map[m].msg;
+        for (size_t r = 0; r < msg->n_rule; r++) {
+            if (!msg->rule[r]->ignore)
+                continue;
+            if (weft_names_fit(msg->rule[r]->from, name, &star, &len))
+                return true;
+            for (size_t k = 0; k < msg->n_prefix; k++)
+                if (!strncmp(name, msg->prefix[k], strlen(msg->prefix[k])) &&
+                    weft_names_fit(msg->rule[r]->from, name + strlen(msg->prefix[k]), &star, &len))
+                    return true;
+        }
+    }
+    return false;
 }
 
 static bool selected(const fit *f, const weft_state *st)
@@ -114,27 +119,44 @@ static void add_misshapen(fit *f, const weft_state *st, const weft_tensor_entry 
     for (int i = 0; i < st->type.rank; i++)
         k += (size_t)snprintf(text + k, sizeof text - k, i ? ",%" PRId64 : "%" PRId64, d[i]);
     snprintf(text + k, sizeof text - k, "]");
-    add_name(&f->misshapen, st->name, text);
+    weft_name_list_add(&f->misshapen, st->name, text);
 }
 
 /* ---- a head that repeats the embedding ---- */
+/* What `e` is a copy of by this rule: the tensor of that name, with a prefix of the map or without.
+ */
+static const weft_tensor_entry *tied_to(fit *f, const Weft__Names *msg, const Weft__Rule *r,
+                                        weft_tensor_file *file, const weft_tensor_entry *e)
+{
+    if (!r->tie || strcmp(r->from, e->name))
+        return NULL;
+    const weft_tensor_entry *of = weft_tensor_file_find(file, r->tie);
+    for (size_t k = 0; !of && k < msg->n_prefix; k++) {
+        const char *name = weft_arena_printf(f->arena, "%s%s", msg->prefix[k], r->tie);
+        of = name ? weft_tensor_file_find(file, name) : NULL;
+    }
+    return of;
+}
+
 /* Is `e` the second copy of a tensor that the graph uses twice? Then it is skipped, but only if it
  * is a copy. */
 static weft_status is_tied(fit *f, weft_tensor_file *file, const weft_tensor_entry *e, bool *yes)
 {
     *yes = false;
-    for (int i = 0; i < COUNT(tied) && !*yes; i++) {
-        const weft_tensor_entry *of =
-            strcmp(tied[i].alias, e->name) ? NULL : weft_tensor_file_find(file, tied[i].of);
-        if (!of)
-            continue;
-        WEFT_TRY(weft_tensor_same(file, e, file, of, yes));
-        if (!*yes)
-            return weft_fail(f->ctx, WEFT_MISMATCH,
-                             "%s: %s differs from %s, but the graph has one weight for both",
-                             f->from, tied[i].alias, tied[i].of);
+    for (int m = 0; m < f->n_map && !*yes; m++) {
+        const Weft__Names *msg = f->map[m].msg;
+        for (size_t r = 0; r < msg->n_rule && !*yes; r++) {
+            const weft_tensor_entry *of = tied_to(f, msg, msg->rule[r], file, e);
+            if (!of)
+                continue;
+            WEFT_TRY(weft_tensor_same(file, e, file, of, yes));
+            if (!*yes)
+                return weft_fail(f->ctx, WEFT_MISMATCH,
+                                 "%s: %s differs from %s, but the graph has one weight for both",
+                                 f->from, e->name, of->name);
+        }
     }
-    return WEFT_OK;
+    return f->ctx->status;
 }
 
 /* ---- matching ---- */
@@ -143,7 +165,7 @@ static weft_status match_entry(fit *f, weft_tensor_file *file, const weft_tensor
     int i = find_state(f, e->name);
     bool skip = false;
     if (i < 0 && f->lenient) {
-        skip = matches_any(skipped, COUNT(skipped), e->name);
+        skip = is_ignored(f, e->name);
         if (!skip)
             WEFT_TRY(is_tied(f, file, e, &skip));
     }
@@ -151,7 +173,7 @@ static weft_status match_entry(fit *f, weft_tensor_file *file, const weft_tensor
     if (skip)
         return WEFT_OK;
     if (!st || !selected(f, st)) {
-        add_name(&f->extra, e->name, "");
+        weft_name_list_add(&f->extra, e->name, "");
     } else if (f->source[i].entry) {
         return weft_fail(f->ctx, WEFT_MISMATCH, "%s: '%s' and '%s' are both for weight '%s'",
                          f->from, f->source[i].entry->name, e->name, st->name);
@@ -168,14 +190,8 @@ static void find_missing(fit *f)
     for (int i = 0; i < f->s->n_state; i++) {
         const weft_state *st = &f->s->state[i];
         if (selected(f, st) && !f->source[i].entry && !(f->lenient && st->ready))
-            add_name(&f->missing, st->name, "");
+            weft_name_list_add(&f->missing, st->name, "");
     }
-}
-
-static void note_names(fit *f, const char *what, const names *l)
-{
-    if (l->n)
-        weft_note(f->ctx, "%d %s: %s%s", l->n, what, l->text.s, l->n > SHOWN ? ", ..." : "");
 }
 
 static weft_status report(fit *f)
@@ -185,9 +201,9 @@ static weft_status report(fit *f)
     if (!f->missing.n && !f->extra.n && !f->misshapen.n)
         return WEFT_OK;
     weft_fail(f->ctx, WEFT_MISMATCH, "%s does not fit the graph", f->from);
-    note_names(f, "missing", &f->missing);
-    note_names(f, "not in the graph", &f->extra);
-    note_names(f, "of another shape", &f->misshapen);
+    weft_name_list_note(f->ctx, "missing", &f->missing);
+    weft_name_list_note(f->ctx, "not in the graph", &f->extra);
+    weft_name_list_note(f->ctx, "of another shape", &f->misshapen);
     return f->ctx->status;
 }
 
@@ -196,6 +212,8 @@ static weft_status match_all(fit *f, weft_tensor_file *const *file, int n)
     f->source = weft_arena_array(f->arena, (size_t)f->s->n_state, sizeof *f->source);
     if (!f->source)
         return f->ctx->status;
+    if (f->lenient)
+        WEFT_TRY(load_maps(f));
     for (int k = 0; k < n; k++)
         for (int i = 0; i < file[k]->n; i++)
             WEFT_TRY(match_entry(f, file[k], weft_tensor_file_at(file[k], i)));

@@ -62,6 +62,22 @@ sed -i 's/"standard"/"gated"/' saelens/cfg.json
 expect 69 "$weft" import saelens --names=saelens --out=x.safetensors
 says err 'architecture is gated: sae.txtpb has no gate'
 
+# looking into files
+expect 0 "$weft" weights gpt2.safetensors --stats
+says out '^wte.weight  *F32\[64,32\]  *min .* std '
+says out '^28 tensors, 28,544 elements'
+expect 0 "$weft" weights teacher gpt2.safetensors
+says out '^28 tensors equal, 0 not'
+expect 0 "$weft" export teacher --names=hf-gpt2 --out=hf2
+expect 1 "$weft" weights teacher hf2
+says out '^wte.weight  *only in teacher'
+expect 0 "$weft" import half --names=hf-gpt2 --out=half.safetensors
+expect 1 "$weft" weights teacher half.safetensors
+says out '^wte.weight  *differs by up to 0.00'
+expect 0 "$weft" weights teacher half.safetensors --tolerance=0.01
+expect 0 "$weft" weights half --json --stats
+perl -MJSON::PP -e 'local $/; my $j = decode_json(<STDIN>); exit !(@$j == 28 && $j->[0]{type} =~ /^BF16/)' <out || fail "no JSON"
+
 # command lines
 expect 0 "$weft" import --list
 [ "$(wc -l <out)" = "$(ls "$root"/models/names/*.txtpb | wc -l)" ] || fail "not all maps are listed"

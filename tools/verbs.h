@@ -24,6 +24,7 @@ int verb_steer(weft_ctx *c, int argc, char **argv);
 int verb_import(weft_ctx *c, int argc, char **argv);
 int verb_export(weft_ctx *c, int argc, char **argv);
 int verb_concepts(weft_ctx *c, int argc, char **argv);
+int verb_weights(weft_ctx *c, int argc, char **argv);
 int verb_tokenize(weft_ctx *c, int argc, char **argv);
 
 /* ---- options: one table gives the parser, --help, and the man page ---- */

@@ -28,6 +28,7 @@ static const verb verbs[] = {
     {"ops", "list the ops, the schema of one, or the rewrite rules", verb_ops},
     {"import", "weights of another program: GPT-2, CoCoMix, sparse autoencoders", verb_import},
     {"export", "weights for another program", verb_export},
+    {"weights", "list the tensors of files, their statistics, how two files differ", verb_weights},
     {"tokenize", "byte-level BPE: train a vocabulary, encode a corpus, decode ids", verb_tokenize},
 };
 enum { N_VERBS = (int)(sizeof verbs / sizeof *verbs) };
