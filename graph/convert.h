@@ -1,5 +1,5 @@
-/* convert.h - between the public interface (weft_weights_import, weft_weights_export) and its parts:
- * tensors that stream from one file into another. */
+/* convert.h - between the public interface (weft_weights_import, weft_weights_export) and its
+ * parts: tensors that stream from one file into another. */
 #ifndef WEFT_CONVERT_H
 #define WEFT_CONVERT_H
 
