@@ -74,43 +74,63 @@ int weft_eval_outputs(const weft_recipe *r, const char **out)
     return n;
 }
 
+bool weft_evaluator_rest(const weft_sampler *s, int64_t batches)
+{
+    return batches <= 0 && weft_sampler_blocks(s) % s->B;
+}
+
 /* Bytes that the targets of one batch stand for. */
-static int64_t count_bytes(const weft_evaluator *e)
+static int64_t count_bytes(const weft_evaluator *e, weft_program *p)
 {
     weft_type t;
-    const int32_t *targets = weft_program_input(e->program, "targets", &t);
+    const int32_t *targets = weft_program_input(p, "targets", &t);
     return targets && e->token_bytes ? e->token_bytes(e->user, targets, weft_type_count(&t)) : 0;
+}
+
+/* Adds what batch `cursor` of the sampler gives, as often as it has sequences. */
+static weft_status run_batch(weft_evaluator *e, weft_program *p, const weft_sampler *s,
+                             int64_t cursor, weft_eval_result *out)
+{
+    double weight = (double)s->B;
+    weft_feed_rng(p, s->seed, cursor);
+    WEFT_TRY(weft_feed_batch(p, s, cursor));
+    out->bytes += count_bytes(e, p); /* before the run: feeds are not kept */
+    WEFT_TRY(weft_program_run(p));
+    out->loss += weight * weft_fetch_scalar(p, e->loss);
+    for (int k = 0; k < e->n_log; k++)
+        out->log[k] += weight * weft_fetch_scalar(p, e->log[k]);
+    out->tokens += s->B * s->T;
+    return WEFT_OK;
 }
 
 weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_result *out)
 {
     weft_ctx *c = e->program->session->ctx;
-    int64_t start = weft_now_ns(c), all = weft_sampler_blocks(&e->sampler) / e->sampler.B;
-    double sum = 0;
+    int64_t start = weft_now_ns(c), blocks = weft_sampler_blocks(&e->sampler);
+    int64_t all = blocks / e->sampler.B, rest = 0;
+    weft_sampler one = e->sampler;
     *out = (weft_eval_result){.n_log = e->n_log, .log_name = e->log};
-    if (all < 1)
+    if (batches > 0 && batches < all)
+        all = batches;
+    if (e->single && weft_evaluator_rest(&e->sampler, batches))
+        rest = blocks % e->sampler.B;
+    if (all + rest < 1)
         return weft_fail(c, WEFT_MALFORMED,
                          "validation data: %lld tokens are too few for one batch of %lld sequences "
                          "of %lld tokens",
                          (long long)weft_tokens_count(e->sampler.tokens), (long long)e->sampler.B,
                          (long long)e->sampler.T);
-    if (batches > 0 && batches < all)
-        all = batches;
-    for (int64_t i = 0; i < all; i++) {
-        weft_feed_rng(e->program, e->sampler.seed, i);
-        WEFT_TRY(weft_feed_batch(e->program, &e->sampler, i));
-        out->bytes += count_bytes(e); /* before the run: feeds are not kept */
-        WEFT_TRY(weft_program_run(e->program));
-        sum += weft_fetch_scalar(e->program, e->loss);
-        for (int k = 0; k < e->n_log; k++)
-            out->log[k] += weft_fetch_scalar(e->program, e->log[k]);
+    one.B = 1;
+    for (int64_t i = 0; i < all + rest; i++) {
+        WEFT_TRY(i < all ? run_batch(e, e->program, &e->sampler, i, out)
+                         : run_batch(e, e->single, &one, blocks - rest + (i - all), out));
         if (e->progress)
-            e->progress(e->user, i + 1, all);
+            e->progress(e->user, i + 1, all + rest);
     }
-    out->tokens = all * e->sampler.B * e->sampler.T;
-    out->loss = sum / (double)all;
+    double sequences = (double)(out->tokens / e->sampler.T);
+    out->loss /= sequences;
     for (int k = 0; k < e->n_log; k++)
-        out->log[k] /= (double)all;
+        out->log[k] /= sequences;
     out->seconds = (double)(weft_now_ns(c) - start) * 1e-9;
     return WEFT_OK;
 }

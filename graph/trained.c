@@ -205,6 +205,20 @@ weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session
 }
 
 /* ---- evaluation ---- */
+/* What is left after the last whole batch goes through one sequence at a time. */
+static weft_status compile_single(weft_trained *t, weft_session *s, const char *const *fetch, int n,
+                                  const weft_eval_options *o, const weft_compile_options *w,
+                                  weft_evaluator *e)
+{
+    weft_graph *g = NULL;
+    if (!weft_evaluator_rest(&e->sampler, o->batches))
+        return WEFT_OK;
+    WEFT_TRY(weft_trained_changed(t, 1, e->sampler.T, o->intervene, o->n_intervene, &g));
+    weft_status status = weft_program_compile(s, g, fetch, n, w, &e->single);
+    weft_graph_free(g);
+    return status;
+}
+
 static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *g,
                             weft_tokens *data, const weft_eval_options *o, weft_eval_result *out)
 {
@@ -221,6 +235,7 @@ static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *
                         .user = o->user,
                         .sampler = {.tokens = data, .B = type.dim[0], .T = type.dim[1], .seed = 1}};
     WEFT_TRY(weft_program_compile(s, g, fetch, n, &w, &e.program));
+    WEFT_TRY(compile_single(t, s, fetch, n, o, &w, &e));
     WEFT_TRY(weft_trained_fill(t, g, s));
     return weft_evaluator_run(&e, o->batches, out);
 }

@@ -65,15 +65,35 @@ weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward,
     return status;
 }
 
-static weft_status compile_evaluation(weft_trainer *t, const weft_compile_options *o)
+/* Compiles an evaluation of the graph, with val_labels as inputs where the recipe has them. */
+static weft_status compile_cut(weft_trainer *t, const weft_graph *g, const weft_compile_options *o,
+                               weft_program **out)
 {
     const char *fetch[1 + WEFT_MAX_LOG];
     int n = weft_eval_outputs(t->recipe, fetch);
     weft_graph *cut = NULL;
-    WEFT_TRY(weft_labels_cut(t->forward, t->recipe->msg->data->val_labels, fetch, n, &cut));
-    weft_status s =
-        weft_program_compile(t->session, cut ? cut : t->forward, fetch, n, o, &t->eval.program);
+    WEFT_TRY(weft_labels_cut(g, t->recipe->msg->data->val_labels, fetch, n, &cut));
+    weft_status s = weft_program_compile(t->session, cut ? cut : g, fetch, n, o, out);
     weft_graph_free(cut);
+    return s;
+}
+
+/* The evaluation, and that of what is left after the last whole batch, one sequence at a time. */
+static weft_status compile_evaluation(weft_trainer *t, const weft_compile_options *o)
+{
+    weft_model *m = NULL;
+    weft_graph *g = NULL;
+    WEFT_TRY(compile_cut(t, t->forward, o, &t->eval.program));
+    if (!weft_evaluator_rest(&t->eval.sampler, t->recipe->msg->eval->batches))
+        return WEFT_OK;
+    weft_status s = weft_recipe_model(t->recipe, 1, t->info.length, &m);
+    if (!s) {
+        s = weft_graph_expand(m, &g);
+        weft_model_free(m);
+    }
+    if (!s)
+        s = compile_cut(t, g, o, &t->eval.single);
+    weft_graph_free(g);
     return s;
 }
 

@@ -11,6 +11,8 @@
 /* A forward program outside training and the batches that it is fed with. */
 typedef struct {
     weft_program *program;
+    weft_program *single; /* the same for one sequence, for what is left after the last whole batch;
+                             NULL: nothing is left, or it is left out */
     const char *loss;
     const char *const *log; /* scalar outputs that are averaged too */
     int n_log;
@@ -19,8 +21,10 @@ typedef struct {
     void (*progress)(void *user, int64_t done, int64_t all);
     void *user;
 } weft_evaluator;
-/* Mean loss over `batches` batches (0: all whole ones of the file). */
+/* Mean loss over `batches` batches (0: all whole sequences of the file, see `single`). */
 weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_result *out);
+/* Are there sequences after the last whole batch of an evaluation of so many batches (0: all)? */
+bool weft_evaluator_rest(const weft_sampler *s, int64_t batches);
 /* Fills the inputs "tokens" and "targets" of a program with micro-batch `cursor`. */
 weft_status weft_feed_batch(weft_program *p, const weft_sampler *s, int64_t cursor);
 /* Fills the input "rng" if the program has one. */

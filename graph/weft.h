@@ -564,7 +564,7 @@ WEFT_API weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, wef
 
 typedef struct {
     int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
-    int64_t batches;       /* 0: all whole batches of the file */
+    int64_t batches;       /* 0: all whole sequences of the file; what is left behind is shorter */
     bool reference, no_rewrite;
     const weft_intervention *intervene; /* all with WEFT_ON_ALL */
     int n_intervene;

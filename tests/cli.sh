@@ -131,6 +131,18 @@ expect 0 "$weft" eval "$gpt2" $small --set T=32 --weights r --data val.bin --bat
 says out "\"loss\":$loss"
 expect 0 "$weft" eval "$gpt2" $small --set T=32 --weights r/checkpoints/step-000060/model.safetensors --data val.bin --batch 8 --json
 says out "\"loss\":$loss"
+# what is left after the last whole batch counts: the same mean whatever the batch
+tokens odd.bin 1000
+expect 0 "$weft" eval r --data odd.bin --json
+says out '"tokens":992,'
+odd=$(sed 's/.*"loss":\([0-9.]*\).*/\1/' out)
+for batch in 1 5 31 40; do
+    expect 0 "$weft" eval r --data odd.bin --json --batch $batch
+    says out '"tokens":992,'
+    perl -e 'exit !(abs($ARGV[0] - $ARGV[1]) < 2e-6)' "$odd" "$(sed 's/.*"loss":\([0-9.]*\).*/\1/' out)" || fail "batch $batch: another loss than $odd"
+done
+expect 0 "$weft" eval r --data odd.bin --json --batches 2
+says out '"tokens":512,'
 for how in "--temperature 0" "--seed 5 --top-k 20 --top-p 0.9" "--n 2"; do
     expect 0 "$weft" generate r --ids --prompt "1 2,3" --tokens 70 $how
     cp out cached

@@ -92,7 +92,7 @@ int verb_eval(weft_ctx *c, int argc, char **argv)
         {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe", 0, 0},
         {"batch", CLI_INT, &o.batch, "N", "sequences at once", 1, 1 << 20},
         {"length", CLI_INT, &o.length, "N", "tokens of a sequence", 1, 1 << 24},
-        {"batches", CLI_INT, &o.batches, "N", "only the first N batches", 1, 1e12},
+        {"batches", CLI_INT, &o.batches, "N", "only the first N whole batches", 1, 1e12},
         {"threads", CLI_INT, &threads, "N", "threads (default: all cores)", 1, 1024},
         {"reference", CLI_FLAG, &o.reference, NULL,
          "in double precision, with the plain reference kernels (slow)", 0, 0},
@@ -105,7 +105,7 @@ int verb_eval(weft_ctx *c, int argc, char **argv)
                            "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
                            "Mean next-token loss, perplexity and bits per byte over consecutive "
                            "blocks of a token file.\n"
-                           "Tokens after the last whole batch are left out.",
+                           "Tokens after the last whole sequence are left out.",
                            option,
                            1,
                            1};
