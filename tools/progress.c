@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 void cli_progress_init(cli_progress *p, cli_progress_mode mode, bool quiet)
@@ -77,6 +78,14 @@ static void format_line(char *buf, size_t n, const weft_event *e)
                  e->grad_norm, e->tokens_per_s, duration(left, sizeof left, e->seconds_left));
 }
 
+/* A live line that wraps could not be overwritten: it ends where the terminal does. */
+static void cut_line(char *line, size_t n)
+{
+    struct winsize w;
+    if (!ioctl(2, TIOCGWINSZ, &w) && w.ws_col > 1 && w.ws_col < n)
+        line[w.ws_col - 1] = 0;
+}
+
 static void print_line(cli_progress *p, const weft_event *e, bool important)
 {
     char line[1024];
@@ -87,6 +96,8 @@ static void print_line(cli_progress *p, const weft_event *e, bool important)
         return;
     p->last_line = e->seconds;
     format_line(line, sizeof line, e);
+    if (p->live)
+        cut_line(line, sizeof line);
     fprintf(stderr, p->live ? "\r%s\033[K" : "%s\n", line);
 }
 

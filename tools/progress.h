@@ -10,7 +10,7 @@ typedef struct {
     bool live; /* one line, drawn again and again; else lines */
     bool quiet;
     double last_line; /* seconds at which the last line was written */
-    weft_event last;  /* without pointers: it outlives the run */
+    weft_event last;  /* outlives the run, but not the recipe, whose names it has */
     char dir[4096];
 } cli_progress;
 
