@@ -12,12 +12,20 @@
 #include "graph/rng.h"
 #include "graph/trained.h"
 
-enum { PIECE = 32 }; /* tokens of the prompt that are computed at once */
+enum {
+    PIECE = 32, /* tokens of the prompt that are computed at once */
+    MAX_FED = 16
+};
 
 typedef struct {
     int32_t id;
     double p; /* first the logit, then the probability */
 } candidate;
+
+typedef struct {
+    char name[64];
+    float value;
+} fed_value;
 
 struct weft_generator {
     weft_trained *t;
@@ -33,6 +41,8 @@ struct weft_generator {
     int64_t n_prompt;         /* how many of them are the prompt's */
     candidate *c;             /* [vocab] */
     int64_t n_drawn;
+    fed_value fed[MAX_FED];
+    int n_fed;
 };
 typedef struct weft_generator generator;
 
@@ -101,10 +111,15 @@ static weft_status choose(generator *g, const float *logit, int32_t *out)
 }
 
 /* ---- computing ---- */
-/* Where interventions act that tell the prompt from what was generated. */
-static void feed_spans(const generator *g, weft_program *p)
+/* Where interventions act that tell the prompt from what was generated, and how strongly. */
+static void feed_interventions(const generator *g, weft_program *p)
 {
     weft_type t;
+    for (int i = 0; i < g->n_fed; i++) {
+        float *value = weft_program_input(p, g->fed[i].name, &t);
+        if (value)
+            *value = g->fed[i].value;
+    }
     int32_t *prompt = weft_program_input(p, "span:prompt", &t);
     if (prompt)
         prompt[0] = 0, prompt[1] = (int32_t)g->n_prompt;
@@ -119,7 +134,7 @@ static weft_status run_window(generator *g, const float **logit)
     int32_t *in = weft_program_input(g->window, "tokens", &t);
     memset(in, 0, sizeof *in * (size_t)g->context); /* what follows the text is masked */
     memcpy(in, g->text, sizeof *in * (size_t)g->n_text);
-    feed_spans(g, g->window);
+    feed_interventions(g, g->window);
     WEFT_TRY(weft_program_run(g->window));
     *logit =
         (const float *)weft_program_output(g->window, "logits", &t) + (g->n_text - 1) * g->vocab;
@@ -140,7 +155,7 @@ static weft_status run_cached(generator *g, const float **logit)
         int32_t *pos = weft_program_input(p, "pos", &t);
         if (pos)
             *pos = (int32_t)g->n_cached;
-        feed_spans(g, p);
+        feed_interventions(g, p);
         WEFT_TRY(weft_program_run(p));
         g->n_cached += n;
         *logit = (const float *)weft_program_output(p, "logits", &t) + (n - 1) * g->vocab;
@@ -321,6 +336,26 @@ weft_status weft_generator_run(weft_generator *g, uint32_t sample)
     g->sample = sample;
     take_prompt(g);
     return draw_all(g);
+}
+
+weft_status weft_generator_feed(weft_generator *g, const char *name, float value)
+{
+    weft_type t;
+    weft_program *p = g->window ? g->window : g->one;
+    fed_value *f = g->fed;
+    char shown[96];
+    if (!weft_program_input(p, name, &t) || t.dtype != WEFT_F32 || t.rank ||
+        strlen(name) >= sizeof f->name)
+        return weft_fail(g->t->ctx, WEFT_USAGE, "no intervention reads a scalar input '%s'",
+                         weft_printable(shown, sizeof shown, name));
+    while (f < g->fed + g->n_fed && strcmp(f->name, name))
+        f++;
+    if (f == g->fed + MAX_FED)
+        return weft_fail(g->t->ctx, WEFT_USAGE, "at most %d inputs can be fed", MAX_FED);
+    snprintf(f->name, sizeof f->name, "%s", name);
+    f->value = value;
+    g->n_fed += f == g->fed + g->n_fed;
+    return WEFT_OK;
 }
 
 weft_status weft_generate(weft_trained *t, const weft_generate_options *o)

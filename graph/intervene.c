@@ -8,6 +8,8 @@
 
 #include "graph/ir.h"
 
+enum { CHANGE_IN = 4 }; /* inputs that the op of an intervention can be given */
+
 typedef struct {
     const weft_graph *g;
     weft_graph *h;
@@ -47,11 +49,35 @@ static weft_val span_of(intervening *w, const weft_intervention *x, weft_val v)
     return weft_graph_emit(w->h, "position", &span, 1, "factor=%lld", (long long)(have / count));
 }
 
+/* "PORT=NAME": puts the graph's input NAME, made here, at the op's input PORT of in[CHANGE_IN]. */
+static weft_status feed_input(intervening *w, const weft_intervention *x, const weft_op *op,
+                              weft_val *in)
+{
+    const size_t n = strcspn(x->feed, "=");
+    const weft_type scalar = weft_type_make(WEFT_F32, 0, NULL);
+    int i = 0;
+    while (i < CHANGE_IN && op->in[i].name &&
+           (strncmp(op->in[i].name, x->feed, n) || op->in[i].name[n]))
+        i++;
+    if (i == CHANGE_IN || !op->in[i].name || !x->feed[n] || in[i] >= 0)
+        return weft_fail(w->g->ctx, WEFT_USAGE,
+                         "'%s' feeds no further input of the op '%s': expected INPUT=NAME", x->feed,
+                         x->op);
+    const char *name = x->feed + n + 1;
+    if (weft_graph_find(w->g, name) >= 0)
+        return weft_fail(w->g->ctx, WEFT_USAGE, "the graph has a value '%s' already", name);
+    in[i] = weft_graph_find(w->h, name);
+    if (in[i] < 0)
+        in[i] = weft_graph_input(w->h, name, &scalar);
+    return w->g->ctx->status;
+}
+
 /* The node of one intervention on v. */
 static weft_val change(intervening *w, const weft_intervention *x, weft_val v)
 {
     const weft_op *op = weft_op_find(x->op);
-    weft_val in[2] = {v, WEFT_NONE};
+    weft_val in[CHANGE_IN] = {v, WEFT_NONE, WEFT_NONE, WEFT_NONE};
+    int n = CHANGE_IN;
     if (!op) {
         weft_fail(w->g->ctx, WEFT_USAGE, "there is no op '%s' (weft ops lists them)", x->op);
         return WEFT_NONE;
@@ -60,7 +86,11 @@ static weft_val change(intervening *w, const weft_intervention *x, weft_val v)
         if ((in[1] = span_of(w, x, v)) < 0)
             return WEFT_NONE;
     }
-    weft_val y = weft_graph_emit(w->h, x->op, in, in[1] < 0 ? 1 : 2, "%s", x->attrs);
+    if (x->feed && feed_input(w, x, op, in))
+        return WEFT_NONE;
+    while (in[n - 1] < 0)
+        n--;
+    weft_val y = weft_graph_emit(w->h, x->op, in, n, "%s", x->attrs);
     if (y >= 0 && !weft_type_equal(&w->h->value[y].type, &w->h->value[v].type)) {
         weft_fail(w->g->ctx, WEFT_USAGE, "the op '%s' changes the type of what it is given", x->op);
         return WEFT_NONE;

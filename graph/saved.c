@@ -103,10 +103,10 @@ weft_status weft_trained_save(weft_trained *t, const weft_intervention *list, in
 {
     weft_graph *g = NULL;
     for (int i = 0; i < n; i++)
-        if (list[i].on != WEFT_ON_ALL)
+        if (list[i].on != WEFT_ON_ALL || list[i].feed)
             return weft_fail(t->ctx, WEFT_USAGE,
-                             "a saved model knows no prompt: it is intervened "
-                             "on at all positions");
+                             "a saved model knows no prompt and is fed no strengths: it is "
+                             "intervened on at all positions");
     WEFT_TRY(weft_trained_changed(t, 1, 0, list, n, &g));
     weft_status s = write_all(t, g, dir);
     weft_graph_free(g);

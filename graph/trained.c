@@ -248,9 +248,9 @@ weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_opt
     weft_tokens *tokens = NULL;
     *out = (weft_eval_result){0};
     for (int i = 0; i < o->n_intervene; i++)
-        if (o->intervene[i].on != WEFT_ON_ALL)
+        if (o->intervene[i].on != WEFT_ON_ALL || o->intervene[i].feed)
             return weft_fail(t->ctx, WEFT_USAGE,
-                             "only generated text has a prompt: an evaluation "
+                             "only generated text has a prompt and is fed strengths: an evaluation "
                              "is intervened on at all positions");
     weft_status status = weft_trained_changed(t,
                                               o->batch    ? o->batch

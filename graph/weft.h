@@ -250,6 +250,10 @@ typedef struct {
     /* Not ALL: the op's second input is an i32[2] of first position and first after it, counted on
      * the value's own time scale. */
     weft_where on;
+    /* "strength=dose": the op's input `strength` reads an input `dose` of the graph, a new f32
+     * scalar, so that one program serves all strengths (weft_generator_feed). NULL: nothing is
+     * fed; models that are evaluated or saved take nothing else. */
+    const char *feed;
 } weft_intervention;
 /* The graph with interventions; several on one value act in the order of the list. A computed
  * value's name goes to the result, the old value is NAME.before. Derivatives by the value are by
@@ -607,6 +611,9 @@ typedef struct weft_generator weft_generator;
 WEFT_API weft_status weft_generator_new(weft_trained *t, const weft_generate_options *o,
                                         weft_generator **out);
 WEFT_API weft_status weft_generator_run(weft_generator *g, uint32_t sample);
+/* What a fed intervention reads from the next run on. WEFT_USAGE: there is no scalar f32 input of
+ * this name. */
+WEFT_API weft_status weft_generator_feed(weft_generator *g, const char *name, float value);
 WEFT_API void weft_generator_free(weft_generator *g);
 
 /* Writes the model with interventions as a run directory that stands on its own: `dir` gets

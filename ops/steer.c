@@ -6,7 +6,8 @@ enum { SCALE, ADD, SET };
 
 static void infer_steer(weft_infer *c)
 {
-    const weft_type *x = weft_call_in(c, 0), *span = weft_call_in(c, 1), *pos = weft_call_in(c, 2);
+    const weft_type *x = weft_call_in(c, 0), *span = weft_call_in(c, 1), *pos = weft_call_in(c, 2),
+                    *strength = weft_call_in(c, 3);
     int64_t n = x->rank ? x->dim[x->rank - 1] : 0;
     if (weft_attr_int(c, "id") >= n)
         weft_call_fail(c, "id=%lld is none of the %lld ids on the last axis of x: %s (0..%lld)",
@@ -16,34 +17,57 @@ static void infer_steer(weft_infer *c)
         weft_call_fail(c, "span must be two positions, but is %s", weft_type_text(c, span));
     else if (weft_call_has(c, 2) && weft_type_count(pos) != 1)
         weft_call_fail(c, "pos must be a single number, but is %s", weft_type_text(c, pos));
+    else if (weft_call_has(c, 3) && weft_type_count(strength) != 1)
+        weft_call_fail(c, "strength must be a single number, but is %s",
+                       weft_type_text(c, strength));
     else
         weft_infer_out(c, 0, *x);
 }
 
-/* The derivative by the feature is `amount` where it is scaled, 0 where it is set. */
+/* dy with the feature scaled at the steered positions; by = NONE: scaled by `amount` alone. */
+static weft_val scaled(weft_grad *g, double amount, weft_val by)
+{
+    const weft_val in[] = {weft_dy(g, 0), weft_x(g, 1), weft_x(g, 2), by};
+    return weft_emit(g, "steer", in,
+                     by >= 0                 ? 4
+                     : weft_call_n_in(g) < 3 ? weft_call_n_in(g)
+                                             : 3,
+                     "id=%lld how=scale amount=%.17g from=%lld to=%lld",
+                     (long long)weft_attr_int(g, "id"), amount, (long long)weft_attr_int(g, "from"),
+                     (long long)weft_attr_int(g, "to"));
+}
+
+/* The derivative by the feature is amount * strength where it is scaled, 0 where it is set; the one
+ * by the strength is the sum over the steered entries of dy * amount, times x where x is scaled. */
 static void grad_steer(weft_grad *g)
 {
     int64_t how = weft_attr_int(g, "how");
-    weft_val in[] = {weft_dy(g, 0), weft_x(g, 1), weft_x(g, 2)};
-    if (how == ADD)
-        weft_dx(g, 0, in[0]);
-    else
+    double amount = weft_attr_float(g, "amount");
+    weft_val dy = weft_dy(g, 0);
+    if (weft_needs(g, 0))
         weft_dx(g, 0,
-                weft_emit(g, "steer", in, weft_call_n_in(g),
-                          "id=%lld how=scale amount=%.17g from=%lld to=%lld",
-                          (long long)weft_attr_int(g, "id"),
-                          how == SCALE ? weft_attr_float(g, "amount") : 0,
-                          (long long)weft_attr_int(g, "from"), (long long)weft_attr_int(g, "to")));
+                how == ADD     ? dy
+                : how == SCALE ? scaled(g, amount, weft_x(g, 3))
+                               : scaled(g, 0, WEFT_NONE));
+    if (!weft_call_has(g, 3) || !weft_needs(g, 3))
+        return;
+    weft_val there = weft_emit2(g, "sub", dy, scaled(g, 0, WEFT_NONE));
+    if (how == SCALE)
+        there = weft_emit2(g, "mul", there, weft_x(g, 0));
+    weft_val sum = weft_emit(g, "sum", &there, 1, "%s", "");
+    sum = weft_emit(g, "scale", &sum, 1, "alpha=%.17g", amount);
+    weft_dx(g, 3, weft_emit_reshape(g, sum, weft_call_in(g, 3)));
 }
 
 /* Positions stay those of the whole sequence. */
 static void incr_steer(weft_incr *c)
 {
-    int axis = weft_incr_axis(c, 0), rank = weft_incr_type(c, 0)->rank, n = weft_call_n_in(c);
+    int axis = weft_incr_axis(c, 0), rank = weft_incr_type(c, 0)->rank;
     bool everywhere =
         !weft_call_has(c, 1) && weft_attr_int(c, "from") == 0 && weft_attr_int(c, "to") == -1;
-    weft_val in[3] = {weft_incr_new(c, 0), n > 1 ? weft_incr_new(c, 1) : WEFT_NONE,
-                      n > 2 ? weft_incr_new(c, 2) : WEFT_NONE};
+    weft_val in[4] = {weft_incr_new(c, 0)};
+    for (int i = 1; i < 4; i++)
+        in[i] = weft_call_has(c, i) ? weft_incr_new(c, i) : WEFT_NONE;
     if (axis == rank - 1 || (!everywhere && axis != rank - 2)) {
         weft_call_fail(c, "incremental decoding needs time on the axis before the last of x: %s",
                        weft_type_text(c, weft_incr_type(c, 0)));
@@ -51,8 +75,8 @@ static void incr_steer(weft_incr *c)
     }
     if (!everywhere)
         in[2] = in[2] < 0 ? weft_incr_pos(c) : weft_emit2(c, "position", weft_incr_pos(c), in[2]);
-    weft_incr_out(c, 0, weft_emit(c, "steer", in, everywhere ? 1 : 3, "%s", weft_attrs_text(c)),
-                  axis);
+    int n = in[3] >= 0 ? 4 : everywhere ? 1 : 3;
+    weft_incr_out(c, 0, weft_emit(c, "steer", in, n, "%s", weft_attrs_text(c)), axis);
 }
 
 /* Positions first..end-1 of x that are changed. */
@@ -72,10 +96,16 @@ static void positions(const weft_run *r, int64_t t, int64_t *first, int64_t *end
     *end = *end > t ? t : *end;
 }
 
+static double amount_of(const weft_run *r)
+{
+    bool fed = r->n_in > 3 && r->in[3].data;
+    return weft_run_float(r, "amount") * (fed ? weft_get(&r->in[3], 0) : 1);
+}
+
 static void run_steer(const weft_run *r)
 {
     const weft_tensor *x = &r->in[0];
-    float *y = r->out[0].data, amount = (float)weft_run_float(r, "amount");
+    float *y = r->out[0].data, amount = (float)amount_of(r);
     int64_t n = x->dim[x->rank - 1], t = x->rank > 1 ? x->dim[x->rank - 2] : 1;
     int64_t how = weft_run_int(r, "how"), first, end;
     positions(r, t, &first, &end);
@@ -93,7 +123,7 @@ static void run_steer(const weft_run *r)
 static void ref_steer(const weft_run *r)
 {
     const weft_tensor *x = &r->in[0];
-    double amount = weft_run_float(r, "amount");
+    double amount = amount_of(r);
     int64_t n = x->dim[x->rank - 1], t = x->rank > 1 ? x->dim[x->rank - 2] : 1;
     int64_t id = weft_run_int(r, "id"), how = weft_run_int(r, "how"), first, end;
     positions(r, t, &first, &end);
@@ -108,13 +138,16 @@ static void ref_steer(const weft_run *r)
 
 const weft_op weft_op_steer = {
     .name = "steer",
-    .doc = "One feature changed at some positions: y[.., t, id] = x * amount, x + amount or amount "
-           "(as `how` says) while from <= t < to and t lies in span; y = x elsewhere.",
+    .doc =
+        "One feature changed at some positions: y[.., t, id] = x * amount, x + amount or amount "
+        "(as `how` says) while from <= t < to and t lies in span; y = x elsewhere. With a strength "
+        "the amount is amount * strength.",
     .in = {{"x", WEFT_FLOAT, "features on the last axis, positions on the one before"},
            {"span", WEFT_INT | WEFT_OPTIONAL,
             "two numbers: first position, and the first after it (-1: the end); all when absent"},
            {"pos", WEFT_INT | WEFT_OPTIONAL,
-            "scalar: the position that row 0 of x has; 0 when absent"}},
+            "scalar: the position that row 0 of x has; 0 when absent"},
+           {"strength", WEFT_FLOAT | WEFT_OPTIONAL, "scalar; 1 when absent"}},
     .out = {{"y", WEFT_FLOAT, "as x"}},
     .attr = {{"id", WEFT_ATTR_INT, 0, "index of the feature", 0, 4e15, NULL, true},
              {"how", WEFT_ATTR_ENUM, 0, "what is done with it", .choices = "scale|add|set"},

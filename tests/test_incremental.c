@@ -284,12 +284,15 @@ static void test_steered(void **state)
             weft_val x;
             weft_ctx *c = weft_open(NULL);
             weft_graph *g = new_graph(c, &x);
-            const weft_type one = {.dtype = WEFT_I32};
+            const weft_type one = {.dtype = WEFT_I32}, scalar = {.dtype = WEFT_F32};
             weft_val z = layer(g, x, "a");
             z = fine ? EMIT(g, "interleave", "axis=1", z, x) : z;
             weft_val shift = weft_graph_state(g, "shift", &one, "zeros", false);
             weft_val y = EMIT(g, "steer", how[i], z);
             y = weft_graph_emit(g, "steer", (weft_val[]){y, WEFT_NONE, shift}, 3, "%s", how[i]);
+            weft_val dose = weft_graph_state(g, "dose", &scalar, "normal(1)", false);
+            y = weft_graph_emit(g, "steer", (weft_val[]){y, WEFT_NONE, WEFT_NONE, dose}, 4, "%s",
+                                how[(i + 1) % 3]);
             y = layer(g, y, "b");
             finish(c, g, fine ? EMIT(g, "slice", "axis=1 from=1 step=2", y) : y, 1);
         }

@@ -30,9 +30,10 @@ static const char *op_of(const weft_graph *g, weft_val v)
 static void test_readers(void **state)
 {
     (void)state;
-    static const weft_intervention list[] = {{"logits", "steer", "id=1 how=scale amount=3", 0},
-                                             {"h", "relu", "", 0},
-                                             {"logits", "scale", "alpha=2", 0}};
+    static const weft_intervention list[] = {
+        {"logits", "steer", "id=1 how=scale amount=3", 0, NULL},
+        {"h", "relu", "", 0, NULL},
+        {"logits", "scale", "alpha=2", 0, NULL}};
     weft_graph *g = chain(), *h;
     ok(weft_graph_intervene(g, list, 3, &h));
     ok(weft_graph_verify(h));
@@ -56,7 +57,8 @@ static void test_readers(void **state)
 static void test_sources(void **state)
 {
     (void)state;
-    static const weft_intervention list[] = {{"w", "scale", "alpha=0", 0}, {"x", "neg", "", 0}};
+    static const weft_intervention list[] = {{"w", "scale", "alpha=0", 0, NULL},
+                                             {"x", "neg", "", 0, NULL}};
     weft_graph *g = chain(), *h;
     ok(weft_graph_intervene(g, list, 2, &h));
     ok(weft_graph_verify(h));
@@ -67,20 +69,54 @@ static void test_sources(void **state)
     weft_graph_free(g);
 }
 
+/* A fed strength: one program for all of them, and what cannot be fed is refused. */
+static void test_fed(void **state)
+{
+    (void)state;
+    static const weft_intervention list[] = {
+        {"h", "steer", "id=1 how=add amount=2", 0, "strength=dose"},
+        {"h", "steer", "id=2 how=set amount=1", 0, "strength=dose"},
+        {"logits", "steer", "id=1 how=scale amount=3", 0, "strength=other"}};
+    static const struct {
+        const char *feed, *message;
+    } bad[] = {{"strength", "expected INPUT=NAME"}, {"stren=a", "feeds no further input"},
+               {"x=a", "feeds no further input"},   {"strength=h", "has a value 'h' already"},
+               {"=a", "feeds no further input"},    {"strength=logits", "value 'logits' already"}};
+    weft_graph *g = chain(), *h;
+    weft_type t;
+    int inputs = 0;
+    ok(weft_graph_intervene(g, list, 3, &h));
+    ok(weft_graph_verify(h));
+    for (const char *name; (name = weft_graph_input_at(h, inputs, &t)); inputs++)
+        if (inputs)
+            assert_true(t.dtype == WEFT_F32 && t.rank == 0);
+    assert_int_equal(inputs, 3); /* x, dose, other */
+    weft_graph_free(h);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const weft_intervention x = {"h", "steer", "id=1 amount=2", 0, bad[i].feed};
+        assert_int_equal(weft_graph_intervene(g, &x, 1, &h), WEFT_USAGE);
+        if (!strstr(weft_error(ctx), bad[i].message))
+            fail_msg("'%s' is not in: %s", bad[i].message, weft_error(ctx));
+        weft_error_clear(ctx);
+    }
+    weft_graph_free(g);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
     static const struct {
         weft_intervention x;
         const char *message;
-    } bad[] = {{{"logit", "steer", "id=1 amount=2", 0}, "did you mean 'logits'"},
-               {{"logits", "steer", "id=5 amount=2", 0}, "id=5 is none of the 5 ids"},
-               {{"logits", "steer", "amount=2", 0}, "'id'"},
-               {{"logits", "steer", "id=1 amount=2 how=raise", 0}, "scale|add|set"},
-               {{"logits", "steerr", "id=1 amount=2", 0}, "no op 'steerr'"},
-               {{"logits", "matmul", "", 0}, "at least 2 inputs"},
-               {{"logits", "sum", "", 0}, "changes the type"},
-               {{"logits", "steer", "id=1 amount=2", WEFT_ON_PROMPT}, "only positions of tokens"}};
+    } bad[] = {
+        {{"logit", "steer", "id=1 amount=2", 0, NULL}, "did you mean 'logits'"},
+        {{"logits", "steer", "id=5 amount=2", 0, NULL}, "id=5 is none of the 5 ids"},
+        {{"logits", "steer", "amount=2", 0, NULL}, "'id'"},
+        {{"logits", "steer", "id=1 amount=2 how=raise", 0, NULL}, "scale|add|set"},
+        {{"logits", "steerr", "id=1 amount=2", 0, NULL}, "no op 'steerr'"},
+        {{"logits", "matmul", "", 0, NULL}, "at least 2 inputs"},
+        {{"logits", "sum", "", 0, NULL}, "changes the type"},
+        {{"logits", "steer", "id=1 amount=2", WEFT_ON_PROMPT, NULL}, "only positions of tokens"}};
     int n = (int)(sizeof bad / sizeof *bad);
     for (int i = 0; i < n; i++) {
         weft_graph *g = chain(), *h;
@@ -97,7 +133,7 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_readers),
-                                       cmocka_unit_test(test_sources),
+                                       cmocka_unit_test(test_sources), cmocka_unit_test(test_fed),
                                        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/util.h"
+#include "tools/measure.h"
 
 /* Digits only, below 2^31. */
 static bool read_id(const char *s, size_t n, long *out)
@@ -78,46 +78,120 @@ weft_status cli_steering_parse(weft_ctx *c, const cli_list *text, const char *at
     WEFT_TRY(parse_where(c, on, &where));
     for (int i = 0; i < text->n; i++) {
         WEFT_TRY(parse(c, text->item[i], out->attrs[i], sizeof out->attrs[i]));
-        out->item[i] = (weft_intervention){at, "steer", out->attrs[i], where};
+        out->item[i] = (weft_intervention){at, "steer", out->attrs[i], where, NULL};
         out->n = i + 1;
     }
     return WEFT_OK;
 }
 
 /* ---- the verb ---- */
+typedef struct {
+    cli_list set, steer;
+    const char *weights, *dir;
+    int64_t threads;
+    bool measure;
+    measure_options m;
+} steer_options;
+
+static int save(weft_ctx *c, const steer_options *o, const char *path)
+{
+    static cli_steering s;
+    weft_trained *t = NULL;
+    if (cli_steering_parse(c, &o->steer, o->m.at, "all", &s) ||
+        weft_trained_open(c, path, o->weights, o->set.item, o->set.n, &t))
+        return cli_fail(c);
+    int code = weft_trained_save(t, s.item, s.n, o->dir) ? cli_fail(c) : WEFT_OK;
+    if (!code)
+        printf("saved %s: use it with 'weft generate %s' or 'weft eval %s'\n", o->dir, o->dir,
+               o->dir);
+    weft_trained_free(t);
+    return code;
+}
+
+static int measure(weft_ctx *c, const steer_options *o, const char *path)
+{
+    weft_trained *t = NULL;
+    if (weft_trained_open(c, path, o->weights, o->set.item, o->set.n, &t))
+        return cli_fail(c);
+    int code = measure_run(c, t, path, &o->m);
+    weft_trained_free(t);
+    return code;
+}
+
+static int check_use(const steer_options *o)
+{
+    if (o->measure && (o->dir || o->steer.n))
+        return cli_usage("steer", "--measure saves nothing and takes --concept, --how and "
+                                  "--strengths, not --steer and --out");
+    if (!o->measure && (o->m.concept || o->m.data || o->m.prompt || o->m.svg || o->m.json))
+        return cli_usage("steer", "--concept, --data, --prompt, --svg and --json need --measure");
+    if (!o->measure && (!o->dir || !o->steer.n))
+        return cli_usage("steer", "--steer=ID*F and --out=DIR are needed, or --measure");
+    return -1;
+}
+
 int verb_steer(weft_ctx *c, int argc, char **argv)
 {
-    cli_list set = {{0}, 0}, steer = {{0}, 0};
-    const char *weights = NULL, *dir = NULL, *at = CLI_STEER_AT;
-    static cli_steering s;
+    static steer_options o;
+    measure_options *m = &o.m;
+    *m = (measure_options){.how = "add", .strengths = "-10,-5,0,5,10", .at = CLI_STEER_AT};
+    m->on = "all";
+    m->prompts = 8;
+    m->prompt_tokens = 16;
+    m->tokens = 64;
+    m->seed = 1;
+    m->draw = (weft_generate_options){.temperature = 0.8, .top_p = 1};
     const cli_option option[] = {
-        {"steer", CLI_LIST, &steer, "ID*F", CLI_STEER_HELP, 0, 0},
-        {"steer-at", CLI_TEXT, &at, "NAME", CLI_STEER_AT_HELP, 0, 0},
-        {"out", CLI_TEXT, &dir, "DIR", "where the steered model goes", 0, 0},
-        {"weights", CLI_TEXT, &weights, "PATH",
+        {"steer", CLI_LIST, &o.steer, "ID*F", CLI_STEER_HELP, 0, 0},
+        {"steer-at", CLI_TEXT, &m->at, "NAME", CLI_STEER_AT_HELP, 0, 0},
+        {"out", CLI_TEXT, &o.dir, "DIR", "where the steered model goes", 0, 0},
+        {"measure", CLI_FLAG, &o.measure, NULL, "measure instead; what follows is for this", 0, 0},
+        {"concept", CLI_TEXT, &m->concept, "ID[,ID]", "concepts, each steered alone", 0, 0},
+        {"how", CLI_TEXT, &m->how, "HOW", "add (default), set or scale", 0, 0},
+        {"strengths", CLI_TEXT, &m->strengths, "X[,X]", "default -10,-5,0,5,10", 0, 0},
+        {"steer-on", CLI_TEXT, &m->on, "WHERE", "prompt, generated or all (default) positions", 0,
+         0},
+        {"data", CLI_TEXT, &m->data, "FILE",
+         "token file that prompts are taken from (default: the recipe's validation data)", 0, 0},
+        {"prompt-tokens", CLI_INT, &m->prompt_tokens, "N", "length of these (default 16)", 1, 1e6},
+        {"prompt", CLI_TEXT, &m->prompt, "TEXT", "one prompt for all texts instead", 0, 0},
+        {"prompts", CLI_INT, &m->prompts, "N", "texts at each strength (default 8)", 1, 1e6},
+        {"tokens", CLI_INT, &m->tokens, "N", "new tokens of a text (default 64)", 1, 1e6},
+        {"temperature", CLI_FLOAT, &m->draw.temperature, "X", "default 0.8", 0, 1e3},
+        {"top-k", CLI_INT, &m->draw.top_k, "K", "draw only from the K most probable", 0, 1e9},
+        {"top-p", CLI_FLOAT, &m->draw.top_p, "P", "or from those that together have P", 1e-9, 1},
+        {"seed", CLI_INT, &m->seed, "N", "of the random numbers (default 1)", 0, 9e18},
+        {"k", CLI_INT, &m->k, "K", "concepts kept at a token (default: the model's k)", 1, 1e9},
+        {"judge", CLI_TEXT, &m->judge, "NAME",
+         "logits of the extractor (default t_logits if there; none: without)", 0, 0},
+        {"active", CLI_TEXT, &m->active, "NAME",
+         "its latents, or ids of labels (default z if there; none: without)", 0, 0},
+        {"show", CLI_INT, &m->show, "N", "print the first N texts of each strength", 0, 1e6},
+        {"svg", CLI_TEXT, &m->svg, "FILE", "perplexity and presence against strength", 0, 0},
+        {"json", CLI_FLAG, &m->json, NULL, "for machines, with the tokens of all texts", 0, 0},
+        {"quiet", CLI_FLAG, &m->quiet, NULL, "no progress", 0, 0},
+        {"tokenizer", CLI_TEXT, &m->tokenizer, "PATH", "default: the run's", 0, 0},
+        {"threads", CLI_INT, &o.threads, "N", "threads (default: all cores)", 1, 1024},
+        {"weights", CLI_TEXT, &o.weights, "PATH",
          "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
-        {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe", 0, 0},
+        {"set", CLI_LIST, &o.set, "NAME=VALUE", "parameter of the model, field of the recipe", 0,
+         0},
         {0}};
     const cli_spec spec = {
         "steer",
-        "RUN|CHECKPOINT|RECIPE|MODEL --steer ID*F --out DIR [OPTION]...",
+        "RUN|CHECKPOINT|RECIPE|MODEL (--steer ID*F --out DIR | --measure --concept ID) [OPTION]...",
         "Saves a steered model: DIR/model.txtpb is the flat graph with the changes as nodes,\n"
-        "DIR/model.safetensors its weights. 'weft generate DIR' and 'weft eval DIR' use it.",
+        "DIR/model.safetensors its weights. 'weft generate DIR' and 'weft eval DIR' use it.\n"
+        "With --measure: texts drawn at several strengths, and for each their perplexity, the\n"
+        "presence of the concept in them and their repetition, judged by models that are not "
+        "steered.",
         option,
         1,
         1};
     int code = cli_parse(&spec, &argc, &argv);
-    if (code >= 0)
+    if (code >= 0 || (code = check_use(&o)) >= 0)
         return code;
-    if (!dir || !steer.n)
-        return cli_usage("steer", "--steer=ID*F and --out=DIR are needed");
-    weft_trained *t = NULL;
-    if (cli_steering_parse(c, &steer, at, "all", &s) ||
-        weft_trained_open(c, argv[0], weights, set.item, set.n, &t))
+    if (o.threads && weft_threads_set(c, (int)o.threads))
         return cli_fail(c);
-    code = weft_trained_save(t, s.item, s.n, dir) ? cli_fail(c) : WEFT_OK;
-    if (!code)
-        printf("saved %s: use it with 'weft generate %s' or 'weft eval %s'\n", dir, dir, dir);
-    weft_trained_free(t);
-    return code;
+    return o.measure ? measure(c, &o, argv[0]) : save(c, &o, argv[0]);
 }

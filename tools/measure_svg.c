@@ -1,0 +1,228 @@
+/* measure_svg.c - measured steering as a picture: for each concept a row with perplexity and with
+ * presence against the strength; dashed lines are the unsteered model.
+ *
+ * Colours are those of Okabe and Ito (2008), the blue lighter; curves also differ by their marks.
+ * Text and lines follow the reader's light or dark scheme. */
+#include <math.h>
+
+#include "tools/measure.h"
+
+enum { PANEL_W = 380, PANEL_H = 230, LEFT = 62, GAP = 78, HEAD = 48, FOOT = 76, N_CURVE = 5 };
+enum { ROW_H = HEAD + PANEL_H + FOOT, WIDTH = LEFT + 2 * PANEL_W + GAP + 20 };
+
+typedef struct {
+    measure_kind kind;
+    const char *name, *colour;
+    char mark; /* o circle, s square, d diamond */
+    bool shares;
+} curve;
+static const curve curves[N_CURVE] = {
+    {MEASURE_STUDENT, "unsteered model", "#1a85c8", 'o', false},
+    {MEASURE_TEACHER, "extractor", "#d55e00", 's', false},
+    {MEASURE_ACTIVE, "active (extractor)", "#d55e00", 's', true},
+    {MEASURE_PREDICTED, "predicted (model)", "#1a85c8", 'o', true},
+    {MEASURE_KEPT, "kept (steered)", "#009e73", 'd', true}};
+
+typedef struct {
+    double x0, x1, y0, y1; /* what the panel shows; y of perplexities is their logarithm */
+    double left, top;      /* of the panel, in pixels */
+} view;
+
+static double px(const view *v, double x)
+{
+    return v->left + (x - v->x0) / (v->x1 - v->x0) * PANEL_W;
+}
+static double py(const view *v, double y)
+{
+    return v->top + PANEL_H - (y - v->y0) / (v->y1 - v->y0) * PANEL_H;
+}
+
+/* ---- what to show ---- */
+static view find_view(const measurement *m, const measure_concept *c, bool shares, double top)
+{
+    view v = {.x0 = m->strength[0], .x1 = m->strength[m->n_strength - 1], .top = top};
+    v.y0 = shares ? 0 : INFINITY;
+    v.y1 = shares ? 0 : -INFINITY;
+    for (int k = 0; k <= m->n_strength; k++)
+        for (int i = 0; i < N_CURVE; i++) {
+            double y = c->row[k].mean[curves[i].kind];
+            if (curves[i].shares == shares && isfinite(y)) {
+                v.y0 = fmin(v.y0, y);
+                v.y1 = fmax(v.y1, y);
+            }
+        }
+    double x = v.x1 > v.x0 ? 0.03 * (v.x1 - v.x0) : 1, y = 0.06 * (v.y1 - v.y0);
+    v.x0 -= x;
+    v.x1 += x;
+    v.y1 += y > 0 ? y : 0.05;
+    v.y0 -= shares ? 0 : y > 0 ? y : 0.05;
+    if (!isfinite(v.y0) || !isfinite(v.y1)) /* no number at all */
+        v.y0 = 0, v.y1 = 1;
+    v.left = LEFT + (shares ? PANEL_W + GAP : 0);
+    return v;
+}
+
+/* 1, 2 or 5 times a power of ten, so that about `want` ticks fit. */
+static double tick_step(double range, int want)
+{
+    double raw = range / want, power = pow(10, floor(log10(raw))), part = raw / power;
+    return power * (part < 1.5 ? 1 : part < 3.5 ? 2 : part < 7.5 ? 5 : 10);
+}
+
+/* ---- pieces ---- */
+static void put_text(FILE *f, double x, double y, const char *anchor, const char *text)
+{
+    fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", x, y, anchor, text);
+}
+
+static void put_y(const view *v, double y, const char *label, FILE *f)
+{
+    fprintf(f, "<path class=\"grid\" d=\"M%.1f %.1f h%d\"/>\n", v->left, py(v, y), PANEL_W);
+    put_text(f, v->left - 7, py(v, y) + 4, "end", label);
+}
+
+/* Perplexities at 1, 2, 5 times powers of ten, or evenly where these are too few. */
+static void put_perplexities(const view *v, FILE *f)
+{
+    static const int part[] = {1, 2, 5};
+    char label[32];
+    int n = 0;
+    for (int e = -1; e < 9; e++)
+        for (int i = 0; i < 3; i++) {
+            double y = log(part[i] * pow(10, e));
+            if (y < v->y0 || y > v->y1)
+                continue;
+            snprintf(label, sizeof label, "%g", part[i] * pow(10, e));
+            put_y(v, y, label, f);
+            n++;
+        }
+    double low = exp(v->y0), high = exp(v->y1), step = tick_step(high - low, 5);
+    for (double y = ceil(low / step) * step; n < 3 && y <= high; y += step) {
+        snprintf(label, sizeof label, "%.4g", y);
+        put_y(v, log(y), label, f);
+    }
+}
+
+static void put_shares(const view *v, FILE *f)
+{
+    char label[32];
+    double step = tick_step(100 * v->y1, 5);
+    for (int i = 0; i * step <= 100 * v->y1; i++) {
+        snprintf(label, sizeof label, "%g%%", i * step);
+        put_y(v, i * step / 100, label, f);
+    }
+}
+
+static void put_axes(const view *v, bool shares, const char *title, FILE *f)
+{
+    char label[32];
+    double step = tick_step(v->x1 - v->x0, 7);
+    for (double i = ceil(v->x0 / step); i * step <= v->x1; i++) {
+        fprintf(f, "<path class=\"grid\" d=\"M%.1f %.1f v%d\"/>\n", px(v, i * step), v->top,
+                PANEL_H);
+        snprintf(label, sizeof label, "%g", i * step + 0.0);
+        put_text(f, px(v, i * step), v->top + PANEL_H + 17, "middle", label);
+    }
+    if (shares)
+        put_shares(v, f);
+    else
+        put_perplexities(v, f);
+    fprintf(f, "<path class=\"axis\" d=\"M%.1f %.1f v%d h%d\"/>\n", v->left, v->top, PANEL_H,
+            PANEL_W);
+    put_text(f, v->left + PANEL_W / 2.0, v->top + PANEL_H + 35, "middle", "strength");
+    put_text(f, v->left, v->top - 10, "start", title);
+}
+
+static void put_mark(const curve *c, double x, double y, FILE *f)
+{
+    if (c->mark == 'o')
+        fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"/>\n", x, y, c->colour);
+    else
+        fprintf(f, "<path d=\"M%.1f %.1f %s\" fill=\"%s\"/>\n", x, y,
+                c->mark == 's' ? "m-4 -4h8v8h-8z" : "m0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+                c->colour);
+}
+
+/* The curve, its standard errors, and the unsteered model's value. */
+static void put_curve(const measurement *m, const measure_concept *c, const curve *k, const view *v,
+                      FILE *f)
+{
+    double plain = c->row[0].mean[k->kind];
+    if (isfinite(plain) && k->kind != MEASURE_KEPT) /* without steering that is what is predicted */
+        fprintf(f,
+                "<path fill=\"none\" stroke=\"%s\" stroke-dasharray=\"5 4\" "
+                "d=\"M%.1f %.1f h%d\"/>\n",
+                k->colour, v->left, py(v, plain), PANEL_W);
+    fprintf(f, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" d=\"", k->colour);
+    bool down = false;
+    for (int i = 1; i <= m->n_strength; i++) {
+        double y = c->row[i].mean[k->kind];
+        if (isfinite(y))
+            fprintf(f, "%c%.1f %.1f", down ? 'L' : 'M', px(v, c->row[i].strength), py(v, y));
+        down = isfinite(y);
+    }
+    fputs("\"/>\n", f);
+    for (int i = 1; i <= m->n_strength; i++) {
+        const measure_row *r = &c->row[i];
+        double x = px(v, r->strength), y = r->mean[k->kind], e = r->error[k->kind];
+        if (isfinite(y) && isfinite(e))
+            fprintf(f, "<path stroke=\"%s\" d=\"M%.1f %.1fV%.1f\"/>\n", k->colour, x, py(v, y - e),
+                    py(v, y + e));
+        if (isfinite(y))
+            put_mark(k, x, py(v, y), f);
+    }
+}
+
+static void put_panel(const measurement *m, const measure_concept *c, bool shares, double top,
+                      int number, FILE *f)
+{
+    const view v = find_view(m, c, shares, top);
+    double x = v.left;
+    put_axes(&v, shares, shares ? "share of tokens" : "perplexity of the text by", f);
+    fprintf(f,
+            "<clipPath id=\"p%d\"><rect x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%d\"/>"
+            "</clipPath>\n<g clip-path=\"url(#p%d)\">\n",
+            number, v.left - 6, v.top - 6, PANEL_W + 12, PANEL_H + 12, number);
+    for (int i = 0; i < N_CURVE; i++)
+        if (curves[i].shares == shares)
+            put_curve(m, c, &curves[i], &v, f);
+    fputs("</g>\n", f);
+    for (int i = 0; i < N_CURVE; i++)
+        if (curves[i].shares == shares && isfinite(c->row[0].mean[curves[i].kind])) {
+            put_mark(&curves[i], x + 6, v.top + PANEL_H + 52, f);
+            put_text(f, x + 15, v.top + PANEL_H + 56, "start", curves[i].name);
+            x += 130;
+        }
+}
+
+void measure_svg(const measurement *m, FILE *f)
+{
+    char title[160];
+    fprintf(f,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
+            "height=\"%d\" role=\"img\">\n<title>Steering strength against perplexity and against "
+            "the presence of concepts</title>\n",
+            WIDTH, ROW_H * m->n_concept, WIDTH, ROW_H * m->n_concept);
+    fputs("<style>\n"
+          "text{font:12px system-ui,sans-serif;fill:#222}.head text{font-weight:600}\n"
+          ".bg{fill:#fff}.grid{stroke:#8884;fill:none}.axis{stroke:#222;fill:none}\n"
+          "@media (prefers-color-scheme:dark){text{fill:#ddd}.bg{fill:#14171a}.axis{stroke:#ddd}}\n"
+          "</style>\n",
+          f);
+    fprintf(f, "<rect class=\"bg\" width=\"%d\" height=\"%d\"/>\n", WIDTH, ROW_H * m->n_concept);
+    for (int i = 0; i < m->n_concept; i++) {
+        const measure_concept *c = &m->concept[i];
+        double top = (double)ROW_H * i;
+        snprintf(
+            title, sizeof title,
+            "Concept %lld (%s): %lld texts of %lld tokens; dashed: not steered; bars: standard "
+            "errors",
+            (long long)c->id, m->o.how, (long long)m->o.prompts, (long long)m->o.tokens);
+        fputs("<g class=\"head\">", f);
+        put_text(f, LEFT, top + 18, "start", title);
+        fputs("</g>\n", f);
+        put_panel(m, c, false, top + HEAD, 2 * i, f);
+        put_panel(m, c, true, top + HEAD, 2 * i + 1, f);
+    }
+    fputs("</svg>\n", f);
+}
