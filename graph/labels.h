@@ -14,7 +14,7 @@
  *         88  u64 hash of the labelling graph     96  u64 hash of the weights that it reads
  *        104  16 bytes, zero              120  u64 XXH64 of bytes 0..119
  *
- *   record of window w: T k ids, position by position, best first; with scores T k f32 the same way;
+ *   record of window w: T k ids, position by position, best first; with scores T k f32 likewise;
  *   u64 XXH64, with seed w, of what precedes it in the record.
  *
  * So damage, a record in another's place, and a file cut short are all seen when they are read. */
@@ -51,8 +51,9 @@ weft_status weft_label_match(weft_ctx *c, const char *path, const weft_label_hea
 
 /* ---- reading: a file whose header and size hold ---- */
 typedef struct weft_labels weft_labels;
-weft_status weft_labels_open(weft_ctx *c, const char *path, weft_labels **out); /* NULL on failure */
-void weft_labels_close(weft_labels *l);                                          /* NULL is fine */
+/* *out is NULL on failure. */
+weft_status weft_labels_open(weft_ctx *c, const char *path, weft_labels **out);
+void weft_labels_close(weft_labels *l); /* NULL is fine */
 const weft_label_header *weft_labels_header(const weft_labels *l);
 /* ids[T k] of a window, and its scores[T k] (NULL: not wanted; zeros when the file has none). Bad
  * checksums and ids out of range are MALFORMED, with file and window. Allocates nothing. */
