@@ -14,7 +14,8 @@ Everything is computed in float32 and in float64.  The file holds
   VARIANT:project        [n, 2] float64: of each gradient its norm and its product with cos(1), cos(2), ...: for
                          judging double precision without storing every gradient twice; the names of the rows, one
                          a line, are the metadata VARIANT:project
-  VARIANT:losses/norms   ten AdamW steps in float64, and with the prefix f32: in float32
+  VARIANT:losses/norms   ten AdamW steps in float64, and with the prefix f32: in float32; of the SAE also what is there
+                         afterwards
 No choice in here hangs on a near-tie: gaps() refuses seeds for which a TopK would be decided by rounding.
 """
 import json
@@ -31,7 +32,7 @@ LATENTS, K = 64, 6  # K: active latents of the SAE, and logits that the student 
 LAYERS, HEADS, D, INSERT = 4, 2, 12, 2  # the student
 K_LABEL, LAMBDA = 3, 0.1
 AUX_K, AUX_WEIGHT, DEAD_AFTER = 12, 1 / 32, 100
-STEPS, RATE, DECAY, CLIP = 10, 3e-3, 0.1, 1.0
+STEPS, RATE, DECAY, CLIP, SAE_CLIP = 10, 3e-3, 0.1, 1.0, 0.5
 EPS = 1e-5
 REPORTED = ("mse", "aux_k", "explained_variance", "l0", "lm_loss", "lm_loss_sae", "lm_loss_mean", "loss_recovered")
 FULL = ("sae", "interleave", "token", "add", "kd")
@@ -166,6 +167,10 @@ def normalized_mse(a, target):
     return mse(a, target) / mse(flat, flat.mean(0))
 
 
+def active(z):
+    return (z > 1e-3).reshape(-1, LATENTS).any(0)
+
+
 def sae_losses(w, x, idle, targets):
     """The reference trainer's: MSE over the variance of the data, and AuxK: the dead latents with the largest
     pre-activations rebuild what is left.  Both on standardised activations.  Then what is reported: of the activations
@@ -175,7 +180,7 @@ def sae_losses(w, x, idle, targets):
     v = sae_decode(w, z)
     rec = v * std + mean
     # The count is brought up to date first: who is active in this batch is not dead.
-    dead = (idle > DEAD_AFTER) & ~(z > 1e-3).reshape(-1, LATENTS).any(0)
+    dead = (idle > DEAD_AFTER) & ~active(z)
     # Latents that live count as 0 and the ReLU takes out what is not positive, so that fewer dead ones than AUX_K are
     # all right: the rest of the AUX_K adds nothing.
     aux = sae_decode(w, F.relu(keep_largest(pre * dead, AUX_K)))
@@ -337,6 +342,43 @@ def ten_steps(f, weights):
     return {"losses": torch.tensor(losses, dtype=torch.float64), "norms": torch.tensor(norms, dtype=torch.float64)}, gap
 
 
+def sae_steps(w, x, idle, targets):
+    """Ten steps of Adam on the SAE.  The decoder's columns keep length 1: the gradient loses its part along them before
+    it is clipped, the result is scaled back.  (The reference trainer scales after the backward pass instead, so that its
+    loss is of columns that the last step has made a little longer.)  The count of idle tokens goes on, latents die."""
+    w = {k: v.clone().requires_grad_(k.startswith("sae.")) for k, v in w.items()}
+    parameters, decoder = [v for v in w.values() if v.requires_grad], w["sae.decoder.weight"]
+    opt = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.999), eps=6.25e-10, weight_decay=0)
+    losses, norms, dead, gap = [], [], [], math.inf
+    for _ in range(STEPS):
+        opt.zero_grad()
+        out = sae_losses(w, x, idle, targets)
+        out["loss"].backward()
+        pre, z = out["pre"].detach(), out["z"].detach()
+        gap = min(gap, gaps(pre, K), float(pre.abs().min()), aux_gap(pre, z, idle))
+        idle = torch.where(active(z), torch.zeros_like(idle), idle + B * T)
+        with torch.no_grad():
+            decoder.grad -= decoder * (decoder * decoder.grad).sum(0)
+        norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, SAE_CLIP)))
+        losses.append(float(out["loss"]))
+        dead.append(float(out["dead"]) * LATENTS)
+        opt.step()
+        with torch.no_grad():
+            decoder /= decoder.norm(dim=0)
+    out = {"losses": torch.tensor(losses, dtype=torch.float64), "norms": torch.tensor(norms, dtype=torch.float64)}
+    out["after:idle"] = idle.int()
+    out.update({"after:" + k: w[k].detach() for k in ("sae.decoder.weight", "sae.encoder.weight")})
+    return out, gap, dead
+
+
+def aux_gap(pre, z, idle):
+    """What decides among the dead latents: only positive values count"""
+    dead = (idle > DEAD_AFTER) & ~active(z)
+    s = F.relu(pre * dead).sort(-1, descending=True)[0]
+    best, next_best = s[..., AUX_K - 1], s[..., AUX_K]
+    return float((best - next_best)[next_best > 0].min()) if (next_best > 0).any() else math.inf
+
+
 def gaps(x, k):
     """The smallest difference, over rows, between the k-th and the next value"""
     s = x.sort(-1, descending=True)[0]
@@ -361,13 +403,14 @@ def run(seed, dtype):
     fs = variants((ids, targets, idle), lab)
     results = {name: values_and_gradients(f, w) for name, f in fs.items()}
     steps, gap = ten_steps(fs["interleave"], w)
-    least = {"steps": gap, "concepts": min(gaps(results[n][0]["concept_logits"], K) for n in ("interleave", "none")),
+    sae, sae_gap, dead = sae_steps(w, lab["hidden"], idle, targets)
+    least = {"steps": gap, "sae_steps": sae_gap, "concepts": gaps(results["interleave"][0]["concept_logits"], K),
              "latents": gaps(lab["pre"], K), "relu": float(lab["pre"].abs().min())}
     for base, a in (("post", lab["z"]), ("pre", lab["pre"])):
         for kind in LABEL_SCORES:
             least[f"{base}_{kind}"] = label_gap(lab[f"{base}_{kind}:all"], a)
-    return {"weights": weights, "feed": (ids, targets, idle), "labels": lab, "results": results, "steps": steps,
-            "gaps": least}
+    return {"weights": weights, "feed": (ids, targets, idle), "labels": lab, "results": results, "gaps": least,
+            "steps": steps, "sae_steps": sae, "dead": dead}
 
 
 def projection(grads):
@@ -388,9 +431,12 @@ def compare(a, b):
     for k, v in b["labels"].items():
         if k.endswith(":label"):
             assert torch.equal(v, a["labels"][k]), k
-    for k, v in b["steps"].items():
-        print("steps:", k, [round(x, 5) for x in v.tolist()])
-    print("f32 steps are off by", float((a["steps"]["losses"] - b["steps"]["losses"]).abs().max()))
+    for steps in ("steps", "sae_steps"):
+        for k in ("losses", "norms"):
+            print(steps, k, [round(x, 5) for x in b[steps][k].tolist()])
+        print("in float32 off by", float((a[steps]["losses"] - b[steps]["losses"]).abs().max()))
+    print("dead in each of the steps", b["dead"])
+    assert torch.equal(a["sae_steps"]["after:idle"], b["sae_steps"]["after:idle"])
     active = (b["labels"]["z"] != 0).sum(-1)
     positive = (b["labels"]["post_plus:all"] > 0).sum(-1)
     print("latents active per position", active.tolist(), "with positive score", positive.tolist())
@@ -442,8 +488,9 @@ def main():
             out.update({f"{name}:grad:{k}": v.float() for k, v in grads.items()})
         out[f"{name}:project"] = projection(grads)
         names[f"{name}:project"] = "\n".join(grads)
-    out.update({"interleave:" + k: v for k, v in double["steps"].items()})
-    out.update({"f32:interleave:" + k: v for k, v in single["steps"].items()})
+    for name, steps in (("interleave:", "steps"), ("sae:", "sae_steps")):
+        out.update({name + k: v for k, v in double[steps].items()})
+        out.update({"f32:" + name + k: single[steps][k] for k in ("losses", "norms")})
     save(os.path.join(os.path.dirname(os.path.abspath(__file__)), "cocomix.safetensors"), out, names)
 
 
