@@ -58,6 +58,19 @@ says err 'choose another directory'
 expect 2 "$weft" steer r --steer 3*5
 expect 2 "$weft" generate r --ids --prompt 1 --compare
 
+# concepts between tokens: the same text with the cache, on two time scales
+concepts="--set n_layer=3 --set n_head=2 --set d=32 --set vocab=64 --set ctx=32 --set insert=1 --set n_concept=40
+    --set k=4 --set t_layer=2 --set t_head=2 --set t_d=16 --set t_ctx=32 --set t_tap=1"
+for on in all prompt generated; do
+    set -- generate "$root/models/cocomix.txtpb" $concepts --ids --prompt "1 2 3" --tokens 40 --steer 3=60 --steer 5-20 --steer-on $on
+    expect 0 "$weft" "$@"
+    cp out cached
+    expect 0 "$weft" "$@" --no-cache
+    same out cached
+done
+expect 2 "$weft" generate "$root/models/cocomix.txtpb" $concepts --ids --prompt 1 --steer 40*2
+says err "id=40 is none of the 40 ids"
+
 # what is no steering word: word | what the message says
 refused=0
 while IFS='|' read -r word message; do
