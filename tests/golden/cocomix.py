@@ -292,7 +292,7 @@ def regress(w, tokens, targets, hidden, kind):
     y = linear(w, gelu(linear(w, x, r + "predict.0")), r + "predict.2")
     logits, lm = rest_of_student(w, x, linear(w, y, r + "compress_layer"), "interleave", 1, targets)
     if kind == "cosine":
-        loss = -F.cosine_similarity(y, hidden, dim=-1, eps=0).mean()  # 1 - cos but for the constant
+        loss = 1 - F.cosine_similarity(y, hidden, dim=-1, eps=0).mean()
     else:
         loss = (y - hidden).abs().mean() if kind == "l1" else ((y - hidden) ** 2).mean()
     return {"loss": lm + LAMBDA * loss, "lm_loss": lm, "hidden_loss": loss, "logits": logits}
