@@ -101,7 +101,7 @@ static void sparse_rowwise(maker *m)
     int64_t n = 3 + pick(m, 8), k = 1 + pick(m, 3);
     weft_val z = sparse_rows(m, n, k), x = source(m, WEFT_F32, 2, (int64_t[]){3, n});
     weft_val row = source(m, WEFT_F32, 1, &n), other = sparse_rows(m, n, 1 + pick(m, 2));
-    switch (pick(m, 10)) {
+    switch (pick(m, 12)) {
     case 0:
         emit(m, "mul", "", often(m, 50) ? x : row, z, NO);
         break;
@@ -127,7 +127,9 @@ static void sparse_rowwise(maker *m)
         emit(m, often(m, 50) ? "sum" : "mean", often(m, 50) ? "axis=-1" : "axis=0,1 keep=1", z, NO,
              NO);
         break;
-    case 8: {
+    case 8: /* more often: it is alive only where it is fetched */
+    case 9:
+    case 10: {
         weft_type t = weft_type_make(WEFT_I32, 1, &n);
         char name[32];
         snprintf(name, sizeof name, "count%d", m->made++);
