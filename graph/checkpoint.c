@@ -424,6 +424,38 @@ static weft_status load_file(weft_arena *a, weft_session *s, const char *folder,
     return st;
 }
 
+/* Counters of the model itself, which evaluations report: integers of the optimizer's file that the
+ * session has and whose sizes agree. */
+static weft_status load_counters(weft_arena *a, weft_session *s, const char *folder)
+{
+    weft_tensor_file *f;
+    char *path = weft_arena_printf(a, "%s/optimizer.safetensors", folder);
+    if (!path)
+        return s->ctx->status;
+    WEFT_TRY(weft_tensor_file_open(s->ctx, path, &f));
+    weft_status st = WEFT_OK;
+    for (int i = 0; i < s->n_state && !st; i++) {
+        weft_state *x = &s->state[i];
+        const weft_tensor_entry *e =
+            weft_dtype_is_float(x->type.dtype) ? NULL : weft_tensor_file_find(f, x->name);
+        if (!e || e->rank != x->type.rank ||
+            memcmp(e->dim, x->type.dim, sizeof *e->dim * (size_t)e->rank))
+            continue;
+        st = weft_tensor_file_read(f, e, x->type.dtype, false, x->data);
+        x->ready = !st;
+    }
+    weft_tensor_file_close(f);
+    return st;
+}
+
+static bool has_counters(const weft_session *s)
+{
+    for (int i = 0; i < s->n_state; i++)
+        if (!weft_dtype_is_float(s->state[i].type.dtype))
+            return true;
+    return false;
+}
+
 static weft_status load_all(weft_arena *a, const char *path, weft_session *s, bool weights_only,
                             weft_progress *p)
 {
@@ -437,6 +469,8 @@ static weft_status load_all(weft_arena *a, const char *path, weft_session *s, bo
     WEFT_TRY(load_file(a, s, path, "model.safetensors", true));
     if (!weights_only)
         WEFT_TRY(load_file(a, s, path, "optimizer.safetensors", false));
+    else if (has_counters(s))
+        WEFT_TRY(load_counters(a, s, path));
     WEFT_TRY(check_tensors(s, path, &m, weights_only));
     return fill_progress(s->arena, path, &m, p);
 }

@@ -75,6 +75,8 @@ perl -ne '
     }' a/log.jsonl || fail "it learns little or AuxK is not tied to dead latents ($?): $(tail -1 a/log.jsonl)"
 expect 0 "$weft" eval a --data val.bin --json
 says out '"explained_variance":'
+dead=$(sed -n 's/.*"val_dead":\([0-9.]*\).*/\1/p' a/log.jsonl | tail -1)
+says out "\"dead\": *${dead:0:8}" # the counters come with the weights
 expect 0 "$weft" eval a --data val.bin
 says out '^loss_recovered'
 
