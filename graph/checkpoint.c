@@ -424,8 +424,8 @@ static weft_status load_file(weft_arena *a, weft_session *s, const char *folder,
     return st;
 }
 
-/* Counters of the model itself, which evaluations report: integers of the optimizer's file that the
- * session has and whose sizes agree. */
+/* Counters of the model itself, which evaluations report: those of the optimizer's file that the
+ * session has in the same sizes. */
 static weft_status load_counters(weft_arena *a, weft_session *s, const char *folder)
 {
     weft_tensor_file *f;
@@ -437,7 +437,7 @@ static weft_status load_counters(weft_arena *a, weft_session *s, const char *fol
     for (int i = 0; i < s->n_state && !st; i++) {
         weft_state *x = &s->state[i];
         const weft_tensor_entry *e =
-            weft_dtype_is_float(x->type.dtype) ? NULL : weft_tensor_file_find(f, x->name);
+            weft_state_is_counter(x) ? weft_tensor_file_find(f, x->name) : NULL;
         if (!e || e->rank != x->type.rank ||
             memcmp(e->dim, x->type.dim, sizeof *e->dim * (size_t)e->rank))
             continue;
@@ -451,7 +451,7 @@ static weft_status load_counters(weft_arena *a, weft_session *s, const char *fol
 static bool has_counters(const weft_session *s)
 {
     for (int i = 0; i < s->n_state; i++)
-        if (!weft_dtype_is_float(s->state[i].type.dtype))
+        if (weft_state_is_counter(&s->state[i]))
             return true;
     return false;
 }

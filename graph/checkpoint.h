@@ -70,8 +70,8 @@ weft_status weft_checkpoint_save(weft_run_dir *d, weft_session *s, const weft_pr
 weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_progress *p);
 /* Loads a checkpoint folder, after its hashes are checked (CORRUPT names the file, and the tensor
  * if it can). All states of s must be in it, and nothing else (MISMATCH lists up to twenty names of
- * each kind), unless `weights_only` (then of optimizer.safetensors only integers, the counters of
- * the model, are read; other states that are no weights stay as they are). p (may be NULL) and p->config are memory of s. After a failure the
+ * each kind), unless `weights_only` (then of optimizer.safetensors only the counters of the model
+ * are read; other states that are no weights stay as they are). p (may be NULL) and p->config are memory of s. After a failure the
  * states may hold anything. */
 weft_status weft_checkpoint_load(weft_ctx *c, const char *path, weft_session *s, bool weights_only,
                                  weft_progress *p);
@@ -81,6 +81,7 @@ weft_status weft_checkpoint_load(weft_ctx *c, const char *path, weft_session *s,
  * one of the prefixes "adam", "acc", "cache", followed by '.' or ':', or any name with a ':' in
  * it. */
 bool weft_state_is_weight(const weft_state *st);
+bool weft_state_is_counter(const weft_state *st);
 
 /* Weights alone, from whatever weft_weights_find understands: a safetensors file, a sharded
  * model.safetensors.index.json, a folder with one of them, a checkpoint (checked against its

@@ -11,17 +11,24 @@
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
 
-bool weft_state_is_weight(const weft_state *st)
+/* By a pass, not by the model file. */
+static bool is_made(const weft_state *st)
 {
     static const char *const made[] = {"adam.*", "acc.*", "cache.*", "*:*"};
-    if (st->trainable)
-        return true;
-    if (!weft_dtype_is_float(st->type.dtype))
-        return false;
     for (int i = 0; i < COUNT(made); i++)
         if (weft_glob(made[i], st->name))
-            return false;
-    return true;
+            return true;
+    return false;
+}
+
+bool weft_state_is_weight(const weft_state *st)
+{
+    return st->trainable || (weft_dtype_is_float(st->type.dtype) && !is_made(st));
+}
+
+bool weft_state_is_counter(const weft_state *st)
+{
+    return !weft_dtype_is_float(st->type.dtype) && !is_made(st);
 }
 
 /* What goes where. */
