@@ -143,7 +143,7 @@ expect 0 $planted --concept 3,5 --strengths 9,-6,9 --prompts 2 --tokens 6 --show
 says out '^concept 5: concept_logits add on all positions, 2 texts of 16 + 6 tokens'
 [ "$(grep -c '^9 ' out)" = 2 ] && [ "$(grep -c '^    0: [0-9 ]*$' out)" = 6 ] || fail "table: $(cat out)"
 [ -s err ] && fail "--quiet is not"
-[ "$(grep -c '<clipPath' a.svg)" = 4 ] && [ "$(tail -1 a.svg)" = "</svg>" ] || fail "a.svg"
+[ "$(grep -c '<clipPath' a.svg)" = 6 ] && [ "$(tail -1 a.svg)" = "</svg>" ] || fail "a.svg"
 expect 0 ${planted% --quiet} --concept 3 --strengths 9 --prompts 2 --tokens 6
 says err 'text 4 of 4, 0:00 left'
 

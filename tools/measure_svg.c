@@ -7,21 +7,25 @@
 
 #include "tools/measure.h"
 
-enum { PANEL_W = 380, PANEL_H = 230, LEFT = 62, GAP = 78, HEAD = 48, FOOT = 76, N_CURVE = 5 };
-enum { ROW_H = HEAD + PANEL_H + FOOT, WIDTH = LEFT + 2 * PANEL_W + GAP + 20 };
+enum { PANEL_W = 272, PANEL_H = 220, LEFT = 62, GAP = 68, HEAD = 48, FOOT = 76, N_CURVE = 5 };
+enum { ROW_H = HEAD + PANEL_H + FOOT, WIDTH = LEFT + 3 * PANEL_W + 2 * GAP + 20 };
 
+typedef enum { PERPLEXITY, PRESENCE, KEPT, PANELS } panel;
+static const char *const panel_title[PANELS] = {"perplexity of the text by",
+                                                "share of its tokens that have the concept",
+                                                "share that keep it while steered"};
 typedef struct {
     measure_kind kind;
+    panel where;
     const char *name, *colour;
     char mark; /* o circle, s square, d diamond */
-    bool shares;
 } curve;
 static const curve curves[N_CURVE] = {
-    {MEASURE_STUDENT, "unsteered model", "#1a85c8", 'o', false},
-    {MEASURE_TEACHER, "extractor", "#d55e00", 's', false},
-    {MEASURE_ACTIVE, "active (extractor)", "#d55e00", 's', true},
-    {MEASURE_PREDICTED, "predicted (model)", "#1a85c8", 'o', true},
-    {MEASURE_KEPT, "kept (steered)", "#009e73", 'd', true}};
+    {MEASURE_STUDENT, PERPLEXITY, "unsteered model", "#1a85c8", 'o'},
+    {MEASURE_TEACHER, PERPLEXITY, "extractor", "#d55e00", 's'},
+    {MEASURE_ACTIVE, PRESENCE, "active (extractor)", "#d55e00", 's'},
+    {MEASURE_PREDICTED, PRESENCE, "predicted (model)", "#1a85c8", 'o'},
+    {MEASURE_KEPT, KEPT, "kept (steered model)", "#009e73", 'd'}};
 
 typedef struct {
     double x0, x1, y0, y1; /* what the panel shows; y of perplexities is their logarithm */
@@ -38,27 +42,34 @@ static double py(const view *v, double y)
 }
 
 /* ---- what to show ---- */
-static view find_view(const measurement *m, const measure_concept *c, bool shares, double top)
+/* Room for all curves of a panel and their errors. */
+static void find_heights(const measurement *m, const measure_concept *c, panel p, view *v)
 {
-    view v = {.x0 = m->strength[0], .x1 = m->strength[m->n_strength - 1], .top = top};
-    v.y0 = shares ? 0 : INFINITY;
-    v.y1 = shares ? 0 : -INFINITY;
+    v->y0 = p ? 0 : INFINITY;
+    v->y1 = p ? 0 : -INFINITY;
     for (int k = 0; k <= m->n_strength; k++)
         for (int i = 0; i < N_CURVE; i++) {
-            double y = c->row[k].mean[curves[i].kind];
-            if (curves[i].shares == shares && isfinite(y)) {
-                v.y0 = fmin(v.y0, y);
-                v.y1 = fmax(v.y1, y);
-            }
+            double y = c->row[k].mean[curves[i].kind], e = c->row[k].error[curves[i].kind];
+            if (curves[i].where != p || !isfinite(y))
+                continue;
+            v->y0 = fmin(v->y0, isfinite(e) ? y - e : y);
+            v->y1 = fmax(v->y1, isfinite(e) ? y + e : y);
         }
-    double x = v.x1 > v.x0 ? 0.03 * (v.x1 - v.x0) : 1, y = 0.06 * (v.y1 - v.y0);
-    v.x0 -= x;
-    v.x1 += x;
-    v.y1 += y > 0 ? y : 0.05;
-    v.y0 -= shares ? 0 : y > 0 ? y : 0.05;
-    if (!isfinite(v.y0) || !isfinite(v.y1)) /* no number at all */
-        v.y0 = 0, v.y1 = 1;
-    v.left = LEFT + (shares ? PANEL_W + GAP : 0);
+    if (!isfinite(v->y0) || !isfinite(v->y1)) /* no number at all */
+        v->y0 = v->y1 = 0;
+    double margin = v->y1 > v->y0 ? 0.06 * (v->y1 - v->y0) : 0.05;
+    v->y0 -= p ? v->y0 : margin; /* shares start at 0 */
+    v->y1 += margin;
+}
+
+static view find_view(const measurement *m, const measure_concept *c, panel p, double top)
+{
+    view v = {.x0 = m->strength[0], .x1 = m->strength[m->n_strength - 1], .top = top};
+    double margin = v.x1 > v.x0 ? 0.03 * (v.x1 - v.x0) : 1;
+    v.x0 -= margin;
+    v.x1 += margin;
+    v.left = LEFT + p * (PANEL_W + GAP);
+    find_heights(m, c, p, &v);
     return v;
 }
 
@@ -81,25 +92,24 @@ static void put_y(const view *v, double y, const char *label, FILE *f)
     put_text(f, v->left - 7, py(v, y) + 4, "end", label);
 }
 
-/* Perplexities at 1, 2, 5 times powers of ten, or evenly where these are too few. */
+/* Perplexities at 1, 2, 5 times powers of ten; evenly where these would be too few. */
 static void put_perplexities(const view *v, FILE *f)
 {
-    static const int part[] = {1, 2, 5};
-    char label[32];
-    int n = 0;
-    for (int e = -1; e < 9; e++)
-        for (int i = 0; i < 3; i++) {
-            double y = log(part[i] * pow(10, e));
-            if (y < v->y0 || y > v->y1)
-                continue;
-            snprintf(label, sizeof label, "%g", part[i] * pow(10, e));
-            put_y(v, y, label, f);
-            n++;
-        }
     double low = exp(v->y0), high = exp(v->y1), step = tick_step(high - low, 5);
-    for (double y = ceil(low / step) * step; n < 3 && y <= high; y += step) {
-        snprintf(label, sizeof label, "%.4g", y);
-        put_y(v, log(y), label, f);
+    char label[32];
+    if (high < 6 * low) {
+        for (double y = ceil(low / step) * step; y <= high; y += step) {
+            snprintf(label, sizeof label, "%.4g", y);
+            put_y(v, log(y), label, f);
+        }
+        return;
+    }
+    for (int i = 0; i < 3 * 12; i++) {
+        static const int part[] = {1, 2, 5};
+        double y = part[i % 3] * pow(10, i / 3);
+        snprintf(label, sizeof label, "%g", y);
+        if (y >= low && y <= high)
+            put_y(v, log(y), label, f);
     }
 }
 
@@ -113,7 +123,7 @@ static void put_shares(const view *v, FILE *f)
     }
 }
 
-static void put_axes(const view *v, bool shares, const char *title, FILE *f)
+static void put_axes(const view *v, panel p, FILE *f)
 {
     char label[32];
     double step = tick_step(v->x1 - v->x0, 7);
@@ -123,14 +133,14 @@ static void put_axes(const view *v, bool shares, const char *title, FILE *f)
         snprintf(label, sizeof label, "%g", i * step + 0.0);
         put_text(f, px(v, i * step), v->top + PANEL_H + 17, "middle", label);
     }
-    if (shares)
+    if (p)
         put_shares(v, f);
     else
         put_perplexities(v, f);
     fprintf(f, "<path class=\"axis\" d=\"M%.1f %.1f v%d h%d\"/>\n", v->left, v->top, PANEL_H,
             PANEL_W);
     put_text(f, v->left + PANEL_W / 2.0, v->top + PANEL_H + 35, "middle", "strength");
-    put_text(f, v->left, v->top - 10, "start", title);
+    put_text(f, v->left, v->top - 10, "start", panel_title[p]);
 }
 
 static void put_mark(const curve *c, double x, double y, FILE *f)
@@ -148,7 +158,7 @@ static void put_curve(const measurement *m, const measure_concept *c, const curv
                       FILE *f)
 {
     double plain = c->row[0].mean[k->kind];
-    if (isfinite(plain) && k->kind != MEASURE_KEPT) /* without steering that is what is predicted */
+    if (isfinite(plain))
         fprintf(f,
                 "<path fill=\"none\" stroke=\"%s\" stroke-dasharray=\"5 4\" "
                 "d=\"M%.1f %.1f h%d\"/>\n",
@@ -173,25 +183,25 @@ static void put_curve(const measurement *m, const measure_concept *c, const curv
     }
 }
 
-static void put_panel(const measurement *m, const measure_concept *c, bool shares, double top,
+static void put_panel(const measurement *m, const measure_concept *c, panel p, double top,
                       int number, FILE *f)
 {
-    const view v = find_view(m, c, shares, top);
+    const view v = find_view(m, c, p, top);
     double x = v.left;
-    put_axes(&v, shares, shares ? "share of tokens" : "perplexity of the text by", f);
+    put_axes(&v, p, f);
     fprintf(f,
             "<clipPath id=\"p%d\"><rect x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%d\"/>"
             "</clipPath>\n<g clip-path=\"url(#p%d)\">\n",
             number, v.left - 6, v.top - 6, PANEL_W + 12, PANEL_H + 12, number);
     for (int i = 0; i < N_CURVE; i++)
-        if (curves[i].shares == shares)
+        if (curves[i].where == p)
             put_curve(m, c, &curves[i], &v, f);
     fputs("</g>\n", f);
     for (int i = 0; i < N_CURVE; i++)
-        if (curves[i].shares == shares && isfinite(c->row[0].mean[curves[i].kind])) {
+        if (curves[i].where == p && isfinite(c->row[0].mean[curves[i].kind])) {
             put_mark(&curves[i], x + 6, v.top + PANEL_H + 52, f);
             put_text(f, x + 15, v.top + PANEL_H + 56, "start", curves[i].name);
-            x += 130;
+            x += 134;
         }
 }
 
@@ -221,8 +231,8 @@ void measure_svg(const measurement *m, FILE *f)
         fputs("<g class=\"head\">", f);
         put_text(f, LEFT, top + 18, "start", title);
         fputs("</g>\n", f);
-        put_panel(m, c, false, top + HEAD, 2 * i, f);
-        put_panel(m, c, true, top + HEAD, 2 * i + 1, f);
+        for (int p = 0; p < PANELS; p++)
+            put_panel(m, c, (panel)p, top + HEAD, PANELS * i + p, f);
     }
     fputs("</svg>\n", f);
 }
