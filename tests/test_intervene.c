@@ -102,6 +102,70 @@ static void test_fed(void **state)
     weft_graph_free(g);
 }
 
+typedef struct {
+    int32_t id[12];
+    int n;
+} drawn;
+
+static bool on_token(void *user, int32_t id)
+{
+    drawn *d = user;
+    d->id[d->n++] = id;
+    return true;
+}
+
+/* One generator at several strengths: each as a generator that is not fed draws at it. */
+static void test_fed_generator(void **state)
+{
+    (void)state;
+    static const double strength[] = {0, 3, -2.5, 0, 40};
+    const int32_t prompt[] = {5, 9};
+    drawn fed, fixed, first;
+    weft_trained *t;
+    weft_generator *g;
+    weft_intervention x = {"logits", "steer", "id=7 how=add amount=2", 0, "strength=dose"};
+    weft_generate_options o = {.prompt = prompt,
+                               .n_prompt = 2,
+                               .n_new = 12,
+                               .temperature = 1,
+                               .top_p = 1,
+                               .seed = 3,
+                               .intervene = &x,
+                               .n_intervene = 1,
+                               .token = on_token,
+                               .user = &fed};
+    ok(weft_trained_open(ctx, "models/recipes/gpt2-tiny.txtpb", NULL, NULL, 0, &t));
+    for (int cached = 0; cached < 2; cached++) {
+        o.no_cache = !cached;
+        ok(weft_generator_new(t, &o, &g));
+        for (int i = 0; i < 5; i++) {
+            char attrs[64];
+            snprintf(attrs, sizeof attrs, "id=7 how=add amount=%.17g", 2 * strength[i]);
+            weft_intervention y = {"logits", "steer", attrs, 0, NULL};
+            weft_generate_options p = o;
+            p.intervene = &y;
+            p.user = &fixed;
+            fed.n = fixed.n = 0;
+            ok(weft_generator_feed(g, "dose", (float)strength[i]));
+            ok(weft_generator_run(g, 0));
+            ok(weft_generate(t, &p));
+            assert_int_equal(fed.n, 12);
+            assert_memory_equal(fed.id, fixed.id, sizeof fed.id);
+            first = i ? first : fed;
+        }
+        assert_memory_not_equal(fed.id, first.id, sizeof fed.id);
+        assert_int_equal(weft_generator_feed(g, "doze", 1), WEFT_USAGE);
+        assert_non_null(strstr(weft_error(ctx), "no intervention reads a scalar input 'doze'"));
+        weft_error_clear(ctx);
+        assert_int_equal(weft_generator_feed(g, "tokens", 1), WEFT_USAGE);
+        weft_error_clear(ctx);
+        weft_generator_free(g);
+    }
+    assert_int_equal(weft_trained_save(t, &x, 1, "nowhere"), WEFT_USAGE);
+    weft_error_clear(ctx);
+    weft_trained_free(t);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -132,8 +196,8 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_readers),
-                                       cmocka_unit_test(test_sources), cmocka_unit_test(test_fed),
-                                       cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_readers), cmocka_unit_test(test_sources), cmocka_unit_test(test_fed),
+        cmocka_unit_test(test_fed_generator), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
