@@ -18,14 +18,25 @@ unsigned weft_match_flags(weft_match *m, weft_val v)
 
 bool weft_match_alone(weft_match *m, weft_val v)
 {
+    return !(weft_match_flags(m, v) & WEFT_DRAWS) && weft_match_alone_drawn(m, v);
+}
+
+bool weft_match_alone_drawn(weft_match *m, weft_val v)
+{
     const weft_node *n = maker(m, v);
-    if (!n || n->out[0] != v || n->segment != m->node->segment ||
-        n->op->flags & (WEFT_DRAWS | WEFT_EFFECT))
+    if (!n || n->out[0] != v || n->segment != m->node->segment || n->op->flags & WEFT_EFFECT)
         return false;
     for (int i = 0; i < n->n_out; i++)
         if (weft_match_uses(m, n->out[i]) != (i == 0))
             return false;
     return true;
+}
+
+void weft_match_draw_as(weft_match *m, weft_val v, weft_val as)
+{
+    const weft_node *from = maker(m, as);
+    if (from && maker(m, v))
+        m->graph->node[m->graph->value[v].node].stream = from->stream;
 }
 
 weft_val weft_match_again(weft_match *m, weft_val v, const weft_val *in)

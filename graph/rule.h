@@ -47,6 +47,12 @@ unsigned weft_match_flags(weft_match *m, weft_val v);
  * nothing; and that is recomputed in backward if and only if the root is? Then a node in its place
  * costs nothing twice. */
 bool weft_match_alone(weft_match *m, weft_val v);
+/* The same, where a drawing node is as good: what takes its place draws by position, and the same
+ * numbers (weft_match_draw_as). */
+bool weft_match_alone_drawn(weft_match *m, weft_val v);
+/* The drawing node that computes v gets the random numbers of the drawing node that computes `as`.
+ */
+void weft_match_draw_as(weft_match *m, weft_val v, weft_val as);
 /* The node that computes v once more, on as many other inputs: its output 0. */
 weft_val weft_match_again(weft_match *m, weft_val v, const weft_val *in);
 bool weft_match_used(const weft_match *m, int i); /* has output i of the root any reader? */

@@ -73,7 +73,10 @@ static void grad_attention(weft_grad *g)
     if (weft_has_dy(g, 1))
         weft_call_fail(g, "lse is for the gradient of y and has none itself");
     weft_val in[] = {weft_x(g, 0), weft_y(g, 0), weft_y(g, 1), weft_dy(g, 0)};
-    weft_dx(g, 0, weft_emit(g, "attention_grad", in, 4, "%s", weft_attrs_text(g)));
+    bool drops = weft_call_n_in(g) > 1;
+    weft_dx(g, 0,
+            weft_emit(g, drops ? "attention_dropout_grad" : "attention_grad", in, 4, "%s",
+                      weft_attrs_text(g)));
 }
 
 /* ---- kernels ---- */
@@ -81,6 +84,7 @@ typedef struct {
     const attention_isa *isa;
     attention_head head; /* sizes; pointers are set per task */
     int64_t b, h, per_thread;
+    int rng;    /* the input that gives random numbers, 0: no dropout */
     bool whole; /* backward: a task is a head; else a block of keys or queries. The bits are the
                    same. */
 } attention_plan;
@@ -91,6 +95,8 @@ static attention_plan *plan_of(weft_kernel *k, bool backward)
     const weft_tensor *x = weft_kernel_in(k, 0);
     if (!p)
         return NULL;
+    int given = backward ? 4 : 1;
+    p->rng = weft_call_n_in(k) > given ? given : 0;
     p->isa = weft_attention_isa(0);
     p->b = x->dim[0];
     p->h = weft_attr_int(k, "n_head");
@@ -119,20 +125,42 @@ static float *work_of(const attention_plan *p, const weft_run *r)
     return (float *)r->scratch + p->per_thread * omp_get_thread_num();
 }
 
+/* One head, and where its numbers begin in qkv, in y, and in lse. */
+typedef struct {
+    attention_head g;
+    int64_t x, y, lse;
+} head_task;
+
+static head_task task_of(const attention_plan *p, const weft_run *r, int64_t head,
+                         const weft_drop *drop)
+{
+    int64_t b = head / p->h, column = head % p->h * p->head.d;
+    head_task k = {.g = p->head,
+                   .x = b * p->head.t * 3 * p->head.c + column,
+                   .y = b * p->head.n_query * p->head.c + column,
+                   .lse = head * p->head.n_query};
+    k.g.drop = p->rng ? drop : NULL;
+    k.g.first = head * p->head.t * p->head.t;
+    k.g.qkv = (const float *)r->in[0].data + k.x;
+    return k;
+}
+
+static weft_drop drop_of(const attention_plan *p, const weft_run *r)
+{
+    return p->rng ? weft_drop_of(r, p->rng) : (weft_drop){.factor = 1};
+}
+
 /* Tasks are heads x blocks of queries; the last blocks see the most keys and go first. */
 static void run_attention(const weft_run *r)
 {
     const attention_plan *p = r->data;
-    const float *qkv = r->in[0].data;
+    const weft_drop drop = drop_of(p, r);
     float *y = r->out[0].data, *lse = r->out[1].data;
     int64_t n = blocks(p->head.n_query, WEFT_ATTENTION_Q), heads = p->b * p->h;
 #pragma omp parallel for num_threads(r->threads) schedule(dynamic)
     for (int64_t i = 0; i < n * heads; i++) {
-        int64_t b = i % heads / p->h, h = i % p->h;
-        attention_head g = p->head;
-        g.qkv = qkv + b * g.t * 3 * g.c + h * g.d;
-        p->isa->forward(&g, (n - 1 - i / heads) * WEFT_ATTENTION_Q,
-                        y + b * g.n_query * g.c + h * g.d, lse + i % heads * g.n_query,
+        head_task k = task_of(p, r, i % heads, &drop);
+        p->isa->forward(&k.g, (n - 1 - i / heads) * WEFT_ATTENTION_Q, y + k.y, lse + k.lse,
                         work_of(p, r));
     }
 }
@@ -158,27 +186,26 @@ static void grad_queries(const attention_plan *p, const attention_head *g, int64
 static void run_attention_grad(const weft_run *r)
 {
     const attention_plan *p = r->data;
+    const weft_drop drop = drop_of(p, r);
     int64_t nq = blocks(p->head.n_query, WEFT_ATTENTION_Q),
             nk = blocks(p->head.t, WEFT_ATTENTION_K);
     int64_t n = p->whole ? 1 : nq + nk, heads = p->b * p->h;
 #pragma omp parallel for num_threads(r->threads) schedule(dynamic)
     for (int64_t i = 0; i < n * heads; i++) {
-        int64_t b = i % heads / p->h, h = i % p->h, j = i / heads;
-        attention_head g = p->head;
-        int64_t at = b * g.t * 3 * g.c + h * g.d, row = b * g.n_query * g.c + h * g.d;
-        float *work = work_of(p, r), *dqkv = (float *)r->out[0].data + at;
-        work += weft_attention_queries(&g, work);
-        g.qkv = (const float *)r->in[0].data + at;
-        g.y = (const float *)r->in[1].data + row;
-        g.lse = (const float *)r->in[2].data + i % heads * g.n_query;
-        g.dy = (const float *)r->in[3].data + row;
+        head_task k = task_of(p, r, i % heads, &drop);
+        int64_t j = i / heads;
+        float *work = work_of(p, r), *dqkv = (float *)r->out[0].data + k.x;
+        work += weft_attention_queries(&k.g, work);
+        k.g.y = (const float *)r->in[1].data + k.y;
+        k.g.lse = (const float *)r->in[2].data + k.lse;
+        k.g.dy = (const float *)r->in[3].data + k.y;
         if (p->whole) {
-            clear_queries(&g, dqkv, 0, g.t);
-            p->isa->backward(&g, dqkv, work);
+            clear_queries(&k.g, dqkv, 0, k.g.t);
+            p->isa->backward(&k.g, dqkv, work);
         } else if (j < nk)
-            p->isa->backward_keys(&g, j * WEFT_ATTENTION_K, dqkv, work);
+            p->isa->backward_keys(&k.g, j * WEFT_ATTENTION_K, dqkv, work);
         else
-            grad_queries(p, &g, (nq - 1 - (j - nk)) * WEFT_ATTENTION_Q, dqkv, work);
+            grad_queries(p, &k.g, (nq - 1 - (j - nk)) * WEFT_ATTENTION_Q, dqkv, work);
     }
 }
 
@@ -199,22 +226,33 @@ typedef struct {
     const weft_run *r;
     int64_t b, h, t, c, d, from, step, rows; /* query row i stands at from + step * i */
     double scale;
+    bool drops;
+    weft_drop drop;
+    double factor; /* 1 / (1 - p) */
 } head_ref;
 
-static head_ref ref_head(const weft_run *r, int64_t bh)
+/* `rng`: the input that gives random numbers, if there is dropout. */
+static head_ref ref_head(const weft_run *r, int64_t bh, int rng)
 {
     int64_t heads = weft_run_int(r, "n_head"), c = r->in[0].dim[2] / 3, t = r->in[0].dim[1];
     int64_t from = weft_run_int(r, "from"), step = weft_run_int(r, "step");
-    return (head_ref){.r = r,
-                      .b = bh / heads,
-                      .h = bh % heads,
-                      .t = t,
-                      .from = from,
-                      .step = step,
-                      .rows = n_query(t, from, step, weft_run_int(r, "rows")),
-                      .c = c,
-                      .d = c / heads,
-                      .scale = weft_run_float(r, "scale")};
+    head_ref a = {.r = r,
+                  .b = bh / heads,
+                  .h = bh % heads,
+                  .t = t,
+                  .from = from,
+                  .step = step,
+                  .rows = n_query(t, from, step, weft_run_int(r, "rows")),
+                  .c = c,
+                  .d = c / heads,
+                  .scale = weft_run_float(r, "scale"),
+                  .drops = r->n_in > rng,
+                  .factor = 1};
+    if (a.drops) {
+        a.drop = weft_drop_of(r, rng);
+        a.factor = 1 / (1 - weft_run_float(r, "p"));
+    }
+    return a;
 }
 
 /* Element d of q (which = 0), k (1) or v (2) at position t. */
@@ -229,6 +267,14 @@ static int64_t y_at(const head_ref *a, int64_t t, int64_t d)
 }
 
 static int64_t ref_position(const head_ref *a, int64_t i) { return a->from + a->step * i; }
+
+/* What dropout makes of the probability of query row i and key j: the factor. Probabilities are
+ * numbered as in [B,n_head,T,T], whichever rows are asked for. */
+static double ref_kept(const head_ref *a, int64_t i, int64_t j)
+{
+    int64_t row = (a->b * (a->c / a->d) + a->h) * a->t + ref_position(a, i);
+    return a->drops && weft_drop_hits(&a->drop, row * a->t + j) ? 0 : a->factor;
+}
 
 static double ref_score(const head_ref *a, int64_t i, int64_t j)
 {
@@ -257,14 +303,14 @@ static void add_to(const weft_tensor *t, int64_t i, double v)
 static void ref_attention(const weft_run *r)
 {
     for (int64_t bh = 0; bh < r->in[0].dim[0] * weft_run_int(r, "n_head"); bh++) {
-        head_ref a = ref_head(r, bh);
+        head_ref a = ref_head(r, bh, 1);
         for (int64_t i = 0; i < a.rows; i++) {
             double lse = ref_lse(&a, i);
             weft_put(&r->out[1], bh * a.rows + i, lse);
             for (int64_t d = 0; d < a.d; d++)
                 weft_put(&r->out[0], y_at(&a, i, d), 0);
             for (int64_t j = 0; j <= ref_position(&a, i); j++) {
-                double p = exp(ref_score(&a, i, j) - lse);
+                double p = exp(ref_score(&a, i, j) - lse) * ref_kept(&a, i, j);
                 for (int64_t d = 0; d < a.d; d++)
                     add_to(&r->out[0], y_at(&a, i, d),
                            p * weft_get(&r->in[0], qkv_at(&a, 2, j, d)));
@@ -273,7 +319,8 @@ static void ref_attention(const weft_run *r)
     }
 }
 
-/* Row i: ds = p * (dp - sum(dy * y)) * scale with dp[j] = dy . v[j]. */
+/* Row i: ds = p * (dp - sum(dy * y)) * scale with dp[j] = dy . v[j]; with dropout by factors
+ * kept[j], v has the weight kept * p, and dp the factor kept. */
 static void ref_grad_row(const head_ref *a, int64_t bh, int64_t i)
 {
     const weft_tensor *x = a->r->in, *y = x + 1, *dy = x + 3, *dx = a->r->out;
@@ -281,15 +328,15 @@ static void ref_grad_row(const head_ref *a, int64_t bh, int64_t i)
     for (int64_t d = 0; d < a->d; d++)
         delta += weft_get(dy, y_at(a, i, d)) * weft_get(y, y_at(a, i, d));
     for (int64_t j = 0; j <= ref_position(a, i); j++) {
-        double p = exp(ref_score(a, i, j) - lse), dp = 0;
+        double p = exp(ref_score(a, i, j) - lse), kept = ref_kept(a, i, j), dp = 0;
         for (int64_t d = 0; d < a->d; d++)
             dp += weft_get(dy, y_at(a, i, d)) * weft_get(x, qkv_at(a, 2, j, d));
-        double ds = p * (dp - delta) * a->scale;
+        double ds = p * (kept * dp - delta) * a->scale;
         for (int64_t d = 0; d < a->d; d++) {
             int64_t q = qkv_at(a, 0, ref_position(a, i), d), k = qkv_at(a, 1, j, d);
             add_to(dx, q, ds * weft_get(x, k));
             add_to(dx, k, ds * weft_get(x, q));
-            add_to(dx, qkv_at(a, 2, j, d), p * weft_get(dy, y_at(a, i, d)));
+            add_to(dx, qkv_at(a, 2, j, d), kept * p * weft_get(dy, y_at(a, i, d)));
         }
     }
 }
@@ -299,7 +346,7 @@ static void ref_attention_grad(const weft_run *r)
     for (int64_t i = 0; i < r->out[0].count; i++)
         weft_put(&r->out[0], i, 0);
     for (int64_t bh = 0; bh < r->in[0].dim[0] * weft_run_int(r, "n_head"); bh++) {
-        head_ref a = ref_head(r, bh);
+        head_ref a = ref_head(r, bh, 4);
         for (int64_t i = 0; i < a.rows; i++)
             ref_grad_row(&a, bh, i);
     }
@@ -349,6 +396,31 @@ const weft_op weft_op_attention = {
     .flops = flops_attention,
 };
 
+#define ATTENTION_DROPOUT                                                                          \
+    {                                                                                              \
+        "p", WEFT_ATTR_FLOAT, 0, "probability of a zero", 0, 0.99                                  \
+    }
+
+/* An op of its own: attention without dropout then needs no random numbers, and equal nodes of it
+ * are one. */
+const weft_op weft_op_attention_dropout = {
+    .name = "attention_dropout",
+    .doc = "attention with dropout of the probabilities, in training and outside: y = "
+           "merge_heads(dropout(causal_softmax(scale * q k^T)) v) with the same random zeros as "
+           "the op dropout draws for [B,n_head,T,T]. Made by a rewrite rule, in training only.",
+    .in = {{"qkv", WEFT_FLOAT, "queries, keys and values side by side [B,T,3*C]"},
+           {"rng", WEFT_INT | WEFT_INPUT_RNG, "seed and step"}},
+    .out = {{"y", WEFT_FLOAT, "weighted sums of values, of each query [B,R,C]"},
+            {"lse", WEFT_FLOAT, "log sum exp of the scores of each query [B,n_head,R]"}},
+    .attr = {ATTENTION_ATTRS, ATTENTION_DROPOUT},
+    .flags = WEFT_DRAWS,
+    .infer = infer_attention,
+    .grad = grad_attention,
+    .kernel = kernel_attention,
+    .ref = ref_attention,
+    .flops = flops_attention,
+};
+
 static void infer_attention_grad(weft_infer *c)
 {
     if (!infer_qkv(c))
@@ -379,6 +451,24 @@ const weft_op weft_op_attention_grad = {
     .flops = flops_attention_grad,
 };
 
+const weft_op weft_op_attention_dropout_grad = {
+    .name = "attention_dropout_grad",
+    .doc = "Gradient of attention_dropout: with d = 0 or 1 / (1 - p), ds = p * (d * (dy v^T) - "
+           "sum(dy * y)) and dv = (d * p)^T dy; the rest as in attention_grad.",
+    .in = {{"qkv", WEFT_FLOAT, "as given to attention_dropout [B,T,3*C]"},
+           {"y", WEFT_FLOAT, "output of attention_dropout [B,R,C]"},
+           {"lse", WEFT_FLOAT, "output of attention_dropout [B,n_head,R]"},
+           {"dy", WEFT_FLOAT, "gradient of y [B,R,C]"},
+           {"rng", WEFT_INT | WEFT_INPUT_RNG, "seed and step"}},
+    .out = {{"dqkv", WEFT_FLOAT, "gradient of qkv [B,T,3*C]"}},
+    .attr = {ATTENTION_ATTRS, ATTENTION_DROPOUT},
+    .flags = WEFT_DRAWS,
+    .infer = infer_attention_grad,
+    .kernel = kernel_attention_grad,
+    .ref = ref_attention_grad,
+    .flops = flops_attention_grad,
+};
+
 /* ---- the rule ---- */
 /* Is v a product of two operands without bias, transposed or not on the right as asked, read only
  * by the chain? */
@@ -397,7 +487,12 @@ static bool split_part(weft_match *m, weft_val v, weft_val q, int port)
 
 static void rule_attention(weft_match *m)
 {
-    weft_val o = weft_x(m, 0), p = weft_match_in(m, o, 0), v = weft_match_in(m, o, 1);
+    weft_val o = weft_x(m, 0), d = weft_match_in(m, o, 0), v = weft_match_in(m, o, 1), p = d;
+    double drop = 0;
+    if (weft_match_is(m, d, "dropout") && weft_match_uses(m, d) == 1) {
+        drop = weft_match_attr(m, d, "p")->f;
+        p = weft_match_in(m, d, 0);
+    }
     weft_val s = weft_match_in(m, p, 0), q = weft_match_in(m, s, 0), k = weft_match_in(m, s, 1);
     if (!plain_matmul(m, o, false) || weft_match_attr(m, o, "alpha")->f != 1 ||
         !weft_match_is(m, p, "causal_softmax") || weft_match_in(m, p, 1) >= 0 ||
@@ -407,10 +502,17 @@ static void rule_attention(weft_match *m)
         !weft_match_may_bypass(m, v))
         return;
     weft_val qkv = weft_match_in(m, q, 0);
-    weft_match_replace(m, 0,
-                       weft_emit(m, "attention", &qkv, 1, "n_head=%lld scale=%.17g",
-                                 (long long)weft_match_attr(m, q, "n_head")->i,
-                                 weft_match_attr(m, s, "alpha")->f));
+    long long heads = weft_match_attr(m, q, "n_head")->i;
+    double scale = weft_match_attr(m, s, "alpha")->f;
+    weft_val y;
+    if (drop == 0) {
+        y = weft_emit(m, "attention", &qkv, 1, "n_head=%lld scale=%.17g", heads, scale);
+    } else {
+        y = weft_emit(m, "attention_dropout", &qkv, 1, "n_head=%lld scale=%.17g p=%.17g", heads,
+                      scale, drop);
+        weft_match_draw_as(m, y, d); /* the same zeros as without the rule */
+    }
+    weft_match_replace(m, 0, y);
 }
 
 const weft_rule weft_rule_attention = {
@@ -418,7 +520,7 @@ const weft_rule weft_rule_attention = {
     .root = "merge_heads",
     .doc = "merge_heads(matmul(causal_softmax(matmul(q, k, tb=1, alpha)), v)) with q, k, v = "
            "split_heads(x) "
-           "-> attention(x); not with dropout of the probabilities",
+           "-> attention(x); with dropout of the probabilities -> attention_dropout(x)",
     .apply = rule_attention,
     .fuses = true,
 };

@@ -6,6 +6,9 @@
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 #include "ops/attention_kernel.h"
 
@@ -16,6 +19,9 @@ typedef float vec4 __attribute__((vector_size(16)));
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* What a probability that dropout leaves is multiplied with. */
+static inline float kept_factor(const attention_head *g) { return g->drop ? g->drop->factor : 1; }
 
 /* Position of query row r. */
 static inline int64_t position(const attention_head *g, int64_t r) { return g->from + g->step * r; }
@@ -37,19 +43,26 @@ static inline int64_t first_query(const attention_head *g, int64_t k)
 #define TILE_LANES 4
 #define TILE_TARGET
 #define TILE_(name) name##_base
+#ifdef __x86_64__
+#define TILE_MUL(a, b) _mm_mul_epu32((__m128i)(a), (__m128i)(b))
+#else
+#define TILE_MUL(a, b) (((a)&0xffffffffu) * ((b)&0xffffffffu))
+#endif
 #include "ops/attention_tile.h"
 
 #ifdef __x86_64__
-#define TILE_NAME   "weft:blocked:avx2"
-#define TILE_LANES  8
-#define TILE_TARGET __attribute__((target("avx2,fma")))
-#define TILE_(name) name##_avx2
+#define TILE_NAME      "weft:blocked:avx2"
+#define TILE_LANES     8
+#define TILE_TARGET    __attribute__((target("avx2,fma")))
+#define TILE_(name)    name##_avx2
+#define TILE_MUL(a, b) _mm256_mul_epu32((__m256i)(a), (__m256i)(b))
 #include "ops/attention_tile.h"
 
-#define TILE_NAME   "weft:blocked:avx512"
-#define TILE_LANES  16
-#define TILE_TARGET __attribute__((target("avx512f,fma")))
-#define TILE_(name) name##_avx512
+#define TILE_NAME      "weft:blocked:avx512"
+#define TILE_LANES     16
+#define TILE_TARGET    __attribute__((target("avx512f,fma")))
+#define TILE_(name)    name##_avx512
+#define TILE_MUL(a, b) _mm512_mul_epu32((__m512i)(a), (__m512i)(b))
 #include "ops/attention_tile.h"
 #endif
 

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ops/random.h"
+
 /* Queries and keys of a block: multiples of every panel width and of nothing else in particular;
  * measured best of 64..192 on Zen 3 (head size 64): the score block and the packed queries share
  * the first-level cache. */
@@ -19,13 +21,16 @@ typedef struct {
     int64_t n_query, from, step;
     int64_t dp;      /* d rounded up to whole panels */
     float scale;     /* of the scores, 1 / sqrt(d) as a rule */
+    /* dropout of the probabilities, NULL: none; this head's are numbered from `first` on, [T, T] */
+    const weft_drop *drop;
+    int64_t first;
     const float *qkv;
     const float *y;   /* backward: output [n_query, C] at this head's first column */
     const float *dy;  /* backward: its gradient */
     const float *lse; /* backward: log sum exp of each row of scores, [n_query] */
     /* backward: workspace for one block of queries, filled by the kernels */
     float *qt, *qn;      /* Q * scale as panels of Q^T and of Q, [Q * dp] */
-    float *dt, *dn;      /* dY likewise */
+    float *dt, *dn;      /* dY likewise, over 1 - p */
     float *delta, *rows; /* sum(dy * y) and lse of each query, [Q] */
 } attention_head;
 

@@ -14,7 +14,9 @@
 
 typedef float TILE_(vec) __attribute__((vector_size(TILE_LANES * 4)));
 typedef int32_t TILE_(ivec) __attribute__((vector_size(TILE_LANES * 4)));
+typedef uint64_t TILE_(words) __attribute__((vector_size(TILE_LANES * 4)));
 #define VEC          TILE_(vec)
+#define WORDS        TILE_(words) /* a 32-bit number in each 64-bit lane; above it, anything */
 #define IVEC         TILE_(ivec)
 #define PANEL        (2 * TILE_LANES) /* columns of a register tile */
 #define TILE_INLINE  static inline __attribute__((always_inline)) TILE_TARGET
@@ -35,7 +37,13 @@ typedef int32_t TILE_(ivec) __attribute__((vector_size(TILE_LANES * 4)));
 #define t_visible         TILE_(visible)
 #define t_scores          TILE_(scores)
 #define t_mask            TILE_(mask)
+#define t_draw            TILE_(draw)
+#define t_hits            TILE_(hits)
+#define t_kept            TILE_(kept)
+#define t_keep            TILE_(keep)
 #define t_online          TILE_(online)
+#define t_softmax         TILE_(softmax)
+#define t_softmax_grad    TILE_(softmax_grad)
 #define t_queries         TILE_(queries)
 #define t_pair            TILE_(pair)
 #define t_add_keys        TILE_(add_keys)
@@ -233,10 +241,88 @@ TILE_INLINE void t_mask(const attention_head *g, float *st, int64_t q0, int64_t 
     }
 }
 
+/* Philox4x32 (random.h) at index[0] + n, index[1] + n, a number in each lane: 4 words for each of
+ * 2 vectors of indices that are multiples of 16. The words stay in 64-bit lanes, as products need
+ * them. */
+TILE_INLINE void t_draw(WORDS w[4][2], const weft_random *m, const WORDS index[2], uint64_t n)
+{
+    WORDS k0 = (WORDS){} + (uint32_t)m->seed, k1 = (WORDS){} + (m->seed >> 32);
+    for (int v = 0; v < 2; v++) {
+        w[0][v] = index[v] | n;
+        w[1][v] = (index[v] >> 32 & 0xffff) | (m->step >> 32 & 0xffff) << 16;
+        w[2][v] = (WORDS){} + m->step;
+        w[3][v] = (WORDS){} + m->stream;
+    }
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++) {
+            WORDS p0 = (WORDS)TILE_MUL(w[0][v], (WORDS){} + 0xD2511F53u),
+                  p1 = (WORDS)TILE_MUL(w[2][v], (WORDS){} + 0xCD9E8D57u);
+            w[0][v] = (p1 >> 32) ^ w[1][v] ^ k0;
+            w[2][v] = (p0 >> 32) ^ w[3][v] ^ k1;
+            w[1][v] = p1;
+            w[3][v] = p0;
+        }
+}
+
+/* Which of the 64 elements of each block are dropped, one bit each; the blocks (random.h) are
+ * those of TILE_LANES queries. */
+TILE_INLINE void t_hits(uint64_t *hits, const weft_drop *drop, const uint64_t *block)
+{
+    WORDS index[2], bits[2] = {0}, w[4][2];
+    memcpy(index, block, sizeof index);
+    for (int v = 0; v < 2; v++)
+        index[v] *= WEFT_RANDOM_LANES;
+    for (uint64_t n = 0; n < WEFT_RANDOM_LANES; n++) {
+        t_draw(w, &drop->random, index, n);
+        for (int i = 0; i < 4; i++) /* a word below the threshold makes the difference negative */
+            for (int v = 0; v < 2; v++)
+                bits[v] |= (((w[i][v] & 0xffffffffu) - drop->below) >> 63)
+                           << (n + (uint64_t)i * WEFT_RANDOM_LANES);
+    }
+    memcpy(hits, bits, sizeof bits);
+}
+
+/* Bit k % 32 of keep[k / 32][q]: query q0 + q keeps its probability of key k0 + k. Rows of T
+ * probabilities may begin anywhere in a block of random words: then 64 keys lie in two. */
+TILE_OUTLINE void t_keep(const attention_head *g, uint32_t keep[2][BLOCK_Q], int64_t q0, int64_t nq,
+                         int64_t k0)
+{
+    for (int64_t q = 0; q < nq; q += TILE_LANES) {
+        uint64_t block[TILE_LANES], hits[2][TILE_LANES] = {{0}}, at[TILE_LANES];
+        if (t_visible(g, q0, k0, BLOCK_K, q / PANEL * PANEL) <= 0)
+            continue;
+        for (int64_t l = 0; l < TILE_LANES; l++) {
+            at[l] = (uint64_t)(g->first + position(g, q0 + q + l) * g->t + k0);
+            block[l] = at[l] / WEFT_RANDOM_BLOCK;
+        }
+        t_hits(hits[0], g->drop, block);
+        for (int64_t l = 0; l < TILE_LANES; l++)
+            block[l]++;
+        if (g->t % WEFT_RANDOM_BLOCK)
+            t_hits(hits[1], g->drop, block);
+        for (int64_t l = 0; l < TILE_LANES; l++) {
+            uint64_t skip = at[l] % WEFT_RANDOM_BLOCK;
+            uint64_t bits = skip ? hits[0][l] >> skip | hits[1][l] << (64 - skip) : hits[0][l];
+            keep[0][q + l] = (uint32_t)~bits;
+            keep[1][q + l] = (uint32_t)(~bits >> 32);
+        }
+    }
+}
+
+/* x of one key and a vector of queries where they keep it, else 0; `keep` at the first query. */
+TILE_INLINE VEC t_kept(VEC x, const uint32_t *keep, int64_t k)
+{
+    IVEC bits;
+    memcpy(&bits, keep + k / 32 * BLOCK_Q, sizeof bits);
+    return t_choose(bits << (int32_t)(31 - k % 32) >> 31, x, (VEC){});
+}
+
 /* One step of the online softmax (Milakov and Gimelshein, 2018) for one vector of queries: scores
  * become exp(s - new max); the running max and sum are brought up to date; shrink = exp(old max -
- * new max). */
-TILE_INLINE void t_online(float *st, int64_t end, float *max, float *sum, float *shrink)
+ * new max). Dropout (`keep`, NULL: none) is behind the sum. */
+TILE_INLINE void t_online(float *st, int64_t end, const uint32_t *keep, float *max, float *sum,
+                          float *shrink)
 {
     VEC old = t_load(max), m = old;
     for (int64_t k = 0; k < end; k++)
@@ -245,12 +331,24 @@ TILE_INLINE void t_online(float *st, int64_t end, float *max, float *sum, float 
     for (int64_t k = 0; k < end; k++) {
         VEC x = t_load(st + k * BLOCK_Q);
         VEC e = t_choose(x == MASKED, (VEC){}, t_exp(x - m));
-        t_store(st + k * BLOCK_Q, e);
+        t_store(st + k * BLOCK_Q, keep ? t_kept(e, keep, k) : e);
         s += e;
     }
     t_store(max, m);
     t_store(sum, s);
     t_store(shrink, f);
+}
+
+/* The online softmax of panel p. Two calls: without dropout the loops have no trace of it. */
+TILE_INLINE void t_softmax(const attention_head *g, float *st, int64_t end, int64_t p,
+                           const uint32_t *keep, float *max, float *sum, float *shrink)
+{
+    for (int64_t q = p; q < p + PANEL; q += TILE_LANES) {
+        if (g->drop)
+            t_online(st + q, end, keep + q, max + q, sum + q, shrink + q);
+        else
+            t_online(st + q, end, NULL, max + q, sum + q, shrink + q);
+    }
 }
 
 /* O [BLOCK_Q, dp], lse for queries q0.. of one head. */
@@ -259,6 +357,7 @@ static TILE_TARGET void TILE_(forward)(const attention_head *g, int64_t q0, floa
 {
     const int64_t ld = 3 * g->c, dp = g->dp, nq = least(BLOCK_Q, g->n_query - q0);
     const int64_t keys = position(g, q0 + nq - 1) + 1;
+    uint32_t keep[2][BLOCK_Q];
     float *max = work, *sum = max + BLOCK_Q, *shrink = sum + BLOCK_Q;
     float *qt = shrink + BLOCK_Q, *st = qt + BLOCK_Q * dp, *vn = st + BLOCK_K * BLOCK_Q,
           *acc = vn + BLOCK_K * dp;
@@ -270,12 +369,11 @@ static TILE_TARGET void TILE_(forward)(const attention_head *g, int64_t q0, floa
     for (int64_t k0 = 0; k0 < keys; k0 += BLOCK_K) {
         int64_t nk = least(BLOCK_K, keys - k0);
         t_scores(g, st, g->qkv + g->c + k0 * ld, ld, qt, q0, nq, k0, nk);
+        if (g->drop)
+            t_keep(g, keep, q0, nq, k0);
         for (int64_t p = 0; p < nq; p += PANEL) {
-            int64_t end = t_visible(g, q0, k0, nk, p);
             t_mask(g, st, q0, k0, nk, p, MASKED);
-            t_online(st + p, end, max + p, sum + p, shrink + p);
-            t_online(st + p + TILE_LANES, end, max + p + TILE_LANES, sum + p + TILE_LANES,
-                     shrink + p + TILE_LANES);
+            t_softmax(g, st, t_visible(g, q0, k0, nk, p), p, keep[0], max, sum, shrink);
         }
         t_pack(vn, g->qkv + 2 * g->c + k0 * ld, ld, nk, g->d, 1.0f, BLOCK_K);
         for (int64_t p = 0; p < dp; p += PANEL)
@@ -284,7 +382,7 @@ static TILE_TARGET void TILE_(forward)(const attention_head *g, int64_t q0, floa
                        most(0, least(nk, seen(g, q0 + q + 5, k0))), least(6, nq - q));
     }
     for (int64_t q = 0; q < nq; q++) {
-        t_scale(o + (q0 + q) * g->c, acc + q * dp, 1.0f / sum[q], g->d);
+        t_scale(o + (q0 + q) * g->c, acc + q * dp, kept_factor(g) / sum[q], g->d);
         lse[q0 + q] = max[q] + logf(sum[q]);
     }
 }
@@ -298,33 +396,48 @@ TILE_OUTLINE void t_queries(const attention_head *g, int64_t q0)
     const float *dy = g->dy + q0 * g->c, *y = g->y + q0 * g->c;
     t_pack_transposed(g->qt, q_rows, ld, nq, g->d, g->scale);
     t_pack(g->qn, q_rows, ld, nq, g->d, g->scale, BLOCK_Q);
-    t_pack_transposed(g->dt, dy, g->c, nq, g->d, 1.0f);
-    t_pack(g->dn, dy, g->c, nq, g->d, 1.0f, BLOCK_Q);
+    t_pack_transposed(g->dt, dy, g->c, nq, g->d, kept_factor(g));
+    t_pack(g->dn, dy, g->c, nq, g->d, kept_factor(g), BLOCK_Q);
     for (int64_t q = 0; q < BLOCK_Q; q++) {
         g->delta[q] = q < nq ? t_dot(dy + q * g->c, y + q * g->c, g->d) : 0;
         g->rows[q] = q < nq ? g->lse[q0 + q] : 0;
     }
 }
 
-/* P^T and dS^T = P^T * (dP^T - delta) of one pair of blocks. */
+/* One vector of queries of t_pair: scores become P, kept or 0, and dP becomes dS. */
+TILE_INLINE void t_softmax_grad(const attention_head *g, float *st, float *dt, int64_t end,
+                                const uint32_t *keep, int64_t q)
+{
+    VEC lse = t_load(g->rows + q), delta = t_load(g->delta + q);
+    for (int64_t k = 0; k < end; k++) {
+        VEC s = t_load(st + k * BLOCK_Q + q), dp = t_load(dt + k * BLOCK_Q + q);
+        VEC e = t_choose(s == MASKED, (VEC){}, t_exp(s - lse));
+        t_store(st + k * BLOCK_Q + q, keep ? t_kept(e, keep + q, k) : e);
+        t_store(dt + k * BLOCK_Q + q, e * ((keep ? t_kept(dp, keep + q, k) : dp) - delta));
+    }
+}
+
+/* P^T and dS^T = P^T * (dP^T - delta) of one pair of blocks. With dropout, D = 0 or 1 / (1 - p) of
+ * each pair: P * D and P * (D * dP - delta), where 1 / (1 - p) is in dO already; delta, the sum of
+ * P * D * dP over the keys, is that of dO * O as without. */
 TILE_OUTLINE void t_pair(const attention_head *g, int64_t q0, int64_t k0, int64_t nk, float *st,
                          float *dt)
 {
     const int64_t ld = 3 * g->c, nq = least(BLOCK_Q, g->n_query - q0);
+    uint32_t keep[2][BLOCK_Q];
     t_scores(g, st, g->qkv + g->c + k0 * ld, ld, g->qt, q0, nq, k0, nk);
     t_scores(g, dt, g->qkv + 2 * g->c + k0 * ld, ld, g->dt, q0, nq, k0, nk);
+    if (g->drop)
+        t_keep(g, keep, q0, nq, k0);
     for (int64_t p = 0; p < nq; p += PANEL) {
         t_mask(g, st, q0, k0, nk, p, MASKED);
         t_mask(g, dt, q0, k0, nk, p, 0.0f);
         int64_t end = t_visible(g, q0, k0, nk, p);
-        for (int64_t h = p; h < p + PANEL; h += TILE_LANES) {
-            VEC lse = t_load(g->rows + h), delta = t_load(g->delta + h);
-            for (int64_t k = 0; k < end; k++) {
-                VEC s = t_load(st + k * BLOCK_Q + h);
-                VEC e = t_choose(s == MASKED, (VEC){}, t_exp(s - lse));
-                t_store(st + k * BLOCK_Q + h, e);
-                t_store(dt + k * BLOCK_Q + h, e * (t_load(dt + k * BLOCK_Q + h) - delta));
-            }
+        for (int64_t q = p; q < p + PANEL; q += TILE_LANES) {
+            if (g->drop)
+                t_softmax_grad(g, st, dt, end, keep[0], q);
+            else
+                t_softmax_grad(g, st, dt, end, NULL, q);
         }
     }
 }
@@ -451,7 +564,13 @@ static const attention_isa TILE_(isa) = {
 #undef t_visible
 #undef t_scores
 #undef t_mask
+#undef t_draw
+#undef t_hits
+#undef t_kept
+#undef t_keep
 #undef t_online
+#undef t_softmax
+#undef t_softmax_grad
 #undef t_queries
 #undef t_pair
 #undef t_add_keys
@@ -459,10 +578,12 @@ static const attention_isa TILE_(isa) = {
 #undef t_put
 #undef VEC
 #undef IVEC
+#undef WORDS
 #undef PANEL
 #undef TILE_INLINE
 #undef TILE_OUTLINE
 #undef TILE_LANES
 #undef TILE_NAME
+#undef TILE_MUL
 #undef TILE_TARGET
 #undef TILE_

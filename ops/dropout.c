@@ -4,9 +4,6 @@
 #include "ops/loops.h"
 #include "ops/random.h"
 
-/* Element i is dropped when its random word (random.h) is below p * 2^32. */
-static uint32_t threshold(double p) { return (uint32_t)(p * 4294967296.0); }
-
 /* The gradient multiplies by the same mask: the same op again, on the same random stream, which the
  * framework hands from a node to what its gradient emits. */
 static void grad_dropout(weft_grad *g)
@@ -21,21 +18,8 @@ static void incr_dropout(weft_incr *c)
     weft_incr_out(c, 0, weft_incr_new(c, 0), weft_incr_axis(c, 0));
 }
 
-typedef struct {
-    weft_random random;
-    uint32_t below;
-    float factor;
-} mask;
-
-static mask mask_of(const weft_run *r)
-{
-    double p = weft_run_float(r, "p");
-    return (mask){
-        .random = weft_random_of(r, 1), .below = threshold(p), .factor = (float)(1 / (1 - p))};
-}
-
 /* Elements first..first+n-1; `first` is a multiple of WEFT_RANDOM_BLOCK. */
-WEFT_CLONES static void drop(float *y, const float *x, int64_t first, int64_t n, const mask *m)
+WEFT_CLONES static void drop(float *y, const float *x, int64_t first, int64_t n, const weft_drop *m)
 {
     for (int64_t at = 0; at < n; at += WEFT_RANDOM_BLOCK) {
         uint32_t word[WEFT_RANDOM_BLOCK], below = m->below;
@@ -50,7 +34,7 @@ WEFT_CLONES static void drop(float *y, const float *x, int64_t first, int64_t n,
 
 static void run_dropout(const weft_run *r)
 {
-    const mask m = mask_of(r);
+    const weft_drop m = weft_drop_of(r, 1);
     const float *x = r->in[0].data;
     float *y = r->out[0].data;
     int64_t n = r->out[0].count, chunks = (n + WEFT_GRAIN - 1) / WEFT_GRAIN;
@@ -63,11 +47,11 @@ static void run_dropout(const weft_run *r)
 
 static void ref_dropout(const weft_run *r)
 {
-    const mask m = mask_of(r);
+    const weft_drop m = weft_drop_of(r, 1);
     double factor = 1 / (1 - weft_run_float(r, "p"));
     for (int64_t i = 0; i < r->out[0].count; i++) {
-        bool out = weft_random_word(&m.random, i) < m.below;
-        weft_put(&r->out[0], i, out ? 0 : factor * weft_get(&r->in[0], i));
+        double x = weft_get(&r->in[0], i);
+        weft_put(&r->out[0], i, weft_drop_hits(&m, i) ? 0 : factor * x);
     }
 }
 

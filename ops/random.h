@@ -63,4 +63,26 @@ static inline uint32_t weft_random_word(const weft_random *m, int64_t i)
     return word[j / WEFT_RANDOM_LANES];
 }
 
+/* Dropout: element i becomes 0 when its word is below p * 2^32, else it is divided by 1 - p. */
+typedef struct {
+    weft_random random;
+    uint32_t below;
+    float factor; /* 1 / (1 - p) */
+} weft_drop;
+
+/* Of a node with an attribute p whose input `rng` is the WEFT_INPUT_RNG one. */
+static inline weft_drop weft_drop_of(const weft_run *r, int rng)
+{
+    double p = weft_run_float(r, "p");
+    return (weft_drop){.random = weft_random_of(r, rng),
+                       .below = (uint32_t)(p * 4294967296.0),
+                       .factor = (float)(1 / (1 - p))};
+}
+
+/* Is element i dropped? For references. */
+static inline bool weft_drop_hits(const weft_drop *d, int64_t i)
+{
+    return weft_random_word(&d->random, i) < d->below;
+}
+
 #endif

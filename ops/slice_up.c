@@ -3,6 +3,8 @@
  *
  * A slice goes past a node only when it is the node's one reader: then nothing is computed twice,
  * and less than before. What stops it is attention's keys and values, which need all rows. */
+#include <stdio.h>
+
 #include "graph/rule.h"
 
 /* The root: positions from, from + step, ... on an axis of a value. */
@@ -107,21 +109,28 @@ static void rule_attention(weft_match *m)
 {
     weft_val x = weft_x(m, 0), qkv = weft_match_in(m, x, 0);
     cut c = cut_of(m);
-    if (!weft_match_is(m, x, "attention") || c.axis != 1 || !weft_match_alone(m, x))
+    bool drops = weft_match_is(m, x, "attention_dropout");
+    if ((!drops && !weft_match_is(m, x, "attention")) || c.axis != 1 ||
+        !weft_match_alone_drawn(m, x))
         return;
+    char p[48] = "";
+    if (drops)
+        snprintf(p, sizeof p, " p=%.17g", weft_match_attr(m, x, "p")->f);
     int64_t from = weft_match_attr(m, x, "from")->i, step = weft_match_attr(m, x, "step")->i;
-    weft_match_replace(
-        m, 0,
-        weft_emit(m, "attention", &qkv, 1, "n_head=%lld scale=%.17g from=%lld step=%lld rows=%lld",
-                  (long long)weft_match_attr(m, x, "n_head")->i, weft_match_attr(m, x, "scale")->f,
-                  (long long)(from + step * c.from), (long long)(step * c.step),
-                  (long long)c.size));
+    weft_val y = weft_emit(m, drops ? "attention_dropout" : "attention", &qkv, 1,
+                           "n_head=%lld scale=%.17g from=%lld step=%lld rows=%lld%s",
+                           (long long)weft_match_attr(m, x, "n_head")->i,
+                           weft_match_attr(m, x, "scale")->f, (long long)(from + step * c.from),
+                           (long long)(step * c.step), (long long)c.size, p);
+    if (drops)
+        weft_match_draw_as(m, y, x);
+    weft_match_replace(m, 0, y);
 }
 
 const weft_rule weft_rule_slice_attention = {
     .name = "slice_attention",
     .root = "slice",
-    .doc = "slice(attention(x)) of positions -> attention(x) of the queries there; not where "
-           "attention(x) has other readers",
+    .doc = "slice(attention(x)) of positions -> attention(x) of the queries there, with dropout "
+           "or without; not where attention(x) has other readers",
     .apply = rule_attention,
 };

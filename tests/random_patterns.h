@@ -153,7 +153,11 @@ static void dead_rows(maker *m)
         else {
             weft_val w3 = source(m, WEFT_F32, 2, (int64_t[]){d, 3 * d});
             snprintf(text, sizeof text, "n_head=%d scale=0.6", (int)heads);
-            y = emit(m, "attention", text, emit(m, "matmul", "", y, w3, NO), NO, NO);
+            bool drop = often(m, 30);
+            if (drop)
+                strcat(text, " p=0.2");
+            y = emit(m, drop ? "attention_dropout" : "attention", text,
+                     emit(m, "matmul", "", y, w3, NO), NO, NO);
             if (often(m, 20))
                 break;
         }

@@ -33,6 +33,8 @@ static weft_val layer(weft_graph *g, weft_val x, int i)
     weft_val qkv = EMIT(g, "matmul", "", EMIT(g, "layer_norm", "", x, gain), w3);
     weft_val q = EMIT(g, "split_heads", "n_head=2", qkv), k = nth(g, q, 1), v = nth(g, q, 2);
     weft_val p = EMIT(g, "causal_softmax", "", EMIT(g, "matmul", "tb=1 alpha=0.7", q, k));
+    if (pick(2)) /* the rows that are left keep their random zeros */
+        p = EMIT(g, "dropout", "p=0.2", p);
     weft_val o = EMIT(g, "merge_heads", "", EMIT(g, "matmul", "", p, v));
     weft_val x1 = EMIT(g, "add", "", x, EMIT(g, "matmul", "", o, w));
     return pick(2) ? EMIT(g, "add", "", x1, EMIT(g, "matmul", "", EMIT(g, "gelu", "", x1), w)) : x1;
@@ -88,6 +90,9 @@ static results run(const weft_graph *forward, bool rules, bool reference)
     ok(weft_session_add_states(s, g));
     ok(weft_session_init(s, 5));
     ok(weft_program_compile(s, g, fetch, n, &c, &p));
+    int64_t *rng = weft_program_input(p, "rng", NULL);
+    if (rng)
+        memcpy(rng, (int64_t[]){6, 2}, 2 * sizeof *rng);
     ok(weft_program_run(p));
     weft_program_size size;
     weft_program_measure(p, &size);

@@ -45,6 +45,9 @@ static void feed_all(weft_program *p, const weft_graph *g, int classes)
     for (int i = 0; i < 3; i++)
         if (weft_graph_find(g, names[i]) >= 0)
             feed(p, names[i], classes);
+    int64_t *rng = weft_program_input(p, "rng", NULL);
+    if (rng)
+        memcpy(rng, (int64_t[]){11, 3}, 2 * sizeof *rng);
 }
 
 static double fetched(weft_program *p, const char *name, int64_t i)
@@ -143,6 +146,20 @@ static void test_attention_values(void **state)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         compare(attention_graph(sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3], 0), "attention",
                 names, 2, 0, true);
+}
+
+/* The zeros are those that the plain op draws: another one would be a difference of some percent.
+ * Rows of a multiple of 64 probabilities begin where a block of random words does, others do not.
+ */
+static void test_attention_dropout_values(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"y", "dx"};
+    static const int64_t sizes[][4] = {
+        {2, 33, 3, 8}, {3, 64, 2, 16}, {2, 130, 2, 67}, {2, 192, 3, 5}, {1, 200, 1, 131}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        compare(attention_graph(sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3], DROPOUT),
+                "attention_dropout", names, 2, 0, true);
 }
 
 static void test_linear_cross_entropy_values(void **state)
@@ -272,7 +289,7 @@ static void test_gradient_by_one_path(void **state)
 
 /* ---- recomputed activations: the second computation is not shared with the first, and its bits
  * are the same ---- */
-static weft_graph *layers(bool recompute)
+static weft_graph *layers(bool recompute, bool drop)
 {
     weft_graph *g = weft_graph_new(ctx), *h;
     weft_val x = input(g, "x", WEFT_F32, 3, 2, 9, 12), w = weight(g, "w", 2, 12, 36), xs[2], d[2],
@@ -282,8 +299,9 @@ static weft_graph *layers(bool recompute)
         weft_val q = EMIT(g, "split_heads", "n_head=3", EMIT(g, "matmul", "", y, w));
         weft_val p =
             EMIT(g, "causal_softmax", "", EMIT(g, "matmul", "tb=1 alpha=0.5", q, nth(g, q, 1)));
-        y = EMIT(g, "merge_heads", "",
-                 EMIT(g, "matmul", "", EMIT(g, "dropout", "p=0", p), nth(g, q, 2)));
+        y = EMIT(
+            g, "merge_heads", "",
+            EMIT(g, "matmul", "", EMIT(g, "dropout", drop ? "p=0.3" : "p=0", p), nth(g, q, 2)));
         y = EMIT(g, "tanh", "", EMIT(g, "add", "", y, x));
     }
     g->at_segment = 0;
@@ -300,18 +318,18 @@ static weft_graph *layers(bool recompute)
     return h;
 }
 
-static void test_recompute(void **state)
+/* With dropout the second computation draws the numbers of the first. */
+static void recompute(bool drop)
 {
-    (void)state;
     const char *names[] = {"dx", "dw"};
     weft_program *p[2];
     weft_session *s[2];
     for (int i = 0; i < 2; i++) {
-        weft_graph *g = layers(i);
+        weft_graph *g = layers(i, drop);
         compiled c = compile(g, false, false, names, 2);
-        assert_int_equal(count(c.p->graph, "attention"), i ? 6 : 3);
-        assert_int_equal(count(c.p->graph, "attention_grad"), 3);
-        feed(c.p, "x", 0);
+        assert_int_equal(count(c.p->graph, drop ? "attention_dropout" : "attention"), i ? 6 : 3);
+        assert_int_equal(count(c.p->graph, drop ? "attention_dropout_grad" : "attention_grad"), 3);
+        feed_all(c.p, g, 0);
         ok(weft_program_run(c.p));
         p[i] = c.p;
         s[i] = c.s;
@@ -324,6 +342,13 @@ static void test_recompute(void **state)
     }
     weft_session_free(s[0]);
     weft_session_free(s[1]);
+}
+
+static void test_recompute(void **state)
+{
+    (void)state;
+    recompute(false);
+    recompute(true);
 }
 
 /* ---- bits do not depend on the threads ---- */
@@ -357,7 +382,9 @@ static void same_bits(weft_graph *g, const char *const *names, int n, int classe
 static void test_threads(void **state)
 {
     (void)state;
-    same_bits(attention_graph(2, 210, 4, 20, 0), (const char *const[]){"y", "dx"}, 2, 0);
+    for (int drop = 0; drop < 2; drop++)
+        same_bits(attention_graph(2, 210, 4, 20, drop ? DROPOUT : 0),
+                  (const char *const[]){"y", "dx"}, 2, 0);
     same_bits(head_graph(false, "tb=1", false), (const char *const[]){"loss", "dx", "dw"}, 3, 11);
 }
 
@@ -372,8 +399,8 @@ static float uniform(int i)
 }
 
 /* y, lse and dqkv of one head, by whole heads or by blocks. */
-static void run_isa(const attention_isa *isa, bool whole, int step, float *y, float *lse,
-                    float *dqkv)
+static void run_isa(const attention_isa *isa, bool whole, int step, const weft_drop *drop, float *y,
+                    float *lse, float *dqkv)
 {
     static float qkv[POSITIONS * 3 * HEAD], dy[POSITIONS * HEAD];
     attention_head g = {.t = POSITIONS,
@@ -383,6 +410,8 @@ static void run_isa(const attention_isa *isa, bool whole, int step, float *y, fl
                         .d = HEAD,
                         .c = HEAD,
                         .scale = 0.3f,
+                        .drop = drop,
+                        .first = 3 * POSITIONS * POSITIONS,
                         .qkv = qkv,
                         .y = y,
                         .dy = dy,
@@ -419,7 +448,7 @@ static void near(const float *a, const float *b, int n, const char *name)
 }
 
 /* Queries at every `step`th position. */
-static void compare_sets(int step)
+static void compare_sets(int step, const weft_drop *drop)
 {
     enum { N = POSITIONS * HEAD };
     static float y[2][N], lse[2][POSITIONS], dqkv[3][3 * N];
@@ -427,12 +456,12 @@ static void compare_sets(int step)
     memset(dqkv, 0, sizeof dqkv); /* positions without a query are not written */
     while (weft_attention_isa(n))
         n++;
-    run_isa(weft_attention_isa(n - 1), true, step, y[0], lse[0],
+    run_isa(weft_attention_isa(n - 1), true, step, drop, y[0], lse[0],
             dqkv[0]); /* the portable one is the last */
     for (int i = 0; i < n; i++) {
         const attention_isa *isa = weft_attention_isa(i);
-        run_isa(isa, true, step, y[1], lse[1], dqkv[1]);
-        run_isa(isa, false, step, y[1], lse[1], dqkv[2]);
+        run_isa(isa, true, step, drop, y[1], lse[1], dqkv[1]);
+        run_isa(isa, false, step, drop, y[1], lse[1], dqkv[2]);
         near(y[1], y[0], N, isa->name);
         near(lse[1], lse[0], POSITIONS, isa->name);
         near(dqkv[1], dqkv[0], 3 * N, isa->name);
@@ -443,8 +472,12 @@ static void compare_sets(int step)
 static void test_instruction_sets(void **state)
 {
     (void)state;
-    for (int step = 1; step < 9; step = 2 * step + (step > 1))
-        compare_sets(step);
+    const weft_drop drop = {
+        .random = {.seed = 5, .step = 2, .stream = 9}, .below = 1u << 30, .factor = 4 / 3.0f};
+    for (int step = 1; step < 9; step = 2 * step + (step > 1)) {
+        compare_sets(step, NULL);
+        compare_sets(step, &drop);
+    }
 }
 
 /* NaN in, NaN out: the check for bad values must see it. */
@@ -468,6 +501,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_instruction_sets),
         cmocka_unit_test(test_attention_values),
+        cmocka_unit_test(test_attention_dropout_values),
         cmocka_unit_test(test_linear_cross_entropy_values),
         cmocka_unit_test(test_linear_cross_entropy_labels),
         cmocka_unit_test(test_logits_in_place),

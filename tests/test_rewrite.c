@@ -278,8 +278,9 @@ static void test_attention_fires(void **state)
     expect(attention_graph(2, 5, 2, 4, 0), true, "attention", 1);
     expect(attention_graph(2, 5, 2, 4, 0), false, "attention", 1);
     expect(attention_graph(2, 5, 2, 4, DROPOUT), false, "attention", 1);
-    expect(attention_graph(2, 5, 2, 4, DROPOUT), true, "attention",
-           0); /* random zeros are not in the fused op */
+    expect(attention_graph(2, 5, 2, 4, DROPOUT), true, "attention", 0);
+    expect(attention_graph(2, 5, 2, 4, DROPOUT), true, "attention_dropout", 1);
+    expect(attention_graph(2, 5, 2, 4, DROPOUT | SEEN), true, "attention_dropout", 0);
     static const int no[] = {SEEN, NO_MASK, ALPHA_2, SHUFFLED, BIAS, FIRST};
     for (size_t i = 0; i < sizeof no / sizeof *no; i++)
         expect(attention_graph(2, 5, 2, 4, no[i]), false, "attention", 0);
