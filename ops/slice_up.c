@@ -134,3 +134,35 @@ const weft_rule weft_rule_slice_attention = {
            "or without; not where attention(x) has other readers",
     .apply = rule_attention,
 };
+
+/* The zeros of the rows that are left stay those that all rows had. */
+static void rule_dropout(weft_match *m)
+{
+    weft_val x = weft_x(m, 0);
+    cut c = cut_of(m), of = {.step = 1};
+    bool again = weft_match_is(m, x, "dropout_slice");
+    if ((!again && !weft_match_is(m, x, "dropout")) || c.axis == c.rank - 1 ||
+        !weft_match_alone_drawn(m, x) || (again && weft_match_attr(m, x, "axis")->i != c.axis))
+        return;
+    of.size = weft_val_type(m, x)->dim[c.axis];
+    if (again) {
+        of.from = weft_match_attr(m, x, "from")->i;
+        of.step = weft_match_attr(m, x, "step")->i;
+        of.size = weft_match_attr(m, x, "size")->i;
+    }
+    weft_val part = cut_input(m, &c, weft_match_in(m, x, 0));
+    weft_val y =
+        weft_emit(m, "dropout_slice", &part, 1, "axis=%d from=%lld step=%lld size=%lld p=%.17g",
+                  c.axis, (long long)(of.from + of.step * c.from), (long long)(of.step * c.step),
+                  (long long)of.size, weft_match_attr(m, x, "p")->f);
+    weft_match_draw_as(m, y, x);
+    weft_match_replace(m, 0, y);
+}
+
+const weft_rule weft_rule_slice_dropout = {
+    .name = "slice_dropout",
+    .root = "slice",
+    .doc = "slice(dropout(x)) of rows -> dropout_slice(slice(x)) with the same zeros; not where "
+           "dropout(x) has other readers",
+    .apply = rule_dropout,
+};

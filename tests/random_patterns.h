@@ -141,8 +141,10 @@ static void dead_rows(maker *m)
     weft_val row = source(m, WEFT_F32, 3, (int64_t[]){b, 1, d});
     for (int i = 0; i < 1 + how; i++) {
         weft_val more[] = {x, row, v};
-        int k = pick(m, 5);
-        if (k == 0)
+        int k = pick(m, 6);
+        if (k == 5)
+            y = emit(m, "dropout", "p=0.3", y, NO, NO);
+        else if (k == 0)
             y = emit(m, "matmul", "", y, w, often(m, 50) ? v : NO);
         else if (k == 1)
             y = emit(m, "layer_norm", "", y, v, v);

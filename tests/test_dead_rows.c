@@ -3,7 +3,9 @@
 #include "graph/plan.h"
 #include "tests/rewrite.h"
 
-#define OFF "slice_elementwise,slice_rows,slice_matmul,slice_attention,slice_interleave"
+#define OFF                                                                                        \
+    "slice_elementwise,slice_rows,slice_matmul,slice_attention,slice_dropout,"                     \
+    "slice_interleave"
 
 static uint64_t seed;
 
@@ -36,7 +38,10 @@ static weft_val layer(weft_graph *g, weft_val x, int i)
     if (pick(2)) /* the rows that are left keep their random zeros */
         p = EMIT(g, "dropout", "p=0.2", p);
     weft_val o = EMIT(g, "merge_heads", "", EMIT(g, "matmul", "", p, v));
-    weft_val x1 = EMIT(g, "add", "", x, EMIT(g, "matmul", "", o, w));
+    weft_val a = EMIT(g, "matmul", "", o, w);
+    if (pick(2))
+        a = EMIT(g, "dropout", "p=0.3", a);
+    weft_val x1 = EMIT(g, "add", "", x, a);
     return pick(2) ? EMIT(g, "add", "", x1, EMIT(g, "matmul", "", EMIT(g, "gelu", "", x1), w)) : x1;
 }
 
