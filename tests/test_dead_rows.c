@@ -63,6 +63,10 @@ static weft_graph *stack(int number)
     weft_val y = EMIT(g, "slice", cut, x);
     if (pick(4) == 0) /* another reader: all rows are needed */
         y = EMIT(g, "add", "", y, EMIT(g, "mean", "axis=1 keep=1", x));
+    if (pick(3) == 0) { /* positions of positions */
+        sprintf(cut, "axis=1 from=%d step=%d", pick(2), 1 + pick(2));
+        y = EMIT(g, "slice", cut, y);
+    }
     y = layer(g, y, 4);
     ok(weft_graph_output(g, "loss", EMIT(g, "mean", "", EMIT(g, "mul", "", y, y))));
     ok(weft_error_status(ctx));
