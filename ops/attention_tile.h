@@ -288,6 +288,7 @@ TILE_INLINE void t_hits(uint64_t *hits, const weft_drop *drop, const uint64_t *b
 TILE_OUTLINE void t_keep(const attention_head *g, uint32_t keep[2][BLOCK_Q], int64_t q0, int64_t nq,
                          int64_t k0)
 {
+    memset(keep, 0, sizeof(uint32_t[2][BLOCK_Q])); /* lanes without a query are read, too */
     for (int64_t q = 0; q < nq; q += TILE_LANES) {
         uint64_t block[TILE_LANES], hits[2][TILE_LANES] = {{0}}, at[TILE_LANES];
         if (t_visible(g, q0, k0, BLOCK_K, q / PANEL * PANEL) <= 0)
