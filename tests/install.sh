@@ -42,7 +42,7 @@ run "$work/project/build/example"
 
 # Exported: exactly the functions that the header declares.
 nm -D --defined-only "$lib/libweft.so" | awk '$2 == "T" {print $3}' | sort >"$work/exported"
-tr '\n' ' ' <"$work/usr/include/weft.h" | sed 's/;/;\n/g' | sed -n 's/.*WEFT_API \([^(]*\)(.*/\1/p' |
+cat "$work/usr/include/weft.h" "$work/usr/include/weft_train.h" | tr '\n' ' ' | sed 's/;/;\n/g' | sed -n 's/.*WEFT_API \([^(]*\)(.*/\1/p' |
     sed 's/.*[ *]//' | grep '^weft_' | sort >"$work/declared"
 diff "$work/declared" "$work/exported" || fail "declared (<) and exported (>) functions differ"
 [ "$(wc -l <"$work/exported")" -gt 20 ] || fail "too few exported functions"

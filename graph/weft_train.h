@@ -1,0 +1,214 @@
+/* weft_train.h - the part of the public interface that trains models and uses trained ones: training
+ * runs, their logs, evaluation, generation, labels. weft.h includes it; contexts, errors and ownership
+ * are as there. */
+#ifndef WEFT_TRAIN_H
+#define WEFT_TRAIN_H
+
+#include "weft.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- training ---------------------------------------------------------------------------- */
+/* What a training run consists of. Events and what they point to are valid during the callback
+ * only. */
+typedef struct {
+    const char *name, *dir;
+    int64_t parameters, trainable;
+    int64_t batch, length,
+        accumulate; /* sequences and tokens of a micro-batch, micro-batches per step */
+    int64_t train_tokens, val_tokens; /* in the files; val 0: none */
+    int64_t first_step;               /* > 0: resumed */
+    size_t state_bytes, plan_bytes;
+    double flops; /* of one step */
+    int64_t compile_ns;
+    int threads;
+} weft_train_info;
+
+typedef enum {
+    WEFT_EVENT_START,   /* everything is ready: `info` */
+    WEFT_EVENT_STEP,    /* a step is done */
+    WEFT_EVENT_EVAL,    /* val_loss and val_bits are new */
+    WEFT_EVENT_SAVE,    /* a checkpoint is complete: `path` */
+    WEFT_EVENT_WARNING, /* `path` holds a message; training goes on */
+    WEFT_EVENT_END      /* after the last save */
+} weft_event_kind;
+
+typedef struct {
+    weft_event_kind kind;
+    const weft_train_info *info;
+    int64_t step, steps; /* optimizer steps done; steps of the whole run */
+    int64_t tokens;      /* seen so far */
+    double loss, grad_norm, lr;
+    double val_loss, val_bits; /* nats per token, bits per byte; NaN: not known yet */
+    /* train.log and eval.log: names (the recipe's) and values; val_log is NaN until the first
+     * evaluation */
+    int n_log, n_val_log;
+    const char *const *log_name, *const *val_log_name;
+    double log[WEFT_MAX_LOG], val_log[WEFT_MAX_LOG];
+    double tokens_per_s, seconds, seconds_left; /* of this process; the rate over the last steps */
+    const char *path;
+} weft_event;
+
+typedef enum {
+    WEFT_RESUME_NEVER, /* refuse a directory that has checkpoints */
+    WEFT_RESUME_AUTO,  /* go on where one is, else begin */
+    WEFT_RESUME_MUST   /* fail with WEFT_MISSING where none is */
+} weft_resume;
+
+typedef struct {
+    const char *dir; /* run directory; NULL: runs/NAME */
+    weft_resume resume;
+    int64_t
+        stop_at; /* save and return WEFT_OK when so many steps are done; 0: at the recipe's end */
+    const volatile int
+        *stop; /* becomes SIGINT or SIGTERM: finish the step, save, return; NULL: never */
+    bool no_rewrite;
+    int64_t vocab; /* ids that the tokenizer makes: WEFT_MISMATCH if the model knows fewer; 0: not
+                      known */
+    void (*event)(void *user, const weft_event *e); /* NULL: silent */
+    /* UTF-8 bytes that the tokens stand for, for bits per byte; NULL: not known. */
+    int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n);
+    void *user;
+} weft_train_options;
+
+/* Trains by a recipe. The run directory gets recipe.txtpb and model.txtpb as run, the tokenizer,
+ * log.jsonl (equal bytes for equal runs, interrupted or not), timing.jsonl (what the clock said)
+ * and checkpoints/. Returns WEFT_INTERRUPTED or WEFT_TERMINATED after a stop by signal,
+ * WEFT_NUMERIC when loss or gradient are not finite (the weights are those of the last good step),
+ * WEFT_MISMATCH when a checkpoint belongs to another model, seed or data. */
+WEFT_API weft_status weft_train(weft_recipe *r, const weft_train_options *o);
+
+/* A line of log.jsonl or timing.jsonl: all its numbers by name, null as NaN. Valid during the
+ * callback only. */
+typedef struct {
+    const char *file; /* for messages */
+    int number;       /* of the line, from 1 */
+    const char *kind; /* "step", "eval", ... */
+    int64_t step, tokens;
+    int n;
+    const char *const *name;
+    const double *value;
+} weft_log_line;
+/* Calls back for each line until one fails. WEFT_MALFORMED with file and line where something is no
+ * line of a log; a last line that is cut short is left out and told to the log sink. */
+WEFT_API weft_status weft_log_read(weft_ctx *c, const char *path,
+                                   weft_status (*line)(void *user, const weft_log_line *l),
+                                   void *user);
+
+/* ---- using a trained model --------------------------------------------------------------- */
+/* A model with weights: from a run directory (its newest good checkpoint), a checkpoint folder, a
+ * recipe or a model file; the last two take `weights` (a safetensors file, checkpoint or run) or,
+ * without, start values by the seed. */
+typedef struct weft_trained weft_trained;
+WEFT_API weft_status weft_trained_open(weft_ctx *c, const char *path, const char *weights,
+                                       const char *const *set, int n_set, weft_trained **out);
+WEFT_API void weft_trained_free(weft_trained *t);
+/* Path of the tokenizer or of the validation data that the run used; NULL if it names none. */
+WEFT_API const char *weft_trained_file(const weft_trained *t, weft_recipe_path which);
+WEFT_API const char *
+weft_trained_weights(const weft_trained *t); /* where the weights came from; NULL: start values */
+WEFT_API int64_t
+weft_trained_vocab(const weft_trained *t); /* ids that the model knows: sizes of its logits */
+
+/* For programs of one's own: the expanded graph for a batch and a length (0: the recipe's or the
+ * model's own), and the weights: the session gets all states of g (files hold them all, programs
+ * may need fewer), then what the weights' file has, then start values for the rest. Frozen weights
+ * that the recipe loads from elsewhere are read only if a program that the session has by now needs
+ * them. */
+WEFT_API weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length,
+                                        weft_graph **out);
+WEFT_API weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s);
+
+typedef struct {
+    int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
+    int64_t batches;       /* 0: all whole sequences of the file; what is left behind is shorter */
+    bool reference, no_rewrite;
+    const weft_intervention *intervene; /* all with WEFT_ON_ALL */
+    int n_intervene;
+    void (*progress)(void *user, int64_t done, int64_t all);           /* NULL: silent */
+    int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n); /* NULL: not known */
+    void *user;
+} weft_eval_options;
+typedef struct {
+    int64_t tokens, bytes; /* predicted tokens; bytes that they stand for, 0: not known */
+    double loss;           /* mean over tokens, nats */
+    double seconds;
+    int n_log; /* eval.log of the recipe: names (its own) and means over batches */
+    const char *const *log_name;
+    double log[WEFT_MAX_LOG];
+} weft_eval_result;
+WEFT_API weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,
+                                   weft_eval_result *out);
+
+typedef struct {
+    const int32_t *prompt; /* at least one token */
+    int64_t n_prompt;
+    int64_t n_new;      /* tokens to add */
+    double temperature; /* 0: always the most probable token */
+    int64_t top_k;      /* 0: all */
+    double top_p;       /* 1: all */
+    uint64_t seed;
+    uint32_t sample; /* number of the sample: another sequence from the same seed */
+    bool no_cache;   /* compute the whole window for every token */
+    const weft_intervention *intervene;
+    int n_intervene;
+    bool (*token)(void *user, int32_t id); /* false: stop */
+    void *user;
+} weft_generate_options;
+/* Draws tokens one by one. When the context is full, the older half of it is dropped. Token i
+ * depends on (weights, prompt, seed, sample, i) alone. */
+WEFT_API weft_status weft_generate(weft_trained *t, const weft_generate_options *o);
+/* The same for many samples: compiled once, then run with the number of each sample instead of
+ * o->sample. What `o` points to must stay. NULL is fine for free. */
+typedef struct weft_generator weft_generator;
+WEFT_API weft_status weft_generator_new(weft_trained *t, const weft_generate_options *o,
+                                        weft_generator **out);
+WEFT_API weft_status weft_generator_run(weft_generator *g, uint32_t sample);
+/* What a fed intervention reads from the next run on. WEFT_USAGE: there is no scalar f32 input of
+ * this name. */
+WEFT_API weft_status weft_generator_feed(weft_generator *g, const char *name, float value);
+WEFT_API void weft_generator_free(weft_generator *g);
+
+/* Writes the model with interventions as a run directory that stands on its own: `dir` gets
+ * model.txtpb (a flat graph of batch 1 in which the interventions are nodes; what the loss and the
+ * logits need), model.safetensors, recipe.txtpb and the tokenizer. WEFT_CANTCREATE if `dir` holds a
+ * recipe.txtpb already. */
+WEFT_API weft_status weft_trained_save(weft_trained *t, const weft_intervention *list, int n,
+                                       const char *dir);
+
+/* ---- labels that a frozen extractor gives ------------------------------------------------ */
+typedef struct {
+    int64_t windows, length, labels; /* windows of so many tokens, labels of each token */
+    int64_t concepts;                /* ids are below this */
+    int64_t batch;                   /* windows labelled at once */
+    bool scores;
+    uint64_t graph_hash, weight_hash, data_hash;
+    int64_t bytes;         /* of the complete file */
+    int64_t resumed, done; /* windows that were there already; windows that are there now */
+    double seconds;        /* spent on the others */
+} weft_label_result;
+typedef struct {
+    const char *data; /* token file; NULL: the recipe's training data */
+    const char *out;  /* NULL: the recipe's data.labels */
+    bool scores;           /* the value "score" too */
+    bool resume;           /* go on after what an interrupted run left in OUT.tmp */
+    int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
+    bool no_rewrite;
+    const volatile int *stop; /* as in weft_train_options */
+    void (*progress)(void *user, const weft_label_result *r); /* after a batch; NULL: silent */
+    void *user;
+} weft_label_options;
+/* Computes the value "label": i32[B,T,k] of the model, and nothing else of it, for every fixed
+ * window of a token file and writes a label file (docs/labels.md) at `out`, atomically. Stopped by
+ * a signal it returns WEFT_INTERRUPTED or WEFT_TERMINATED and leaves OUT.tmp to go on with. */
+WEFT_API weft_status weft_label(weft_trained *t, const weft_label_options *o,
+                                weft_label_result *out);
+/* Reads a whole label file: format, sizes, checksums, ranges. */
+WEFT_API weft_status weft_labels_verify(weft_ctx *c, const char *path, weft_label_result *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
