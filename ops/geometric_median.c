@@ -53,6 +53,7 @@ WEFT_CLONES static void median_rows(double *part, const float *x, int64_t rows, 
 /* The weighted mean of all rows becomes the point. */
 static void iterate(const weft_run *r, const medians *m, bool first)
 {
+    (void)r; /* in a build without OpenMP */
 #pragma omp parallel for num_threads(r->threads) if (m->rows * m->d > WEFT_GRAIN)
     for (int64_t b = 0; b < m->blocks; b++) {
         int64_t from = b * m->rows_each, n = m->rows - from;
