@@ -203,10 +203,16 @@ WEFT_CLONES static void finish_row(const chunk_run *c, int64_t i)
     weft_targets_subtract(&c->targets, row, x, c->share);
 }
 
+/* Scratch for the logits of a chunk; what comes behind is aligned as the scratch itself. */
+static size_t logits_bytes(const plan *p)
+{
+    return (sizeof(float) * (size_t)(p->chunk * p->classes) + 63) / 64 * 64;
+}
+
 /* The largest logits of row i of the chunk, while they are logits. */
 static void take_largest(const plan *p, const chunk_run *c, int64_t i)
 {
-    char *space = (char *)(c->logits + p->chunk * p->classes);
+    char *space = (char *)c->logits + logits_bytes(p);
     weft_heap h =
         weft_largest_row(&p->largest, space + p->largest.bytes * (size_t)omp_get_thread_num(),
                          c->logits + i * p->classes, NULL);
@@ -321,7 +327,7 @@ static void kernel_linear_cross_entropy(weft_kernel *k)
         p->largest = weft_largest_of(p->classes, weft_attr_int(k, "topk"));
         select = p->largest.bytes * (size_t)weft_kernel_threads(k);
     }
-    weft_kernel_scratch(k, sizeof(float) * (size_t)(p->chunk * p->classes) + select);
+    weft_kernel_scratch(k, logits_bytes(p) + select);
     weft_kernel_run(k, run_linear_cross_entropy);
 }
 
