@@ -277,7 +277,12 @@ int64_t weft_sampler_window(const weft_sampler *s, int64_t i)
 static weft_status read_row(const weft_sampler *s, int64_t i, int32_t *tokens, int32_t *targets)
 {
     int64_t at = weft_sampler_start(s, i), T = s->T;
-    WEFT_TRY(weft_tokens_read(s->tokens, at, T, tokens));
+    if (tokens)
+        WEFT_TRY(weft_tokens_read(s->tokens, at, T, tokens));
+    if (!targets)
+        return WEFT_OK;
+    if (!tokens)
+        return weft_tokens_read(s->tokens, at + 1, T, targets);
     memcpy(targets, tokens + 1, (size_t)(T - 1) * sizeof *tokens);
     return weft_tokens_read(s->tokens, at + T, 1, targets + T - 1);
 }
@@ -295,6 +300,7 @@ weft_status weft_sampler_batch(const weft_sampler *s, int64_t cursor, int32_t *t
         WEFT_TRY(weft_tokens_check(s->tokens));
     s->tokens->checked = epoch;
     for (int64_t r = 0; r < s->B; r++)
-        WEFT_TRY(read_row(s, first + r, tokens + r * s->T, targets + r * s->T));
+        WEFT_TRY(read_row(s, first + r, tokens ? tokens + r * s->T : NULL,
+                          targets ? targets + r * s->T : NULL));
     return WEFT_OK;
 }

@@ -46,7 +46,7 @@ weft_status weft_sampler_check(const weft_sampler *s);
 int64_t weft_sampler_start(const weft_sampler *s, int64_t i);
 /* Number of the fixed window that sequence number `i` is; -1 when windows move. */
 int64_t weft_sampler_window(const weft_sampler *s, int64_t i);
-/* Fills tokens[B][T] and targets[B][T]. Nothing is allocated. */
+/* Fills tokens[B][T] and targets[B][T], of which either may be NULL. Nothing is allocated. */
 weft_status weft_sampler_batch(const weft_sampler *s, int64_t cursor, int32_t *tokens,
                                int32_t *targets);
 

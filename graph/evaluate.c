@@ -31,16 +31,7 @@ weft_status weft_feed_batch(weft_program *p, const weft_sampler *s, int64_t curs
     weft_type t;
     int32_t *tokens = weft_program_input(p, "tokens", &t);
     int32_t *targets = weft_program_input(p, "targets", &t);
-    weft_ctx *c = p->session->ctx;
-    void *spare = NULL;
-    if (!tokens || !targets) { /* the sampler makes both */
-        spare = weft_alloc(c, sizeof(int32_t) * (size_t)(s->B * s->T));
-        if (!spare)
-            return weft_error_status(c);
-    }
-    weft_status status =
-        weft_sampler_batch(s, cursor, tokens ? tokens : spare, targets ? targets : spare);
-    weft_free(c, spare);
+    weft_status status = weft_sampler_batch(s, cursor, tokens, targets);
     return status ? status : weft_feed_labels(p, s, cursor);
 }
 
