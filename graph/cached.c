@@ -1,5 +1,5 @@
-/* cached.c - training by labels from a file: the value "label" is an input, and the extractor that
- * computes it is no part of the step.
+/* cached.c - training by labels from a file: the value of the labels is an input, and the extractor
+ * that computes it is no part of the step.
  *
  * The file must hold what the extractor would have said: of the same data in the same windows, by
  * the same part of the model and, as far as its weights are at hand, by the same weights. */
@@ -11,48 +11,49 @@
 static const char *named(const char *path) { return path && *path ? path : NULL; }
 
 /* ---- the graph ---- */
-/* What a label file can stand for; scores only where the model names them. */
-static int fed_names(const weft_graph *g, const char *name[2])
+int weft_label_values(const weft_recipe *r, const weft_graph *g, const char *name[2])
 {
-    weft_val v = weft_graph_find(g, WEFT_SCORE_VALUE);
-    name[0] = WEFT_LABEL_VALUE;
-    name[1] = WEFT_SCORE_VALUE;
+    name[0] = weft_recipe_label_value(r);
+    name[1] = weft_recipe_score_value(r);
+    weft_val v = weft_graph_find(g, name[1]);
     return v >= 0 && g->value[v].kind == WEFT_VALUE_NODE && g->value[v].type.dtype == WEFT_F32 ? 2
                                                                                                : 1;
 }
 
-weft_status weft_labels_cut(const weft_graph *forward, const char *path, const char *const *keep,
-                            int n, weft_graph **out)
+weft_status weft_labels_cut(const weft_recipe *r, const weft_graph *forward, const char *path,
+                            const char *const *keep, int n, weft_graph **out)
 {
     const char *feed[2];
     weft_label_shape shape;
+    int n_feed = weft_label_values(r, forward, feed);
     *out = NULL;
     if (!named(path))
         return WEFT_OK;
     for (int i = 0; i < n; i++) /* who asks for it knows how to say so */
         if (weft_graph_find_output(forward, keep[i]) < 0)
             return WEFT_OK;
-    weft_val v = weft_graph_find(forward, WEFT_LABEL_VALUE);
+    weft_val v = weft_graph_find(forward, feed[0]);
     if (v >= 0 && forward->value[v].kind == WEFT_VALUE_INPUT)
         return WEFT_OK; /* somebody has cut it already */
-    WEFT_TRY(weft_label_shape_of(forward, &shape));
-    return weft_graph_feed(forward, feed, fed_names(forward, feed), keep, n, out);
+    WEFT_TRY(weft_label_shape_of(forward, feed[0], &shape));
+    return weft_graph_feed(forward, feed, n_feed, keep, n, out);
 }
 
 /* ---- feeding ---- */
 weft_status weft_feed_labels(weft_program *p, const weft_sampler *s, int64_t cursor)
 {
     weft_type type;
-    int32_t *ids = s->labels ? weft_program_input(p, WEFT_LABEL_VALUE, &type) : NULL;
-    float *scores = s->labels ? weft_program_input(p, WEFT_SCORE_VALUE, &type) : NULL;
+    int32_t *ids = s->labels ? weft_program_input(p, s->label, &type) : NULL;
+    float *scores = s->labels ? weft_program_input(p, s->score, &type) : NULL;
     if (!ids && !scores)
         return WEFT_OK;
     const weft_label_header *h = weft_labels_header(s->labels);
     const int64_t n = h->T * h->k;
     if (scores && !h->scores)
         return weft_fail(p->session->ctx, WEFT_MISMATCH,
-                         "the loss needs the value '" WEFT_SCORE_VALUE
-                         "', but the labels were made without: weft labels --scores");
+                         "the loss needs the value '%s', but the labels were made without: weft "
+                         "labels --scores",
+                         s->score);
     void *spare = ids ? NULL : weft_alloc(p->session->ctx, sizeof *ids * (size_t)n);
     weft_status status = ids || spare ? WEFT_OK : p->session->ctx->status;
     for (int64_t r = 0; r < s->B && !status; r++)
@@ -67,7 +68,7 @@ weft_status weft_feed_labels(weft_program *p, const weft_sampler *s, int64_t cur
 static weft_status check_frozen(const weft_trainer *t)
 {
     weft_graph *part = NULL;
-    WEFT_TRY(weft_label_part(t->forward, &part));
+    WEFT_TRY(weft_label_part(t->forward, weft_recipe_label_value(t->recipe), &part));
     weft_status s = WEFT_OK;
     for (weft_val v = 0; v < part->n_value && !s; v++)
         if (part->value[v].kind == WEFT_VALUE_STATE && part->value[v].trainable)
@@ -86,7 +87,7 @@ static weft_status graph_hash(weft_trainer *t, uint64_t *out)
     WEFT_TRY(weft_recipe_model(t->recipe, 1, 0, &m));
     weft_status s = weft_graph_expand(m, &g);
     if (!s)
-        s = weft_label_graph_hash(g, out);
+        s = weft_label_graph_hash(g, weft_recipe_label_value(t->recipe), out);
     weft_graph_free(g);
     weft_model_free(m);
     return s;
@@ -96,7 +97,9 @@ static weft_status open_labels(weft_trainer *t, const char *field, const char *p
                                weft_sampler *s)
 {
     weft_label_shape shape;
-    WEFT_TRY(weft_label_shape_of(t->forward, &shape));
+    s->label = weft_recipe_label_value(t->recipe);
+    s->score = weft_recipe_score_value(t->recipe);
+    WEFT_TRY(weft_label_shape_of(t->forward, s->label, &shape));
     WEFT_TRY(weft_labels_open(t->ctx, path, &s->labels));
     const weft_label_header want = {.T = shape.T,
                                     .k = shape.k,
@@ -162,6 +165,7 @@ static weft_status load_and_hash(weft_trainer *t, weft_session *s, const weft_gr
                                  uint64_t *out)
 {
     const Weft__Recipe *m = t->recipe->msg;
+    const char *label = weft_recipe_label_value(t->recipe);
     *out = 0;
     for (size_t i = 0; i < m->n_load; i++) {
         const char *scope = m->load[i]->scope ? m->load[i]->scope : "";
@@ -180,14 +184,14 @@ static weft_status load_and_hash(weft_trainer *t, weft_session *s, const weft_gr
         if (weft_weights_load(s, path, scope))
             return weft_note(t->ctx, "to compare them with the labels' weights");
     }
-    return copy_ready(t, s, part) ? weft_label_weight_hash(s, t->forward, out) : WEFT_OK;
+    return copy_ready(t, s, part) ? weft_label_weight_hash(s, t->forward, label, out) : WEFT_OK;
 }
 
 static weft_status weight_hash(weft_trainer *t, uint64_t *out)
 {
     weft_session *s = NULL;
     weft_graph *part = NULL;
-    weft_status status = weft_label_part(t->forward, &part);
+    weft_status status = weft_label_part(t->forward, weft_recipe_label_value(t->recipe), &part);
     if (!status)
         status = weft_session_new(t->ctx, false, &s);
     if (!status)

@@ -36,6 +36,7 @@ typedef struct {
     bool shuffle; /* an order of its own for each epoch */
     bool fixed;   /* with `shuffle`: no shift */
     struct weft_labels *labels; /* of the fixed windows, fed with their tokens; NULL: none */
+    const char *label, *score;  /* inputs that they are fed to */
 } weft_sampler;
 int64_t
 weft_sampler_blocks(const weft_sampler *s); /* blocks of T in one epoch; 0: the file is too short */

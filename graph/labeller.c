@@ -10,43 +10,69 @@
 #include "graph/trained.h"
 
 /* ---- what makes labels ---- */
-weft_status weft_label_shape_of(const weft_graph *g, weft_label_shape *out)
+/* The node that makes the labels; NULL: it is an input, a state, or not there. */
+static const weft_node *label_node(const weft_graph *g, const char *label, const weft_type **t)
 {
-    char text[160];
-    weft_val v = weft_graph_find_output(g, WEFT_LABEL_VALUE);
+    weft_val v = weft_graph_find_output(g, label);
     if (v < 0)
-        v = weft_graph_find(g, WEFT_LABEL_VALUE);
+        v = weft_graph_find(g, label);
     if (v < 0 || g->value[v].kind != WEFT_VALUE_NODE)
-        return weft_fail(
-            g->ctx, WEFT_MALFORMED,
-            "the entry module '%s' computes no value '" WEFT_LABEL_VALUE "': i32[B,T,k]", g->entry);
-    const weft_type *t = &g->value[v].type;
-    const weft_node *n = &g->node[g->value[v].node];
-    const weft_type *from = n->n_in && n->in[0] >= 0 ? &g->value[n->in[0]].type : NULL;
-    if (t->dtype != WEFT_I32 || t->rank != 3 || !from || from->rank < 1)
-        return weft_fail(g->ctx, WEFT_MALFORMED,
-                         "value '" WEFT_LABEL_VALUE
-                         "' is %s, expected i32[B,T,k]: indices into the "
-                         "last axis of what they are chosen from",
-                         weft_type_print(text, sizeof text, t));
-    *out = (weft_label_shape){t->dim[0], t->dim[1], t->dim[2], from->dim[from->rank - 1]};
-    return WEFT_OK;
+        return NULL;
+    *t = &g->value[v].type;
+    return &g->node[g->value[v].node];
 }
 
-weft_status weft_label_part(const weft_graph *g, weft_graph **out)
+/* Labels are indices into the last axis of what their node chooses from. */
+static bool find_shape(const weft_node *n, const weft_type *t, const weft_graph *g,
+                       weft_label_shape *out)
+{
+    const weft_type *from = n->n_in && n->in[0] >= 0 ? &g->value[n->in[0]].type : NULL;
+    if (t->dtype != WEFT_I32 || t->rank != 3 || !from || from->rank < 1)
+        return false;
+    *out = (weft_label_shape){t->dim[0], t->dim[1], t->dim[2], from->dim[from->rank - 1]};
+    return true;
+}
+
+weft_status weft_label_shape_of(const weft_graph *g, const char *label, weft_label_shape *out)
+{
+    char text[160];
+    const weft_type *t = NULL;
+    const weft_node *n = label_node(g, label, &t);
+    if (!n)
+        return weft_fail(g->ctx, WEFT_MALFORMED,
+                         "the entry module '%s' computes no value '%s': i32[B,T,k]; recipes name "
+                         "the labels by data.label_value",
+                         g->entry, label);
+    if (find_shape(n, t, g, out))
+        return WEFT_OK;
+    return weft_fail(g->ctx, WEFT_MALFORMED,
+                     "value '%s' is %s, expected i32[B,T,k]: indices into the last axis of what "
+                     "they are chosen from; recipes name the labels by data.label_value",
+                     label, weft_type_print(text, sizeof text, t));
+}
+
+int64_t weft_label_range(const weft_graph *g, const char *label)
+{
+    const weft_type *t = NULL;
+    weft_label_shape shape;
+    const weft_node *n = label_node(g, label, &t);
+    return n && find_shape(n, t, g, &shape) ? shape.concepts : 0;
+}
+
+weft_status weft_label_part(const weft_graph *g, const char *label, weft_graph **out)
 {
     weft_label_shape shape;
-    WEFT_TRY(weft_label_shape_of(g, &shape));
-    weft_val v = weft_graph_need_value(g, WEFT_LABEL_VALUE);
+    WEFT_TRY(weft_label_shape_of(g, label, &shape));
+    weft_val v = weft_graph_need_value(g, label);
     WEFT_TRY(weft_graph_prune(g, &v, 1, out, NULL));
     (*out)->n_output = 0; /* other outputs that are needed on the way say nothing about labels */
     return WEFT_OK;
 }
 
-weft_status weft_label_graph_hash(const weft_graph *g, uint64_t *out)
+weft_status weft_label_graph_hash(const weft_graph *g, const char *label, uint64_t *out)
 {
     weft_graph *part = NULL;
-    WEFT_TRY(weft_label_part(g, &part));
+    WEFT_TRY(weft_label_part(g, label, &part));
     *out = weft_graph_hash(part);
     weft_graph_free(part);
     return WEFT_OK;
@@ -73,10 +99,11 @@ static weft_status hash_weights(weft_session *s, const weft_graph *part, uint64_
     return WEFT_OK;
 }
 
-weft_status weft_label_weight_hash(weft_session *s, const weft_graph *g, uint64_t *out)
+weft_status weft_label_weight_hash(weft_session *s, const weft_graph *g, const char *label,
+                                   uint64_t *out)
 {
     weft_graph *part = NULL;
-    WEFT_TRY(weft_label_part(g, &part));
+    WEFT_TRY(weft_label_part(g, label, &part));
     weft_status status = hash_weights(s, part, out);
     weft_graph_free(part);
     return status;
@@ -92,6 +119,7 @@ typedef struct {
     weft_program *program;
     weft_tokens *data;
     weft_sampler sampler;
+    const char *label, *score; /* names of the values */
     weft_label_header h;
     const char *out;
     weft_label_writer *writer;
@@ -101,7 +129,7 @@ static weft_status hash_graph(labeller *l)
 {
     weft_graph *one = NULL;
     WEFT_TRY(weft_trained_graph(l->t, 1, l->h.T, &one));
-    weft_status s = weft_label_graph_hash(one, &l->h.graph_hash);
+    weft_status s = weft_label_graph_hash(one, l->label, &l->h.graph_hash);
     weft_graph_free(one);
     return s;
 }
@@ -109,19 +137,20 @@ static weft_status hash_graph(labeller *l)
 static weft_status check_scores(labeller *l)
 {
     char text[160];
-    weft_val v = weft_graph_find(l->g, WEFT_SCORE_VALUE);
+    weft_val v = weft_graph_find(l->g, l->score);
     if (v < 0)
-        v = weft_graph_find_output(l->g, WEFT_SCORE_VALUE);
+        v = weft_graph_find_output(l->g, l->score);
     if (v < 0)
         return weft_fail(l->ctx, WEFT_MALFORMED,
-                         "the entry module '%s' has no value '" WEFT_SCORE_VALUE "'", l->g->entry);
+                         "the entry module '%s' has no value '%s'; recipes name the scores by "
+                         "data.score_value",
+                         l->g->entry, l->score);
     const weft_type *t = &l->g->value[v].type;
     const weft_type want = weft_type_make(WEFT_F32, 3, (int64_t[]){l->h.B, l->h.T, l->h.k});
     if (!weft_type_equal(t, &want))
         return weft_fail(l->ctx, WEFT_MALFORMED,
-                         "value '" WEFT_SCORE_VALUE
-                         "' is %s, expected f32 in the shape of '" WEFT_LABEL_VALUE "'",
-                         weft_type_print(text, sizeof text, t));
+                         "value '%s' is %s, expected f32 in the shape of '%s'", l->score,
+                         weft_type_print(text, sizeof text, t), l->label);
     return WEFT_OK;
 }
 
@@ -129,17 +158,17 @@ static weft_status open_model(labeller *l)
 {
     weft_label_shape shape;
     weft_type tokens;
-    const char *fetch[] = {WEFT_LABEL_VALUE, WEFT_SCORE_VALUE};
+    const char *fetch[] = {l->label, l->score};
     const weft_compile_options w = {.no_rewrite = l->o->no_rewrite};
     int64_t batch = l->o->batch ? l->o->batch : l->t->recipe ? 0 : 1;
     WEFT_TRY(weft_trained_graph(l->t, batch, l->o->length, &l->g));
     WEFT_TRY(weft_tokens_type(l->g, &tokens));
-    WEFT_TRY(weft_label_shape_of(l->g, &shape));
+    WEFT_TRY(weft_label_shape_of(l->g, l->label, &shape));
     if (tokens.dim[0] != shape.B || tokens.dim[1] != shape.T)
         return weft_fail(l->ctx, WEFT_MALFORMED,
-                         "value '" WEFT_LABEL_VALUE "' has %" PRId64 " x %" PRId64
+                         "value '%s' has %" PRId64 " x %" PRId64
                          " positions, but there are %" PRId64 " x %" PRId64 " tokens",
-                         shape.B, shape.T, tokens.dim[0], tokens.dim[1]);
+                         l->label, shape.B, shape.T, tokens.dim[0], tokens.dim[1]);
     l->h = (weft_label_header){.B = shape.B,
                                .T = shape.T,
                                .k = shape.k,
@@ -152,7 +181,7 @@ static weft_status open_model(labeller *l)
     WEFT_TRY(weft_session_new(l->ctx, false, &l->session));
     WEFT_TRY(weft_program_compile(l->session, l->g, fetch, l->h.scores ? 2 : 1, &w, &l->program));
     WEFT_TRY(weft_trained_fill(l->t, l->g, l->session));
-    return weft_label_weight_hash(l->session, l->g, &l->h.weight_hash);
+    return weft_label_weight_hash(l->session, l->g, l->label, &l->h.weight_hash);
 }
 
 static weft_status open_data(labeller *l)
@@ -179,8 +208,8 @@ static weft_status label_batch(labeller *l, int64_t cursor, int64_t from)
     weft_feed_rng(l->program, l->h.seed, cursor);
     WEFT_TRY(weft_feed_batch(l->program, &l->sampler, cursor));
     WEFT_TRY(weft_program_run(l->program));
-    const int32_t *ids = weft_program_output(l->program, WEFT_LABEL_VALUE, &type);
-    const float *scores = weft_program_output(l->program, WEFT_SCORE_VALUE, &type);
+    const int32_t *ids = weft_program_output(l->program, l->label, &type);
+    const float *scores = weft_program_output(l->program, l->score, &type);
     for (int64_t r = from - first; r < l->h.B && first + r < l->h.windows; r++)
         WEFT_TRY(weft_label_writer_put(l->writer, ids + r * n, scores ? scores + r * n : NULL));
     return WEFT_OK;
@@ -263,6 +292,8 @@ static weft_status run(labeller *l, weft_label_result *out)
 weft_status weft_label(weft_trained *t, const weft_label_options *o, weft_label_result *out)
 {
     labeller l = {.ctx = t->ctx, .t = t, .o = o};
+    l.label = o->label_value ? o->label_value : weft_recipe_label_value(t->recipe);
+    l.score = o->score_value ? o->score_value : weft_recipe_score_value(t->recipe);
     *out = (weft_label_result){0};
     weft_status s = run(&l, out);
     weft_label_writer_close(l.writer);

@@ -5,22 +5,22 @@
 #include "graph/labels.h"
 #include "graph/plan.h"
 
-#define WEFT_LABEL_VALUE "label" /* i32[B,T,k], computed by the entry module */
-#define WEFT_SCORE_VALUE "score" /* f32[B,T,k], optional */
-
+/* Everywhere: `label` names an output or value of the entry module that a node computes:
+ * i32[B,T,k]. */
 typedef struct {
     int64_t B, T, k;
     int64_t concepts; /* ids are below this: what they index is the last axis of the first input of
                          the node that makes them */
 } weft_label_shape;
 /* MALFORMED when the graph computes no such value. */
-weft_status weft_label_shape_of(const weft_graph *g, weft_label_shape *out);
+weft_status weft_label_shape_of(const weft_graph *g, const char *label, weft_label_shape *out);
 /* The graph of the labels alone, without outputs. */
-weft_status weft_label_part(const weft_graph *g, weft_graph **out);
+weft_status weft_label_part(const weft_graph *g, const char *label, weft_graph **out);
 /* Of everything that the labels are computed by. The batch is part of every type: give a graph that
  * was expanded with B = 1, and labels made with another batch are the same labels. */
-weft_status weft_label_graph_hash(const weft_graph *g, uint64_t *out);
+weft_status weft_label_graph_hash(const weft_graph *g, const char *label, uint64_t *out);
 /* Of names and bytes of all weights that the labels are computed from; all must be ready. */
-weft_status weft_label_weight_hash(weft_session *s, const weft_graph *g, uint64_t *out);
+weft_status weft_label_weight_hash(weft_session *s, const weft_graph *g, const char *label,
+                                   uint64_t *out);
 
 #endif

@@ -262,6 +262,16 @@ const char *weft_recipe_eval_loss(const weft_recipe *r)
     return own && *own ? own : r->msg->train->loss;
 }
 
+static const Weft__Data no_data = WEFT__DATA__INIT;
+const char *weft_recipe_label_value(const weft_recipe *r)
+{
+    return (r ? r->msg->data : &no_data)->label_value;
+}
+const char *weft_recipe_score_value(const weft_recipe *r)
+{
+    return (r ? r->msg->data : &no_data)->score_value;
+}
+
 const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which)
 {
     const Weft__Data *d = r->msg->data;

@@ -160,6 +160,10 @@ static weft_status check_words(const weft_recipe *r)
     if (d->labels && *d->labels && !strcmp(d->sampling, "shuffle"))
         return bad(r, d, "data.sampling", d->sampling,
                    "windows or sequential, since data.labels are of fixed windows");
+    const char *name = *d->label_value ? d->score_value : d->label_value;
+    if (!*name || !strcmp(d->label_value, d->score_value))
+        return bad(r, d, *d->label_value ? "data.score_value" : "data.label_value",
+                   *name ? name : "nothing", "the name of a value of its own");
     if (!strcmp(r->msg->train->precision, "f32"))
         return WEFT_OK;
     return weft_fail(r->ctx, WEFT_UNSUPPORTED, "%s: train.precision: this build trains in f32 only",

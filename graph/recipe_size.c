@@ -5,6 +5,7 @@
 #include "graph/plan.h"
 #include "graph/recipe.h"
 #include "graph/reflect.h"
+#include "graph/trainer.h"
 
 /* ---- settings ---- */
 /* Strings as --set takes them, without quotes; a newline would end the setting. */
@@ -111,14 +112,15 @@ static weft_status count_active(const weft_recipe *r, const weft_graph *forward,
     return weft_error_status(r->ctx);
 }
 
-/* A label cache feeds the value of this name; models without it have none to save. */
+/* A label cache feeds these values; models without labels have none to save. */
 static weft_status cached_flops(const weft_recipe *r, const weft_graph *forward, double *out)
 {
     weft_graph *g = NULL;
-    const char *feed[] = {"label"}, *keep[] = {r->msg->train->loss};
+    const char *feed[2], *keep[] = {r->msg->train->loss};
+    int n = weft_label_values(r, forward, feed);
     if (weft_graph_find(forward, feed[0]) == WEFT_NONE)
         return WEFT_OK;
-    WEFT_TRY(weft_graph_feed(forward, feed, 1, keep, 1, &g));
+    WEFT_TRY(weft_graph_feed(forward, feed, n, keep, 1, &g));
     weft_status s = step_flops(r, g, out);
     weft_graph_free(g);
     return s;

@@ -117,6 +117,7 @@ const char *weft_trained_file(const weft_trained *t, weft_recipe_path which)
 }
 
 const char *weft_trained_weights(const weft_trained *t) { return t->weights; }
+const weft_recipe *weft_trained_recipe(const weft_trained *t) { return t->recipe; }
 int64_t weft_trained_vocab(const weft_trained *t) { return t->vocab; }
 
 static weft_status load_model(weft_trained *t, int64_t batch, int64_t length, weft_model **out)

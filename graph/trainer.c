@@ -22,7 +22,7 @@ static weft_status forward_part(const weft_recipe *r, const weft_graph *forward,
         name[n++] = m->log[i];
     weft_graph *cut = NULL;
     WEFT_TRY(weft_recipe_check_names(r, forward));
-    WEFT_TRY(weft_labels_cut(forward, r->msg->data->labels, name, n, &cut));
+    WEFT_TRY(weft_labels_cut(r, forward, r->msg->data->labels, name, n, &cut));
     const weft_graph *g = cut ? cut : forward;
     weft_status s = o ? weft_graph_prepare(g, name, n, o, out) : weft_graph_lower(g, out);
     weft_graph_free(cut);
@@ -72,7 +72,7 @@ static weft_status compile_cut(weft_trainer *t, const weft_graph *g, const weft_
     const char *fetch[1 + WEFT_MAX_LOG];
     int n = weft_eval_outputs(t->recipe, fetch);
     weft_graph *cut = NULL;
-    WEFT_TRY(weft_labels_cut(g, t->recipe->msg->data->val_labels, fetch, n, &cut));
+    WEFT_TRY(weft_labels_cut(t->recipe, g, t->recipe->msg->data->val_labels, fetch, n, &cut));
     weft_status s = weft_program_compile(t->session, cut ? cut : g, fetch, n, o, out);
     weft_graph_free(cut);
     return s;

@@ -87,8 +87,11 @@ weft_status weft_trainer_save(weft_trainer *t);
 /* ---- cached.c: labels from files ---- */
 /* The graph with the labels as inputs, for a recipe that names a label file (`path`), as far as the
  * outputs `keep` need it. *out NULL: there is nothing to cut. */
-weft_status weft_labels_cut(const weft_graph *forward, const char *path, const char *const *keep,
-                            int n, weft_graph **out);
+weft_status weft_labels_cut(const weft_recipe *r, const weft_graph *forward, const char *path,
+                            const char *const *keep, int n, weft_graph **out);
+/* Names of the values that a label file stands for: the recipe's label_value, and its score_value
+ * where the graph computes it. Returns how many. */
+int weft_label_values(const weft_recipe *r, const weft_graph *g, const char *name[2]);
 /* Fills the label inputs of a program for micro-batch `cursor`; called by weft_feed_batch. */
 weft_status weft_feed_labels(weft_program *p, const weft_sampler *s, int64_t cursor);
 /* Opens the label files that the recipe names, for the samplers, and compares them with model and

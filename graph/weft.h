@@ -162,6 +162,10 @@ WEFT_API const char *
 weft_recipe_loss(const weft_recipe *r); /* name of the output that is minimised */
 WEFT_API const char *
 weft_recipe_eval_loss(const weft_recipe *r); /* of the one that is evaluated */
+/* Names of the values that label files hold, data.label_value and data.score_value; r NULL: the
+ * defaults. */
+WEFT_API const char *weft_recipe_label_value(const weft_recipe *r);
+WEFT_API const char *weft_recipe_score_value(const weft_recipe *r);
 typedef enum {
     WEFT_RECIPE_TRAIN,
     WEFT_RECIPE_VAL,
@@ -244,7 +248,7 @@ WEFT_API weft_status weft_graph_feed(const weft_graph *g, const char *const *fee
 typedef enum { WEFT_ON_ALL, WEFT_ON_PROMPT, WEFT_ON_GENERATED } weft_where;
 /* A change of what a model computes: whoever reads the value reads op(value) instead. */
 typedef struct {
-    const char *value; /* name of an output or value, "concept_logits" */
+    const char *value; /* name of an output or value */
     const char *op;    /* takes the value as its first input, and gives the same type */
     const char *attrs; /* of the op: "id=7 how=scale amount=4" */
     /* Not ALL: the op's second input is an i32[2] of first position and first after it, counted on

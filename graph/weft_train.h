@@ -105,6 +105,8 @@ typedef struct weft_trained weft_trained;
 WEFT_API weft_status weft_trained_open(weft_ctx *c, const char *path, const char *weights,
                                        const char *const *set, int n_set, weft_trained **out);
 WEFT_API void weft_trained_free(weft_trained *t);
+/* The recipe of the run, t's own; NULL: a model file has none. */
+WEFT_API const weft_recipe *weft_trained_recipe(const weft_trained *t);
 /* Path of the tokenizer or of the validation data that the run used; NULL if it names none. */
 WEFT_API const char *weft_trained_file(const weft_trained *t, weft_recipe_path which);
 WEFT_API const char *
@@ -192,7 +194,9 @@ typedef struct {
 typedef struct {
     const char *data; /* token file; NULL: the recipe's training data */
     const char *out;  /* NULL: the recipe's data.labels */
-    bool scores;           /* the value "score" too */
+    /* Names of the values; NULL: weft_recipe_label_value, weft_recipe_score_value. */
+    const char *label_value, *score_value;
+    bool scores;           /* the value score_value too */
     bool resume;           /* go on after what an interrupted run left in OUT.tmp */
     int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
     bool no_rewrite;
@@ -200,11 +204,14 @@ typedef struct {
     void (*progress)(void *user, const weft_label_result *r); /* after a batch; NULL: silent */
     void *user;
 } weft_label_options;
-/* Computes the value "label": i32[B,T,k] of the model, and nothing else of it, for every fixed
+/* Computes the value label_value: i32[B,T,k] of the model, and nothing else of it, for every fixed
  * window of a token file and writes a label file (docs/labels.md) at `out`, atomically. Stopped by
  * a signal it returns WEFT_INTERRUPTED or WEFT_TERMINATED and leaves OUT.tmp to go on with. */
 WEFT_API weft_status weft_label(weft_trained *t, const weft_label_options *o,
                                 weft_label_result *out);
+/* How many there are to choose from: the ids of a value `label`, i32[B,T,k] of an expanded graph, are
+ * below it. 0: no node computes such a value. */
+WEFT_API int64_t weft_label_range(const weft_graph *g, const char *label);
 /* Reads a whole label file: format, sizes, checksums, ranges. */
 WEFT_API weft_status weft_labels_verify(weft_ctx *c, const char *path, weft_label_result *out);
 

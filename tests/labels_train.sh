@@ -41,6 +41,26 @@ grep -q 'teacher' out && fail "the teacher is in the step: $(grep -m1 teacher ou
 expect 0 "$weft" show tiny-recipe.txtpb --stage=plan
 says out 'teacher'
 expect 0 "$weft" bench tiny-recipe.txtpb --set data.labels=a --steps 1 --gemm-seconds 0.05
+# the same model under other names, which the recipe says: nothing else knows them
+sed 's/"score"/"rank"/g; s/"label"/"tag"/g; s/"concept_logits"/"guess"/g' tiny.txtpb >named.txtpb
+sed 's/model: .*/model: "named.txtpb"/; s/sampling/label_value: "tag" score_value: "rank" sampling/' tiny-recipe.txtpb >named-recipe.txtpb
+expect 0 "$weft" labels named-recipe.txtpb --out na --scores --quiet
+cmp <(tail -c +129 a) <(tail -c +129 na) || fail "other labels under other names"
+train named-recipe.txtpb $with --set data.labels=na --steps 400 --out cn
+equal r cn step-000400
+expect 0 "$weft" show named-recipe.txtpb --set data.labels=na --stage=plan
+grep -q 'teacher' out && fail "the teacher is in the step of the other names"
+expect 0 "$weft" bench named-recipe.txtpb --set data.labels=na --steps 1 --gemm-seconds 0.05
+expect 0 "$weft" labels named.txtpb --label-value tag --score-value rank --scores --data train.bin --batch 4 --out nm --quiet
+cmp <(tail -c +129 a) <(tail -c +129 nm) || fail "other labels of the model file"
+expect 65 "$weft" labels named.txtpb --data train.bin --out x
+says err "computes no value 'label': i32\[B,T,k\]; recipes name the labels by data.label_value"
+expect 65 "$weft" labels named-recipe.txtpb --set data.label_value=logits --data train.bin --out x
+says err "value 'logits' is f32\[4,16,64\], expected i32\[B,T,k\]"
+expect 65 "$weft" labels named-recipe.txtpb --set data.score_value=none --scores --data train.bin --out x
+says err "has no value 'none'; recipes name the scores by data.score_value"
+expect 65 "$weft" train named-recipe.txtpb --set data.label_value=label --set data.labels=na --out x
+says err "computes no value 'label'"
 expect 0 "$weft" check tiny-recipe.txtpb --set data.labels=a
 
 # CoCoMix itself: a teacher and an autoencoder from files, all in one graph

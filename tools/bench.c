@@ -104,15 +104,13 @@ static weft_status compile(weft_ctx *c, const settings *o, bench *b)
 /* Labels that a recipe has from a file are inputs of the step, though not of the model. */
 static weft_status feed_labels(const bench *b, weft_program *p)
 {
-    static const char *const cached[] = {"label", "score"};
-    weft_type t, logits = {.rank = 1, .dim = {2}};
-    const char *name;
-    for (int i = 0; (name = weft_graph_output_at(b->graph, i, &t)); i++)
-        if (!strcmp(name, "concept_logits") && t.rank)
-            logits = t;
+    weft_type t;
+    const char *const cached[] = {weft_recipe_label_value(b->recipe),
+                                  weft_recipe_score_value(b->recipe)};
+    int64_t below = weft_label_range(b->graph, cached[0]);
     for (int i = 0; i < 2; i++)
-        if (weft_program_input(p, cached[i], &t)) {
-            weft_status s = weft_program_feed_random(p, cached[i], 1, logits.dim[logits.rank - 1]);
+        if (below && weft_program_input(p, cached[i], &t)) {
+            weft_status s = weft_program_feed_random(p, cached[i], 1, below);
             if (s)
                 return s;
         }

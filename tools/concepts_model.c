@@ -24,12 +24,11 @@ static weft_status find_names(concepts *m, const weft_graph *g)
     const char *input;
     if (!m->concept_name)
         m->concept_name = "concept_logits";
-    if (!m->label_name && has_output(g, "label") && has_output(g, "score")) {
-        m->label_name = "label";
-        m->score_name = "score";
-    }
-    if (m->label_name && !m->score_name)
-        m->score_name = "score";
+    const weft_recipe *r = weft_trained_recipe(m->trained);
+    if (!m->score_name)
+        m->score_name = weft_recipe_score_value(r);
+    if (!m->label_name && has_output(g, weft_recipe_label_value(r)) && has_output(g, m->score_name))
+        m->label_name = weft_recipe_label_value(r);
     for (int i = 0; (input = weft_graph_input_at(g, i, &t)); i++)
         if (!strcmp(input, "tokens") && t.rank == 2)
             m->length = t.dim[1];

@@ -133,7 +133,11 @@ int verb_labels(weft_ctx *c, int argc, char **argv)
          "label file (default: the recipe's data.labels); FILE.tmp until it is complete", 0, 0},
         {"data", CLI_TEXT, &o.data, "FILE", "token file (default: the recipe's training data)", 0,
          0},
-        {"scores", CLI_FLAG, &o.scores, NULL, "keep the value \"score\" too", 0, 0},
+        {"scores", CLI_FLAG, &o.scores, NULL, "keep the scores of the labels too", 0, 0},
+        {"label-value", CLI_TEXT, &o.label_value, "NAME",
+         "value that is kept: i32[B,T,k] (default: the recipe's data.label_value, label)", 0, 0},
+        {"score-value", CLI_TEXT, &o.score_value, "NAME",
+         "value of --scores: f32[B,T,k] (default: the recipe's data.score_value, score)", 0, 0},
         {"resume", CLI_FLAG, &o.resume, NULL,
          "go on after what an interrupted run left; a complete file is kept", 0, 0},
         {"weights", CLI_TEXT, &weights, "PATH",
@@ -154,9 +158,9 @@ int verb_labels(weft_ctx *c, int argc, char **argv)
     const cli_spec spec = {
         "labels",
         "RECIPE|RUN|MODEL [OPTION]...\n       weft labels FILE --check",
-        "Computes the value \"label\" of a model for every fixed window of a token file, once, "
-        "and\n"
-        "keeps it: training with data.labels=FILE reads it back instead of running the extractor.\n"
+        "Computes the labels of a model for every fixed window of a token file, once, and\n"
+        "keeps them: training with data.labels=FILE reads them back instead of running the "
+        "extractor.\n"
         "SIGINT and SIGTERM stop after the batch (exit 130 and 143); --resume goes on.",
         option,
         1,
