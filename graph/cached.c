@@ -5,63 +5,11 @@
  * the same part of the model and, as far as its weights are at hand, by the same weights. */
 #include <string.h>
 
-#include "graph/labeller.h"
+#include "graph/labels.h"
+#include "graph/labels_part.h"
 #include "graph/trainer.h"
 
 static const char *named(const char *path) { return path && *path ? path : NULL; }
-
-/* ---- the graph ---- */
-int weft_label_values(const weft_recipe *r, const weft_graph *g, const char *name[2])
-{
-    name[0] = weft_recipe_label_value(r);
-    name[1] = weft_recipe_score_value(r);
-    weft_val v = weft_graph_find(g, name[1]);
-    return v >= 0 && g->value[v].kind == WEFT_VALUE_NODE && g->value[v].type.dtype == WEFT_F32 ? 2
-                                                                                               : 1;
-}
-
-weft_status weft_labels_cut(const weft_recipe *r, const weft_graph *forward, const char *path,
-                            const char *const *keep, int n, weft_graph **out)
-{
-    const char *feed[2];
-    weft_label_shape shape;
-    int n_feed = weft_label_values(r, forward, feed);
-    *out = NULL;
-    if (!named(path))
-        return WEFT_OK;
-    for (int i = 0; i < n; i++) /* who asks for it knows how to say so */
-        if (weft_graph_find_output(forward, keep[i]) < 0)
-            return WEFT_OK;
-    weft_val v = weft_graph_find(forward, feed[0]);
-    if (v >= 0 && forward->value[v].kind == WEFT_VALUE_INPUT)
-        return WEFT_OK; /* somebody has cut it already */
-    WEFT_TRY(weft_label_shape_of(forward, feed[0], &shape));
-    return weft_graph_feed(forward, feed, n_feed, keep, n, out);
-}
-
-/* ---- feeding ---- */
-weft_status weft_feed_labels(weft_program *p, const weft_sampler *s, int64_t cursor)
-{
-    weft_type type;
-    int32_t *ids = s->labels ? weft_program_input(p, s->label, &type) : NULL;
-    float *scores = s->labels ? weft_program_input(p, s->score, &type) : NULL;
-    if (!ids && !scores)
-        return WEFT_OK;
-    const weft_label_header *h = weft_labels_header(s->labels);
-    const int64_t n = h->T * h->k;
-    if (scores && !h->scores)
-        return weft_fail(p->session->ctx, WEFT_MISMATCH,
-                         "the loss needs the value '%s', but the labels were made without: weft "
-                         "labels --scores",
-                         s->score);
-    void *spare = ids ? NULL : weft_alloc(p->session->ctx, sizeof *ids * (size_t)n);
-    weft_status status = ids || spare ? WEFT_OK : p->session->ctx->status;
-    for (int64_t r = 0; r < s->B && !status; r++)
-        status = weft_labels_read(s->labels, weft_sampler_window(s, cursor * s->B + r),
-                                  ids ? ids + r * n : spare, scores ? scores + r * n : NULL);
-    weft_free(p->session->ctx, spare);
-    return status;
-}
 
 /* ---- opening ---- */
 /* Labels that change while the model is trained cannot be kept. */

@@ -166,39 +166,6 @@ weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_prog
     return s;
 }
 
-static bool is_folder_with(weft_arena *a, const char *path, const char *name)
-{
-    weft_ctx *c = weft_arena_ctx(a);
-    char *inner = weft_arena_printf(a, "%s/%s", path, name);
-    return inner && weft_exists(c, inner) > 0;
-}
-
-weft_status weft_weights_find(weft_arena *a, const char *path, const char **folder)
-{
-    weft_ctx *c = weft_arena_ctx(a);
-    char shown[512];
-    int kind = weft_exists(c, path);
-    if (kind < 0)
-        return weft_io_fail(c, WEFT_MISSING, "look at", path);
-    *folder = weft_arena_strdup(a, path);
-    if (!*folder || kind == 1)
-        return c->status;
-    weft_printable(shown, sizeof shown, path);
-    if (!kind)
-        return weft_fail(c, WEFT_MISSING, "%s: no such file or folder", shown);
-    if (is_folder_with(a, path, "checkpoints")) {
-        char *inner = weft_arena_printf(a, "%s/checkpoints", path);
-        return inner ? weft_checkpoint_scan(a, inner, NULL, folder, NULL) : c->status;
-    }
-    if (is_folder_with(a, path, "model.safetensors") ||
-        is_folder_with(a, path, "model.safetensors.index.json") || c->status)
-        return c->status;
-    return weft_fail(c, WEFT_MISSING,
-                     "%s: expected a run directory with checkpoints/, or a folder with "
-                     "model.safetensors",
-                     shown);
-}
-
 /* ---- saving ---- */
 typedef struct {
     weft_run_dir *d;

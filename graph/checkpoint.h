@@ -118,7 +118,7 @@ weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress
 /* A checkpoint folder is held against its manifest; other folders and files pass. */
 weft_status weft_weights_check(weft_arena *a, const char *folder);
 
-/* ---- between checkpoint*.c and weights.c ---- */
+/* ---- between checkpoint.c, states.c and weights.c ---- */
 /* Loads the states that `weight` selects from n open files, exactly by name after `scope`;
  * `lenient`: with the rules of weft_weights_load. `from` names the source in messages. */
 weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int n,

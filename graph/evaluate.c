@@ -1,58 +1,9 @@
-/* evaluate.c - the mean loss of a model over a token file, and what feeding tokens takes. */
-#include <math.h>
+/* evaluate.c - the mean loss of a model over a token file. */
+#include "graph/evaluate.h"
+
 #include <string.h>
 
-#include "graph/trainer.h"
-
-weft_status weft_tokens_type(const weft_graph *g, weft_type *t)
-{
-    char text[160];
-    weft_val v = weft_graph_find(g, "tokens");
-    if (v == WEFT_NONE || g->value[v].kind != WEFT_VALUE_INPUT)
-        return weft_fail(g->ctx, WEFT_MALFORMED,
-                         "the entry module '%s' has no input 'tokens': i32[B,T]", g->entry);
-    *t = g->value[v].type;
-    if (t->dtype != WEFT_I32 || t->rank != 2)
-        return weft_fail(g->ctx, WEFT_MALFORMED, "input 'tokens' is %s, expected i32[B,T]",
-                         weft_type_print(text, sizeof text, t));
-    return WEFT_OK;
-}
-
-int64_t weft_graph_vocab(const weft_graph *g, int64_t missing)
-{
-    weft_val v = weft_graph_find_output(g, "logits");
-    if (v == WEFT_NONE || g->value[v].type.rank < 1)
-        return missing;
-    return g->value[v].type.dim[g->value[v].type.rank - 1];
-}
-
-weft_status weft_feed_batch(weft_program *p, const weft_sampler *s, int64_t cursor)
-{
-    weft_type t;
-    int32_t *tokens = weft_program_input(p, "tokens", &t);
-    int32_t *targets = weft_program_input(p, "targets", &t);
-    weft_status status = weft_sampler_batch(s, cursor, tokens, targets);
-    return status ? status : weft_feed_labels(p, s, cursor);
-}
-
-void weft_feed_rng(weft_program *p, uint64_t seed, int64_t step)
-{
-    weft_type t;
-    int64_t *rng = weft_program_input(p, "rng", &t);
-    if (rng) {
-        rng[0] = (int64_t)seed;
-        rng[1] = step;
-    }
-}
-
-double weft_fetch_scalar(weft_program *p, const char *name)
-{
-    weft_type t;
-    const void *v = weft_program_output(p, name, &t);
-    if (!v || t.rank != 0)
-        return NAN;
-    return t.dtype == WEFT_F64 ? *(const double *)v : t.dtype == WEFT_F32 ? *(const float *)v : NAN;
-}
+#include "graph/plan.h"
 
 int weft_eval_outputs(const weft_recipe *r, const char **out)
 {

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/batch.h"
+#include "graph/plan.h"
 #include "graph/rng.h"
 #include "graph/trained.h"
 

@@ -247,7 +247,8 @@ bool weft_graph_infer(weft_graph *g, const weft_op *op, const weft_attr *attr, c
     op->infer(&c);
     for (int i = 0; i < c.n_out && !c.failed; i++)
         if (!out_type[i].dtype)
-            weft_call_fail(&c, "inference gave output '%s' no type", op->out[i].name);
+            c.failed = weft_fail(g->ctx, WEFT_MALFORMED, "%s: inference gave output '%s' no type",
+                                 op->name, op->out[i].name) != WEFT_OK;
     return !c.failed;
 }
 

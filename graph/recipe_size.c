@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/labels_part.h"
 #include "graph/plan.h"
 #include "graph/recipe.h"
 #include "graph/reflect.h"
-#include "graph/trainer.h"
 
 /* ---- settings ---- */
 /* Strings as --set takes them, without quotes; a newline would end the setting. */

@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/batch.h"
+#include "graph/checkpoint.h"
 #include "graph/safetensors.h"
 #include "graph/trained.h"
 

@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+#include "graph/checkpoint.h"
+#include "graph/evaluate.h"
+
 static bool is_there(weft_ctx *c, const char *path)
 {
     return path && c->io->exists(c->io->user, path) == 1;

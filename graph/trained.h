@@ -3,7 +3,6 @@
 #define WEFT_TRAINED_H
 
 #include "graph/recipe.h"
-#include "graph/trainer.h"
 
 struct weft_trained {
     weft_ctx *ctx;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "graph/labels.h"
+#include "graph/labels_part.h"
 #include "graph/names.h"
 #include "graph/optim.h"
 

@@ -1,9 +1,9 @@
-/* labeller.h - the part of a model that makes labels: what it gives, and what identifies it. */
-#ifndef WEFT_LABELLER_H
-#define WEFT_LABELLER_H
+/* labels_part.h - the part of a model that makes labels: what it gives, and what identifies it. */
+#ifndef WEFT_LABELS_PART_H
+#define WEFT_LABELS_PART_H
 
-#include "graph/labels.h"
 #include "graph/plan.h"
+#include "graph/recipe.h"
 
 /* Everywhere: `label` names an output or value of the entry module that a node computes:
  * i32[B,T,k]. */
@@ -22,5 +22,13 @@ weft_status weft_label_graph_hash(const weft_graph *g, const char *label, uint64
 /* Of names and bytes of all weights that the labels are computed from; all must be ready. */
 weft_status weft_label_weight_hash(weft_session *s, const weft_graph *g, const char *label,
                                    uint64_t *out);
+
+/* The graph with the labels as inputs, for a recipe that names a label file (`path`), as far as the
+ * outputs `keep` need it. *out NULL: there is nothing to cut. */
+weft_status weft_labels_cut(const weft_recipe *r, const weft_graph *forward, const char *path,
+                            const char *const *keep, int n, weft_graph **out);
+/* Names of the values that a label file stands for: the recipe's label_value, and its score_value
+ * where the graph computes it. Returns how many. */
+int weft_label_values(const weft_recipe *r, const weft_graph *g, const char *name[2]);
 
 #endif

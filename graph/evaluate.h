@@ -1,0 +1,29 @@
+/* evaluate.h - the mean loss of a model over a token file, during training and after it. */
+#ifndef WEFT_EVALUATE_H
+#define WEFT_EVALUATE_H
+
+#include "graph/batch.h"
+#include "graph/recipe.h"
+
+/* A forward program outside training and the batches that it is fed with. */
+typedef struct {
+    weft_program *program;
+    weft_program *single; /* the same for one sequence, for what is left after the last whole batch;
+                             NULL: nothing is left, or it is left out */
+    const char *loss;
+    const char *const *log; /* scalar outputs that are averaged too */
+    int n_log;
+    weft_sampler sampler; /* sequential */
+    int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n);
+    void (*progress)(void *user, int64_t done, int64_t all);
+    void *user;
+} weft_evaluator;
+/* Mean loss over `batches` batches (0: all whole sequences of the file, see `single`). */
+weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_result *out);
+/* Are there sequences after the last whole batch of an evaluation of so many batches (0: all)? */
+bool weft_evaluator_rest(const weft_sampler *s, int64_t batches);
+/* The outputs of a recipe's evaluation: eval.loss, then eval.log. `out` holds 1 + WEFT_MAX_LOG;
+ * returns how many. */
+int weft_eval_outputs(const weft_recipe *r, const char **out);
+
+#endif

@@ -1,0 +1,269 @@
+/* states.c - putting the tensors of safetensors files into the states of a session: names matched,
+ * shapes compared, everything that does not fit reported together, and only then data read. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/checkpoint.h"
+#include "graph/convert.h"
+#include "graph/names.h"
+
+#define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
+
+/* By a pass, not by the model file. */
+static bool is_made(const weft_state *st)
+{
+    static const char *const made[] = {"adam.*", "acc.*", "cache.*", "*:*"};
+    for (int i = 0; i < COUNT(made); i++)
+        if (weft_glob(made[i], st->name))
+            return true;
+    return false;
+}
+
+bool weft_state_is_weight(const weft_state *st)
+{
+    return st->trainable || (weft_dtype_is_float(st->type.dtype) && !is_made(st));
+}
+
+bool weft_state_is_counter(const weft_state *st)
+{
+    return !weft_dtype_is_float(st->type.dtype) && !is_made(st);
+}
+
+/* What goes where. */
+typedef struct {
+    weft_tensor_file *file;
+    const weft_tensor_entry *entry;
+} source;
+
+typedef struct {
+    weft_session *s;
+    weft_ctx *ctx;
+    weft_arena *arena;
+    const char *from, *scope;
+    bool weight, lenient;
+    source *source; /* per state */
+    weft_name_list missing, extra, misshapen;
+    weft_names *map; /* what other programs call their weights: the shipped name maps */
+    int n_map;
+} fit;
+
+static weft_status load_maps(fit *f)
+{
+    int n = 0;
+    while (weft_names_shipped[n].name)
+        n++;
+    f->map = weft_arena_array(f->arena, (size_t)n, sizeof *f->map);
+    for (; f->map && f->n_map < n; f->n_map++)
+        WEFT_TRY(weft_names_load(f->arena, weft_names_shipped[f->n_map].name, &f->map[f->n_map]));
+    return f->ctx->status;
+}
+
+/* ---- names ---- */
+static int find_with(fit *f, const char *prefix, const char *name)
+{
+    char *full = weft_arena_printf(f->arena, "%s%s%s", f->scope, prefix, name);
+    return full ? weft_map_get(f->s->names, full, -1) : -1;
+}
+
+/* Index of the state that a name of the file means, or -1: a prefix of some map may be there or
+ * not. */
+static int find_state(fit *f, const char *name)
+{
+    int i = find_with(f, "", name);
+    for (int m = 0; i < 0 && m < f->n_map; m++)
+        for (size_t k = 0; i < 0 && k < f->map[m].msg->n_prefix; k++) {
+            const char *prefix = f->map[m].msg->prefix[k];
+            size_t n = strlen(prefix);
+            i = strncmp(name, prefix, n) ? find_with(f, prefix, name) : find_with(f, "", name + n);
+        }
+    return i;
+}
+
+/* Does some map ignore this tensor, with a prefix or without? */
+static bool is_ignored(const fit *f, const char *name)
+{
+    const char *star;
+    size_t len;
+    for (int m = 0; m < f->n_map; m++) {
+        const Weft__Names *msg = f->map[m].msg;
+        for (size_t r = 0; r < msg->n_rule; r++) {
+            if (!msg->rule[r]->ignore)
+                continue;
+            if (weft_names_fit(msg->rule[r]->from, name, &star, &len))
+                return true;
+            for (size_t k = 0; k < msg->n_prefix; k++)
+                if (!strncmp(name, msg->prefix[k], strlen(msg->prefix[k])) &&
+                    weft_names_fit(msg->rule[r]->from, name + strlen(msg->prefix[k]), &star, &len))
+                    return true;
+        }
+    }
+    return false;
+}
+
+static bool selected(const fit *f, const weft_state *st)
+{
+    return !st->external && weft_state_is_weight(st) == f->weight &&
+           !strncmp(st->name, f->scope, strlen(f->scope));
+}
+
+static bool same_shape(const weft_type *t, const weft_tensor_entry *e)
+{
+    return t->rank == e->rank && !memcmp(t->dim, e->dim, (size_t)e->rank * sizeof *e->dim);
+}
+
+static void add_misshapen(fit *f, const weft_state *st, const weft_tensor_entry *e)
+{
+    char text[320];
+    weft_type found = weft_type_make(st->type.dtype, e->rank, e->dim);
+    const int64_t *d = found.dim;
+    size_t k = (size_t)snprintf(text, sizeof text, " [");
+    for (int i = 0; i < e->rank; i++)
+        k += (size_t)snprintf(text + k, sizeof text - k, i ? ",%" PRId64 : "%" PRId64, d[i]);
+    k += (size_t)snprintf(text + k, sizeof text - k, "] where the graph has [");
+    d = st->type.dim;
+    for (int i = 0; i < st->type.rank; i++)
+        k += (size_t)snprintf(text + k, sizeof text - k, i ? ",%" PRId64 : "%" PRId64, d[i]);
+    snprintf(text + k, sizeof text - k, "]");
+    weft_name_list_add(&f->misshapen, st->name, text);
+}
+
+/* ---- a head that repeats the embedding ---- */
+/* What `e` is a copy of by this rule: the tensor of that name, with a prefix of the map or without.
+ */
+static const weft_tensor_entry *tied_to(fit *f, const Weft__Names *msg, const Weft__Rule *r,
+                                        weft_tensor_file *file, const weft_tensor_entry *e)
+{
+    if (!r->tie || strcmp(r->from, e->name))
+        return NULL;
+    const weft_tensor_entry *of = weft_tensor_file_find(file, r->tie);
+    for (size_t k = 0; !of && k < msg->n_prefix; k++) {
+        const char *name = weft_arena_printf(f->arena, "%s%s", msg->prefix[k], r->tie);
+        of = name ? weft_tensor_file_find(file, name) : NULL;
+    }
+    return of;
+}
+
+/* Is `e` the second copy of a tensor that the graph uses twice? Then it is skipped, but only if it
+ * is a copy. */
+static weft_status is_tied(fit *f, weft_tensor_file *file, const weft_tensor_entry *e, bool *yes)
+{
+    *yes = false;
+    for (int m = 0; m < f->n_map && !*yes; m++) {
+        const Weft__Names *msg = f->map[m].msg;
+        for (size_t r = 0; r < msg->n_rule && !*yes; r++) {
+            const weft_tensor_entry *of = tied_to(f, msg, msg->rule[r], file, e);
+            if (!of)
+                continue;
+            WEFT_TRY(weft_tensor_same(file, e, file, of, yes));
+            if (!*yes)
+                return weft_fail(f->ctx, WEFT_MISMATCH,
+                                 "%s: %s differs from %s, but the graph has one weight for both",
+                                 f->from, e->name, of->name);
+        }
+    }
+    return f->ctx->status;
+}
+
+/* ---- matching ---- */
+static weft_status match_entry(fit *f, weft_tensor_file *file, const weft_tensor_entry *e)
+{
+    int i = find_state(f, e->name);
+    bool skip = false;
+    if (i < 0 && f->lenient) {
+        skip = is_ignored(f, e->name);
+        if (!skip)
+            WEFT_TRY(is_tied(f, file, e, &skip));
+    }
+    weft_state *st = i < 0 ? NULL : &f->s->state[i];
+    if (skip)
+        return WEFT_OK;
+    if (!st || !selected(f, st)) {
+        weft_name_list_add(&f->extra, e->name, "");
+    } else if (f->source[i].entry) {
+        return weft_fail(f->ctx, WEFT_MISMATCH, "%s: '%s' and '%s' are both for weight '%s'",
+                         f->from, f->source[i].entry->name, e->name, st->name);
+    } else {
+        f->source[i] = (source){file, e};
+        if (!same_shape(&st->type, e))
+            add_misshapen(f, st, e);
+    }
+    return f->ctx->status;
+}
+
+static void find_missing(fit *f)
+{
+    for (int i = 0; i < f->s->n_state; i++) {
+        const weft_state *st = &f->s->state[i];
+        if (selected(f, st) && !f->source[i].entry && !(f->lenient && st->ready))
+            weft_name_list_add(&f->missing, st->name, "");
+    }
+}
+
+static weft_status report(fit *f)
+{
+    if (f->missing.text.failed || f->extra.text.failed || f->misshapen.text.failed)
+        return f->ctx->status;
+    if (!f->missing.n && !f->extra.n && !f->misshapen.n)
+        return WEFT_OK;
+    weft_fail(f->ctx, WEFT_MISMATCH, "%s does not fit the graph", f->from);
+    weft_name_list_note(f->ctx, "missing", &f->missing);
+    weft_name_list_note(f->ctx, "not in the graph", &f->extra);
+    weft_name_list_note(f->ctx, "of another shape", &f->misshapen);
+    return f->ctx->status;
+}
+
+static weft_status match_all(fit *f, weft_tensor_file *const *file, int n)
+{
+    f->source = weft_arena_array(f->arena, (size_t)f->s->n_state, sizeof *f->source);
+    if (!f->source)
+        return f->ctx->status;
+    if (f->lenient)
+        WEFT_TRY(load_maps(f));
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < file[k]->n; i++)
+            WEFT_TRY(match_entry(f, file[k], weft_tensor_file_at(file[k], i)));
+    find_missing(f);
+    return report(f);
+}
+
+static weft_status read_all(fit *f)
+{
+    for (int i = 0; i < f->s->n_state; i++) {
+        weft_state *st = &f->s->state[i];
+        if (!f->source[i].entry)
+            continue;
+        st->ready = false;
+        WEFT_TRY(weft_tensor_file_read(f->source[i].file, f->source[i].entry, st->type.dtype,
+                                       f->weight, st->data));
+        st->ready = true;
+    }
+    return WEFT_OK;
+}
+
+weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int n,
+                             const char *from, const char *scope, bool weight, bool lenient)
+{
+    weft_ctx *c = s->ctx;
+    char shown[512];
+    fit f = {.s = s,
+             .ctx = c,
+             .from = weft_printable(shown, sizeof shown, from),
+             .scope = scope ? scope : "",
+             .weight = weight,
+             .lenient = lenient};
+    f.arena = weft_arena_new(c, 0);
+    if (!f.arena)
+        return c->status;
+    weft_string_init(&f.missing.text, c);
+    weft_string_init(&f.extra.text, c);
+    weft_string_init(&f.misshapen.text, c);
+    weft_status st = match_all(&f, file, n);
+    if (!st)
+        st = read_all(&f);
+    weft_string_free(&f.missing.text);
+    weft_string_free(&f.extra.text);
+    weft_string_free(&f.misshapen.text);
+    weft_arena_free(f.arena);
+    return st;
+}
