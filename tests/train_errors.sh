@@ -23,7 +23,7 @@ expect 0 train --out b --steps 2 --resume=auto
 # two runs, one directory
 "$weft" train "$recipe" --quiet --steps 100000 --out c >/dev/null 2>&1 &
 pid=$!
-for _ in $(seq 100); do [ -s c/log.jsonl ] && break; sleep 0.1; done
+await $pid lines c/log.jsonl 1
 expect 75 train --out c --resume=auto
 says err "$pid"
 kill -TERM $pid
