@@ -102,8 +102,11 @@ static weft_status add_concept(const concepts *m, const concept_scan *s, int64_t
 }
 
 /* ---- the page ---- */
-static void add_head(const concepts *m, const concept_scan *s, weft_string *out)
+static void add_head(const concepts *m, const concept_scan *s, concept_order by, weft_string *out)
 {
+    /* the column by which the page is sorted at first, by its letter in concepts_page.c */
+    static const char column[N_ORDER] = {
+        [BY_DENSITY] = 'd', [BY_MEAN] = 'm', [BY_MAX] = 'x', [BY_NORM] = 'w', [BY_LABELS] = 'l'};
     const char *weights = weft_trained_weights(m->trained);
     int64_t dead = 0;
     for (int64_t i = 0; i < m->n; i++)
@@ -114,6 +117,7 @@ static void add_head(const concepts *m, const concept_scan *s, weft_string *out)
     add_text(out, s->data);
     weft_string_printf(out, ",\"from\":");
     add_text(out, s->by_label ? m->label_name : m->concept_name);
+    weft_string_printf(out, ",\"by\":\"%c\"", column[by]);
     weft_string_printf(out, ",\"tokens\":%lld,\"n\":%lld,\"dead\":%lld,\"k\":%lld,\"kl\":%lld",
                        (long long)s->done, (long long)m->n, (long long)dead, (long long)m->k,
                        (long long)m->k_label);
@@ -131,12 +135,12 @@ static void add_head(const concepts *m, const concept_scan *s, weft_string *out)
 
 /* Never active concepts are left out, and so is what the page has no room for; it says how many it
  * shows. */
-static weft_status fill(const concepts *m, const concept_scan *s, const int32_t *order,
-                        int64_t limit, weft_string *out)
+static weft_status fill(const concepts *m, const concept_scan *s, concept_order by,
+                        const int32_t *order, int64_t limit, weft_string *out)
 {
     int64_t shown = 0;
     weft_string_printf(out, "%s", concepts_page_head);
-    add_head(m, s, out);
+    add_head(m, s, by, out);
     for (int64_t i = 0; i < m->n && shown < limit && out->len < PAGE_LIMIT - 50000; i++) {
         if (!s->stats[order[i]].count)
             continue;
@@ -156,7 +160,7 @@ weft_status concepts_html(const concepts *m, const concept_scan *s, concept_orde
     if (!order)
         return WEFT_NOMEM;
     weft_string_init(&out, m->ctx);
-    weft_status status = fill(m, s, order, limit, &out);
+    weft_status status = fill(m, s, by, order, limit, &out);
     if (!status)
         status = weft_write_file(m->ctx, path, out.s, out.len);
     weft_string_free(&out);

@@ -34,7 +34,7 @@ const char concepts_page_tail[] =
     "</script>\n<script>\n\"use strict\";\n"
     "const D=JSON.parse(document.getElementById('data').textContent);\n"
     "const main=document.getElementById('main'),byId=new Map(D.list.map(c=>[c.i,c]));\n"
-    "let sort='d',down=true,query='';\n"
+    "let sort=D.by,down=true,query='';\n"
     "/* el('td',{class:'t'},'text',child): text is always text, never markup */\n"
     "function el(name,attrs,...kids){\n"
     "  const svg=['svg','rect','text','title','path'].includes(name);\n"
