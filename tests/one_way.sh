@@ -1,0 +1,36 @@
+#!/bin/bash
+# one_way.sh - calls between the files of graph/ run one way, and graph/ has no name of a model's own.
+set -u
+: "${BUILD:?the build directory}"
+failed=0
+list=$(mktemp)
+trap 'rm -f "$list"' EXIT
+
+# pairs "user used" of all files of graph/; compile, layout, plan and session count as one
+graph=$(cd graph && ls ./*.c | sed 's|^\./||')
+nm "$BUILD/libweft.a" 2>/dev/null | awk -v graph="$graph" '
+    BEGIN { n = split(graph, g, "\n"); for (i = 1; i <= n; i++) ours[g[i] ".o"] = 1 }
+    /^[^ ]+\.o:$/ { file = substr($1, 1, length($1) - 1); next }
+    !(file in ours) { next }
+    NF == 3 && $2 ~ /[TDRBC]/ { made[$3] = file }
+    NF == 2 && $1 == "U" { used[file " " $2] = 1 }
+    function name(f) { sub(/\.c\.o$/, "", f); return f ~ /^(compile|layout|plan|session)$/ ? "session" : f }
+    END {
+        for (u in used) {
+            split(u, part, " ")
+            if (part[2] in made && name(part[1]) != name(made[part[2]]))
+                print name(part[1]), name(made[part[2]])
+        }
+    }' >"$list"
+[ "$(wc -l <"$list")" -gt 200 ] || { echo "FAILED: only $(wc -l <"$list") calls between files were found"; failed=1; }
+tsort "$list" >/dev/null || { echo "FAILED: files of graph/ that call each other (above)"; failed=1; }
+
+if grep -nE '"(label|score|concept_logits|concept_loss|lm_loss)"|"(teacher|sae|transformer)\.' graph/*.[ch] | grep -vE ':[0-9]+: *(/\*| \*)'; then
+    echo "FAILED: graph/ names what only a model has"
+    failed=1
+fi
+if grep -nE '#include "(ops|tools|models)/' graph/*.[ch]; then
+    echo "FAILED: graph/ includes what depends on it"
+    failed=1
+fi
+exit $failed
