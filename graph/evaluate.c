@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "graph/labels_part.h"
 #include "graph/plan.h"
 
 int weft_eval_outputs(const weft_recipe *r, const char **out)
@@ -21,6 +22,30 @@ bool weft_evaluator_rest(const weft_sampler *s, int64_t batches)
     return batches <= 0 && weft_sampler_blocks(s) % s->B;
 }
 
+/* ---- programs ---- */
+static weft_status compile(const weft_evaluator *e, const weft_recipe *r, weft_session *s,
+                           const weft_graph *g, const weft_compile_options *o, weft_program **out)
+{
+    const char *fetch[1 + WEFT_MAX_LOG] = {e->loss};
+    int n = r ? weft_eval_outputs(r, fetch) : 1;
+    weft_graph *cut = NULL;
+    if (e->sampler.labels)
+        WEFT_TRY(
+            weft_labels_cut(r, g, weft_recipe_file(r, WEFT_RECIPE_VAL_LABELS), fetch, n, &cut));
+    weft_status status = weft_program_compile(s, cut ? cut : g, fetch, n, o, out);
+    weft_graph_free(cut);
+    return status;
+}
+
+weft_status weft_evaluator_compile(weft_evaluator *e, const weft_recipe *r, weft_session *s,
+                                   const weft_graph *g, const weft_graph *one,
+                                   const weft_compile_options *o)
+{
+    WEFT_TRY(compile(e, r, s, g, o, &e->program));
+    return one ? compile(e, r, s, one, o, &e->single) : WEFT_OK;
+}
+
+/* ---- batches ---- */
 /* Bytes that the targets of one batch stand for. */
 static int64_t count_bytes(const weft_evaluator *e, weft_program *p)
 {

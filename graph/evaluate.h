@@ -18,6 +18,11 @@ typedef struct {
     void (*progress)(void *user, int64_t done, int64_t all);
     void *user;
 } weft_evaluator;
+/* Compiles `program` and, from `one` (the graph with B = 1; NULL: nothing is left), `single`. It
+ * evaluates what r says, without a recipe e->loss; labels are inputs if the sampler has a file. */
+weft_status weft_evaluator_compile(weft_evaluator *e, const weft_recipe *r, weft_session *s,
+                                   const weft_graph *g, const weft_graph *one,
+                                   const weft_compile_options *o);
 /* Mean loss over `batches` batches (0: all whole sequences of the file, see `single`). */
 weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_result *out);
 /* Are there sequences after the last whole batch of an evaluation of so many batches (0: all)? */

@@ -258,6 +258,7 @@ void weft_labels_close(weft_labels *l)
 }
 
 const weft_label_header *weft_labels_header(const weft_labels *l) { return &l->h; }
+const char *weft_labels_path(const weft_labels *l) { return l->path; }
 
 static weft_status unpack_ids(weft_labels *l, int64_t window, int32_t *ids)
 {

@@ -55,6 +55,7 @@ typedef struct weft_labels weft_labels;
 weft_status weft_labels_open(weft_ctx *c, const char *path, weft_labels **out);
 void weft_labels_close(weft_labels *l); /* NULL is fine */
 const weft_label_header *weft_labels_header(const weft_labels *l);
+const char *weft_labels_path(const weft_labels *l);
 /* ids[T k] of a window, and its scores[T k] (NULL: not wanted; zeros when the file has none). Bad
  * checksums and ids out of range are MALFORMED, with file and window. Allocates nothing. */
 weft_status weft_labels_read(weft_labels *l, int64_t window, int32_t *ids, float *scores);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "graph/cached.h"
 #include "graph/checkpoint.h"
 #include "graph/evaluate.h"
 
@@ -209,39 +210,44 @@ weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session
 }
 
 /* ---- evaluation ---- */
-/* What is left after the last whole batch goes through one sequence at a time. */
-static weft_status compile_single(weft_trained *t, weft_session *s, const char *const *fetch, int n,
-                                  const weft_eval_options *o, const weft_compile_options *w,
-                                  weft_evaluator *e)
+/* The recipe's val_labels are of its validation data; a reference computes everything. */
+static bool has_labels(const weft_trained *t, const char *data, const weft_eval_options *o)
 {
-    weft_graph *g = NULL;
-    if (!weft_evaluator_rest(&e->sampler, o->batches))
-        return WEFT_OK;
-    WEFT_TRY(weft_trained_changed(t, 1, e->sampler.T, o->intervene, o->n_intervene, &g));
-    weft_status status = weft_program_compile(s, g, fetch, n, w, &e->single);
-    weft_graph_free(g);
+    const char *val = t->recipe ? weft_recipe_file(t->recipe, WEFT_RECIPE_VAL) : NULL;
+    return val && !strcmp(val, data) && !o->reference &&
+           weft_recipe_file(t->recipe, WEFT_RECIPE_VAL_LABELS);
+}
+
+/* `one`: of one sequence at a time, for what is left after the last whole batch. */
+static weft_status prepare(weft_trained *t, weft_session *s, const weft_graph *g, bool labels,
+                           const weft_eval_options *o, weft_evaluator *e)
+{
+    weft_graph *one = NULL;
+    weft_status status = WEFT_OK;
+    const weft_compile_options w = {.reference = o->reference, .no_rewrite = o->no_rewrite};
+    bool rest = weft_evaluator_rest(&e->sampler, o->batches);
+    if (rest || labels)
+        WEFT_TRY(weft_trained_changed(t, 1, e->sampler.T, o->intervene, o->n_intervene, &one));
+    if (labels)
+        status = weft_cached_open(t->recipe, g, one, WEFT_RECIPE_VAL_LABELS, &e->sampler);
+    if (!status)
+        status = weft_evaluator_compile(e, t->recipe, s, g, rest ? one : NULL, &w);
+    weft_graph_free(one);
     return status;
 }
 
-static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *g,
-                            weft_tokens *data, const weft_eval_options *o, weft_eval_result *out)
+static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *g, bool labels,
+                            const weft_eval_options *o, weft_evaluator *e, weft_eval_result *out)
 {
     weft_type type;
-    const char *fetch[1 + WEFT_MAX_LOG] = {t->loss};
-    int n = t->recipe ? weft_eval_outputs(t->recipe, fetch) : 1;
-    const weft_compile_options w = {.reference = o->reference, .no_rewrite = o->no_rewrite};
     WEFT_TRY(weft_tokens_type(g, &type));
-    weft_evaluator e = {.loss = t->loss,
-                        .log = t->recipe ? (const char *const *)t->recipe->msg->eval->log : NULL,
-                        .n_log = t->recipe ? (int)t->recipe->msg->eval->n_log : 0,
-                        .token_bytes = o->token_bytes,
-                        .progress = o->progress,
-                        .user = o->user,
-                        .sampler = {.tokens = data, .B = type.dim[0], .T = type.dim[1], .seed = 1}};
-    WEFT_TRY(weft_program_compile(s, g, fetch, n, &w, &e.program));
-    WEFT_TRY(compile_single(t, s, fetch, n, o, &w, &e));
+    e->sampler.B = type.dim[0];
+    e->sampler.T = type.dim[1];
+    WEFT_TRY(prepare(t, s, g, labels, o, e));
     WEFT_TRY(weft_trained_fill(t, g, s));
-    return weft_evaluator_run(&e, o->batches, out);
+    if (labels)
+        WEFT_TRY(weft_cached_check(t->recipe, g, s, t->folder, &e->sampler.labels, 1));
+    return weft_evaluator_run(e, o->batches, out);
 }
 
 weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,
@@ -249,7 +255,14 @@ weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_opt
 {
     weft_graph *g = NULL;
     weft_session *s = NULL;
-    weft_tokens *tokens = NULL;
+    const Weft__Eval *log = t->recipe ? t->recipe->msg->eval : NULL;
+    weft_evaluator e = {.loss = t->loss,
+                        .log = log ? (const char *const *)log->log : NULL,
+                        .n_log = log ? (int)log->n_log : 0,
+                        .token_bytes = o->token_bytes,
+                        .progress = o->progress,
+                        .user = o->user,
+                        .sampler = {.seed = 1}};
     *out = (weft_eval_result){0};
     for (int i = 0; i < o->n_intervene; i++)
         if (o->intervene[i].on != WEFT_ON_ALL || o->intervene[i].feed)
@@ -262,13 +275,14 @@ weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_opt
                                                           : 1,
                                               o->length, o->intervene, o->n_intervene, &g);
     if (!status)
-        status = weft_tokens_open(t->ctx, data, t->vocab ? t->vocab : 65536, &tokens);
+        status = weft_tokens_open(t->ctx, data, t->vocab ? t->vocab : 65536, &e.sampler.tokens);
     if (!status)
         status = weft_session_new(t->ctx, o->reference, &s);
     if (!status)
-        status = evaluate(t, s, g, tokens, o, out);
+        status = evaluate(t, s, g, has_labels(t, data, o), o, &e, out);
     weft_session_free(s);
-    weft_tokens_close(tokens);
+    weft_labels_close(e.sampler.labels);
+    weft_tokens_close(e.sampler.tokens);
     weft_graph_free(g);
     return status;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/cached.h"
 #include "graph/labels.h"
 #include "graph/labels_part.h"
 #include "graph/names.h"
@@ -66,35 +67,23 @@ weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward,
     return status;
 }
 
-/* Compiles an evaluation of the graph, with val_labels as inputs where the recipe has them. */
-static weft_status compile_cut(weft_trainer *t, const weft_graph *g, const weft_compile_options *o,
-                               weft_program **out)
+/* The model of one sequence at a time. */
+static weft_status expand_one(weft_trainer *t, weft_graph **out)
 {
-    const char *fetch[1 + WEFT_MAX_LOG];
-    int n = weft_eval_outputs(t->recipe, fetch);
-    weft_graph *cut = NULL;
-    WEFT_TRY(weft_labels_cut(t->recipe, g, t->recipe->msg->data->val_labels, fetch, n, &cut));
-    weft_status s = weft_program_compile(t->session, cut ? cut : g, fetch, n, o, out);
-    weft_graph_free(cut);
+    weft_model *m = NULL;
+    WEFT_TRY(weft_recipe_model(t->recipe, 1, t->info.length, &m));
+    weft_status s = weft_graph_expand(m, out);
+    weft_model_free(m);
     return s;
 }
 
-/* The evaluation, and that of what is left after the last whole batch, one sequence at a time. */
 static weft_status compile_evaluation(weft_trainer *t, const weft_compile_options *o)
 {
-    weft_model *m = NULL;
-    weft_graph *g = NULL;
-    WEFT_TRY(compile_cut(t, t->forward, o, &t->eval.program));
-    if (!weft_evaluator_rest(&t->eval.sampler, t->recipe->msg->eval->batches))
-        return WEFT_OK;
-    weft_status s = weft_recipe_model(t->recipe, 1, t->info.length, &m);
-    if (!s) {
-        s = weft_graph_expand(m, &g);
-        weft_model_free(m);
-    }
-    if (!s)
-        s = compile_cut(t, g, o, &t->eval.single);
-    weft_graph_free(g);
+    weft_graph *one = NULL;
+    if (weft_evaluator_rest(&t->eval.sampler, t->recipe->msg->eval->batches))
+        WEFT_TRY(expand_one(t, &one));
+    weft_status s = weft_evaluator_compile(&t->eval, t->recipe, t->session, t->forward, one, o);
+    weft_graph_free(one);
     return s;
 }
 
@@ -191,6 +180,31 @@ static weft_status open_data(weft_trainer *t)
                          m->data->val, (long long)t->info.val_tokens, (long long)t->info.batch,
                          (long long)t->info.length);
     return WEFT_OK;
+}
+
+/* The label files that the recipe names, for the samplers. */
+static weft_status open_labels(weft_trainer *t)
+{
+    const weft_recipe *r = t->recipe;
+    bool train = weft_recipe_file(r, WEFT_RECIPE_LABELS);
+    bool val = weft_recipe_file(r, WEFT_RECIPE_VAL_LABELS) && t->val_tokens;
+    weft_graph *one = NULL;
+    if (!train && !val)
+        return WEFT_OK;
+    WEFT_TRY(expand_one(t, &one));
+    weft_status s =
+        train ? weft_cached_open(r, t->forward, one, WEFT_RECIPE_LABELS, &t->sampler) : WEFT_OK;
+    if (!s && val)
+        s = weft_cached_open(r, t->forward, one, WEFT_RECIPE_VAL_LABELS, &t->eval.sampler);
+    weft_graph_free(one);
+    return s;
+}
+
+/* The weights of their extractor; after the session's are loaded. */
+static weft_status check_labels(weft_trainer *t)
+{
+    weft_labels *const labels[] = {t->sampler.labels, t->eval.sampler.labels};
+    return weft_cached_check(t->recipe, t->forward, t->session, t->dir, labels, 2);
 }
 
 /* ---- run directory ---- */
@@ -301,7 +315,7 @@ static weft_status open_run(weft_trainer *t)
     WEFT_TRY(weft_session_add_states(t->session, t->forward));
     WEFT_TRY(compile_programs(t));
     WEFT_TRY(path ? go_on(t, path) : load_start(t));
-    WEFT_TRY(weft_trainer_check_labels(t));
+    WEFT_TRY(check_labels(t));
     if (!path)
         WEFT_TRY(write_inputs(t));
     return weft_runlog_open(t->ctx, t->arena, t->dir, t->progress.log_bytes, &t->log);
@@ -315,7 +329,7 @@ weft_status weft_trainer_open(weft_trainer *t)
     t->info.threads = weft_threads(t->ctx);
     WEFT_TRY(build_model(t));
     WEFT_TRY(open_data(t));
-    WEFT_TRY(weft_trainer_open_labels(t));
+    WEFT_TRY(open_labels(t));
     WEFT_TRY(make_config(t));
     WEFT_TRY(weft_session_new(t->ctx, false, &t->session));
     return open_run(t);

@@ -51,13 +51,6 @@ weft_status weft_trainer_open(weft_trainer *t);
 void weft_trainer_close(weft_trainer *t);
 weft_status weft_trainer_save(weft_trainer *t);
 
-/* ---- cached.c: labels from files ---- */
-/* Opens the label files that the recipe names, for the samplers, and compares them with model and
- * data: MISMATCH with what differs. */
-weft_status weft_trainer_open_labels(weft_trainer *t);
-/* Compares the weights of their extractor, when it is at hand; after the session's are loaded. */
-weft_status weft_trainer_check_labels(weft_trainer *t);
-
 /* ---- start.c ---- */
 /* Gives the weights of the recipe's `start` entries what the model computes for them, outside
  * training, on the first batch; in order, so that an entry sees what the earlier ones have set. */

@@ -126,7 +126,7 @@ WEFT_API weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, wef
 typedef struct {
     int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
     int64_t batches;       /* 0: all whole sequences of the file; what is left behind is shorter */
-    bool reference, no_rewrite;
+    bool reference, no_rewrite; /* a reference computes labels, too */
     const weft_intervention *intervene; /* all with WEFT_ON_ALL */
     int n_intervene;
     void (*progress)(void *user, int64_t done, int64_t all);           /* NULL: silent */
@@ -141,6 +141,8 @@ typedef struct {
     const char *const *log_name;
     double log[WEFT_MAX_LOG];
 } weft_eval_result;
+/* On the recipe's own data.val its data.val_labels are read, as in training: MISMATCH when they are of
+ * another model, length or extractor. On other data labels are computed. */
 WEFT_API weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,
                                    weft_eval_result *out);
 

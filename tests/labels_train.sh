@@ -131,6 +131,54 @@ expect 78 "$weft" train mix.txtpb --set data.labels=m --out x --quiet
 says err 'm: these labels do not belong here: their weight hash (the extractor has other weights) is'
 rm -rf teacher && mv away/teacher teacher
 
+# weft eval reads the labels of the validation data as training's evaluation does, and does without the extractor, too
+evaluate() { # OUT ARGUMENT...
+    expect 0 "$weft" eval mv --json "${@:2}"
+    sed 's/,"tokens_per_s".*//' out >"$1"
+}
+all="--set eval.loss=loss --set eval.batches=0" # 93 windows: 23 batches and a rest
+expect 0 "$weft" labels mix.txtpb --data val.bin --out m.val --scores --quiet
+train mix.txtpb --set data.labels=m --out mu $all
+train mix.txtpb --set data.labels=m --set data.val_labels=m.val --out mv $all
+equal mu mv step-000040
+evaluate read
+evaluate computed --set data.val_labels=
+same computed read
+for how in "--batch 1" "--batch 3" "--no-rewrite" "--batches 7" "--threads 1" "--steer 5*40"; do
+    evaluate read $how
+    evaluate computed $how --set data.val_labels=
+    same computed read
+done
+evaluate other --data train.bin --batches 3 # labels of val.bin are not for it
+evaluate computed --data train.bin --batches 3 --set data.val_labels=
+same computed other
+mv teacher away
+expect 66 "$weft" eval mv --set data.val_labels=
+evaluate read
+says err 'teacher is not there: whether the labels were made with these weights is not checked'
+mv away/teacher teacher
+evaluate computed --set data.val_labels=
+same computed read
+expect 78 "$weft" eval mv --set data.val_labels=m
+says err "m: these labels do not belong here: their data's number of tokens is 20000, expected 3000"
+says err 'data.val_labels; without it labels are computed'
+expect 78 "$weft" eval mv --length 16
+says err 'T, the length of a sequence is 32, expected 16'
+expect 78 "$weft" eval mv --set label_score=1
+says err 'graph hash'
+expect 78 "$weft" eval mv --steer 5*4 --steer-at z # a change of the extractor
+says err 'graph hash'
+perl -e 'local $/; open F, "<m.val"; $_ = <F>; substr($_, 6000, 1) ^= "\x01"; open G, ">flipped.val"; print G $_'
+expect 65 "$weft" eval mv --set data.val_labels=flipped.val
+says err 'window [0-9]* (bytes .*) is damaged'
+expect 66 "$weft" eval mv --set data.val_labels=nothere
+says err 'nothere'
+cp -r teacher away/teacher
+expect 0 "$weft" train "$recipe" --steps 41 --set eval.every=0 --out teacher --quiet --resume
+expect 78 "$weft" eval mv
+says err 'weight hash (the extractor has other weights)'
+rm -rf teacher && mv away/teacher teacher
+
 # refused, with the reason
 refuse() { # STATUS MESSAGE ARGUMENT...
     local status=$1 message=$2

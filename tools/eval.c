@@ -101,14 +101,17 @@ int verb_eval(weft_ctx *c, int argc, char **argv)
         {"steer-at", CLI_TEXT, &at, "NAME", CLI_STEER_AT_HELP, 0, 0},
         {"json", CLI_FLAG, &json, NULL, "for machines", 0, 0},
         {0}};
-    const cli_spec spec = {"eval",
-                           "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
-                           "Mean next-token loss, perplexity and bits per byte over consecutive "
-                           "blocks of a token file.\n"
-                           "Tokens after the last whole sequence are left out.",
-                           option,
-                           1,
-                           1};
+    const cli_spec spec = {
+        "eval",
+        "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
+        "Mean next-token loss, perplexity and bits per byte over consecutive "
+        "blocks of a token file.\n"
+        "Tokens after the last whole sequence are left out. Labels are read from "
+        "data.val_labels if\n"
+        "the recipe has them and its own validation data is evaluated.",
+        option,
+        1,
+        1};
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;
