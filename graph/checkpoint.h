@@ -105,7 +105,7 @@ struct weft_recipe;
  * entry's. `folder` (a run directory or NULL): a relative file that is
  * not there is also looked for beside it. The session must have all states of the graph. out[i],
  * arena memory, is about entry i; hash 0 says that it was not loaded or that nothing of it is
- * frozen. */
+ * frozen. Called again, it reads everything again: the session may have got more programs. */
 weft_status weft_frozen_load(weft_session *s, weft_arena *a, const struct weft_recipe *r,
                              const char *folder, bool used_only, weft_frozen **out);
 /* The path as it stands, or, where that is not there, seen from a folder above `folder` (NULL: none).

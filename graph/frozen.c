@@ -96,6 +96,8 @@ weft_status weft_frozen_load(weft_session *s, weft_arena *a, const weft_recipe *
     *out = weft_arena_array(a, m->n_load + 1, sizeof **out);
     if (!*out)
         return s->ctx->status;
+    for (int i = 0; i < s->n_state; i++) /* of an earlier call: they are marked and loaded anew */
+        s->state[i].external = false;
     for (size_t i = 0; i < m->n_load; i++) {
         weft_frozen *f = &(*out)[i];
         *f = (weft_frozen){.scope = m->load[i]->scope ? m->load[i]->scope : "",
