@@ -22,6 +22,7 @@ typedef struct {
     weft_dtype dtype; /* of A and B; C is f32 */
     float alpha;
     bool bias, accumulate, gelu;
+    bool one_tile; /* one call of oneDNN on the operands as they lie, for weft_gemm_run_here */
 } weft_gemm_desc;
 
 typedef struct weft_gemm weft_gemm;
@@ -34,8 +35,8 @@ const weft_gemm *weft_kernel_gemm(weft_kernel *k, const weft_gemm_desc *d);
 void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const void *b,
                    const float *bias, float *c);
 /* From inside a parallel region: the whole product on the calling thread; `thread` =
- * omp_get_thread_num(). For products that do not get shared memory (m or n below 256, or a batch):
- * larger ones belong to weft_gemm_run. */
+ * omp_get_thread_num(). For products that do not get shared memory (one_tile, m or n below 256, or
+ * a batch): larger ones belong to weft_gemm_run. */
 void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const void *a,
                         const void *b, const float *bias, float *c);
 
@@ -67,7 +68,8 @@ void weft_dnnl_free(struct weft_dnnl *d);
 /* What no kernel here asks of oneDNN: y[b] = a[b]^T w[b] for dense f32 a [batch,k,m], w [batch,k,n]
  * as one batched primitive on `threads` threads of its own.  Some versions (2.5 to 2.7.4, 3.0 to
  * 3.2) then give wrong numbers without an error where k >= 2048 and there are more threads than
- * batch * ceil(n / 64): a test looks whether this one does.  `impl` gets oneDNN's name for its code. */
+ * batch * ceil(n / 64): a test looks whether this one does.  `impl` gets oneDNN's name for its
+ * code. */
 weft_status weft_dnnl_batched_raw(weft_ctx *c, int threads, int64_t batch, int64_t m, int64_t n,
                                   int64_t k, const float *a, const float *w, float *y,
                                   char impl[64]);

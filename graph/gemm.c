@@ -14,6 +14,8 @@
 /* Products of at most this many multiply-adds do not pay for a call of oneDNN. */
 enum { TINY = 4096 };
 
+#define TILE_FAILED "internal: oneDNN failed to run a tile of a matrix product"
+
 struct weft_gemm {
     weft_gemm_desc d;                 /* as the tiles see it: after packing */
     int64_t tile_m, tile_n, n_m, n_n; /* tile sizes and counts */
@@ -120,6 +122,10 @@ static void choose_tiles(weft_gemm *g)
 {
     const weft_gemm_desc *d = &g->d;
     bool ta = d->a_col != 1, single = d->outer * d->batch == 1;
+    if (d->one_tile) {
+        set_tiles(g, 1, 1);
+        return;
+    }
     if (ta && d->dtype == WEFT_F32 && single && large_tiles(g) >= PLENTY_TILES)
         return;
     if (ta && may_pack(d, d->m * d->k))
@@ -320,7 +326,7 @@ void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const v
         weft_prim_leave(saved);
     }
     if (failed)
-        weft_run_fail(r, "internal: oneDNN failed to run a tile of a matrix product");
+        weft_run_fail(r, TILE_FAILED);
 }
 
 void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const void *a,
@@ -332,9 +338,14 @@ void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const
         return;
     }
     int saved = weft_prim_enter();
+    bool good = true;
     for (int64_t i = 0; i < n; i++)
-        run_task(g, r, thread, i, a, b, bias, c);
+        good = run_task(g, r, thread, i, a, b, bias, c) && good;
     weft_prim_leave(saved);
+    if (good)
+        return;
+#pragma omp critical(weft_gemm_failed)
+    weft_run_fail(r, TILE_FAILED);
 }
 
 int64_t weft_gemm_tiles(const weft_gemm *g) { return task_count(g); }

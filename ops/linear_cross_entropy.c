@@ -1,19 +1,11 @@
 /* linear_cross_entropy.c - a projection to classes and its cross-entropy without the logits in
- * memory; by a rule.
- *
- * The rows are taken in chunks: logits of a chunk, log sum exp, and, if gradients are wanted, the
- * gradient of the logits in place and its two products, while the chunk is at hand (as Liger Kernel
- * does, Hsu et al., 2024).  That needs no dloss: the loss is a scalar, so backward only scales.
- * Memory: one chunk instead of two arrays [rows, V]. */
-#include <omp.h>
-
-#include "graph/dnnl.h"
-#include "graph/op.h"
-#include "ops/largest.h"
+ * memory; by a rule.  Its kernel is in linear_cross_entropy_kernel.c. */
 #include "ops/linear_cross_entropy.h"
-#include "ops/rows.h"
+
+#include <math.h>
+
+#include "graph/op.h"
 #include "ops/sparse.h"
-#include "ops/targets.h"
 
 static const int input_of[] = {X, W, BIAS}; /* of DX, DW, DB */
 
@@ -127,210 +119,6 @@ static void grad_linear_cross_entropy(weft_grad *g)
                     weft_emit2(g, "mul", weft_emit_nth(g, y, DX + i), weft_dy(g, LOSS)));
 }
 
-/* ---- kernel ---- */
-/* Products of a chunk of `rows` rows; absent ones NULL. */
-typedef struct {
-    const weft_gemm *logits, *dx, *dw_first, *dw_more;
-} chunk_products;
-
-typedef struct {
-    int64_t rows, classes, width, chunk; /* N, V, C, rows of a chunk */
-    chunk_products whole, rest;          /* rest: the last chunk, if it is smaller */
-    bool dx, dw, db;
-    weft_largest largest; /* k = 0: not asked for */
-} plan;
-
-/* Rows of a chunk: 64 MiB of logits, at least 256 so that the products stay near full speed, even
- * parts of N.  A function of sizes alone, because the order of sums depends on it. */
-static int64_t chunk_rows(int64_t rows, int64_t classes)
-{
-    int64_t most = ((int64_t)64 << 20) / (4 * classes);
-    most = most < 256 ? 256 : most;
-    int64_t n = (rows + most - 1) / most, even = (rows + n - 1) / n;
-    even = (even + 15) / 16 * 16;
-    return even < rows ? even : rows;
-}
-
-static chunk_products products(weft_kernel *k, const plan *p, int64_t rows)
-{
-    int64_t v = p->classes, c = p->width;
-    chunk_products g = {0};
-    weft_gemm_desc d = {.batch = 1, .dtype = WEFT_F32, .alpha = 1};
-    d.m = rows, d.n = v, d.k = c; /* x W^T */
-    d.a_row = c, d.a_col = 1, d.b_row = 1, d.b_col = c, d.c_row = v;
-    d.bias = weft_call_has(k, BIAS);
-    g.logits = weft_kernel_gemm(k, &d);
-    d.bias = false;
-    d.m = rows, d.n = c, d.k = v; /* dlogits W */
-    d.a_row = v, d.a_col = 1, d.b_row = c, d.b_col = 1, d.c_row = c;
-    g.dx = p->dx ? weft_kernel_gemm(k, &d) : NULL;
-    d.m = v, d.n = c, d.k = rows; /* dlogits^T x */
-    d.a_row = 1, d.a_col = v, d.b_row = c, d.b_col = 1, d.c_row = c;
-    g.dw_first = p->dw ? weft_kernel_gemm(k, &d) : NULL;
-    d.accumulate = true;
-    g.dw_more = p->dw ? weft_kernel_gemm(k, &d) : NULL;
-    return g;
-}
-
-/* Rows [from, from + n) of everything. */
-typedef struct {
-    const weft_run *r;
-    weft_targets targets;
-    float *logits;
-    int64_t from, n;
-    float share; /* 1 / rows that count */
-    bool grad;
-} chunk_run;
-
-/* lse and nll of row i of the chunk; then its logits become their gradient. */
-WEFT_CLONES static void finish_row(const chunk_run *c, int64_t i)
-{
-    int64_t n = c->targets.classes, row = c->from + i;
-    float *x = c->logits + i * n;
-    double l = weft_lse_row(x, n);
-    ((float *)c->r->out[LSE].data)[row] = (float)l;
-    ((float *)c->r->out[NLL].data)[row] = weft_targets_nll(&c->targets, row, x, l);
-    if (!c->grad)
-        return;
-    if (!weft_targets_count(&c->targets, row)) {
-        memset(x, 0, (size_t)n * sizeof *x);
-        return;
-    }
-    float base = (float)l;
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++)
-        x[j] = c->share * weft_exp_nonpositive(x[j] - base);
-    weft_targets_subtract(&c->targets, row, x, c->share);
-}
-
-/* Scratch for the logits of a chunk; what comes behind is aligned as the scratch itself. */
-static size_t logits_bytes(const plan *p)
-{
-    return (sizeof(float) * (size_t)(p->chunk * p->classes) + 63) / 64 * 64;
-}
-
-/* The largest logits of row i of the chunk, while they are logits. */
-static void take_largest(const plan *p, const chunk_run *c, int64_t i)
-{
-    char *space = (char *)c->logits + logits_bytes(p);
-    weft_heap h =
-        weft_largest_row(&p->largest, space + p->largest.bytes * (size_t)omp_get_thread_num(),
-                         c->logits + i * p->classes, NULL);
-    weft_heap_sort(&h);
-    for (int64_t j = 0, to = (c->from + i) * h.k; j < h.k; j++, to++) {
-        int64_t at = weft_key_index(h.key[j]);
-        ((int32_t *)c->r->out[INDEX].data)[to] = (int32_t)at;
-        ((float *)c->r->out[VALUE].data)[to] = c->logits[i * p->classes + at];
-    }
-}
-
-enum { COLUMNS = 256 }; /* of the bias, that a task sums */
-
-/* db[0..n-1] += (or = for the first chunk) sums of columns, row after row. */
-WEFT_CLONES static void add_columns(float *db, const float *x, int64_t rows, int64_t stride,
-                                    int64_t n, bool first)
-{
-    double sum[COLUMNS] = {0};
-    for (int64_t i = 0; i < rows; i++) {
-#pragma omp simd
-        for (int64_t j = 0; j < n; j++)
-            sum[j] += x[i * stride + j];
-    }
-    for (int64_t j = 0; j < n; j++)
-        db[j] = (float)(first ? sum[j] : db[j] + sum[j]);
-}
-
-static void run_bias(const plan *p, const chunk_run *c)
-{
-    float *db = c->r->out[DB].data;
-#pragma omp parallel for num_threads(c->r->threads) schedule(static)
-    for (int64_t at = 0; at < p->classes; at += COLUMNS) {
-        int64_t n = p->classes - at < COLUMNS ? p->classes - at : COLUMNS;
-        add_columns(db + at, c->logits + at, c->n, p->classes, n, !c->from);
-    }
-}
-
-static void run_chunk(const plan *p, const chunk_run *c)
-{
-    const weft_run *r = c->r;
-    const chunk_products *g = c->n == p->chunk ? &p->whole : &p->rest;
-    const float *x = (const float *)r->in[X].data + c->from * p->width, *w = r->in[W].data;
-    weft_gemm_run(g->logits, r, x, w, r->n_in > BIAS ? r->in[BIAS].data : NULL, c->logits);
-#pragma omp parallel for num_threads(r->threads) schedule(static)
-    for (int64_t i = 0; i < c->n; i++) {
-        if (p->largest.k)
-            take_largest(p, c, i);
-        finish_row(c, i);
-    }
-    if (p->dx)
-        weft_gemm_run(g->dx, r, c->logits, w, NULL, (float *)r->out[DX].data + c->from * p->width);
-    if (p->dw)
-        weft_gemm_run(c->from ? g->dw_more : g->dw_first, r, c->logits, x, NULL, r->out[DW].data);
-    if (p->db)
-        run_bias(p, c);
-}
-
-static weft_targets targets_of(const weft_run *r)
-{
-    return weft_targets_of(r, TARGETS, r->out[LSE].count, r->in[W].dim[0]);
-}
-
-/* Mean of nll; outputs that were not asked for are zero scalars. */
-static void finish(const weft_run *r, double share)
-{
-    static const char *const asked[] = {"dx", "dw", "db"};
-    weft_put(&r->out[LOSS], 0, weft_targets_sum(&r->out[NLL]) * share);
-    for (int i = 0; i < 3; i++)
-        if (!weft_run_int(r, asked[i]))
-            weft_put(&r->out[DX + i], 0, 0);
-    for (int o = VALUE; o <= INDEX && !weft_run_int(r, "topk"); o++)
-        weft_put(&r->out[o], 0, 0);
-}
-
-static void run_linear_cross_entropy(const weft_run *r)
-{
-    const plan *p = r->data;
-    const weft_targets t = targets_of(r);
-    if (!weft_targets_good(r, &t))
-        return;
-    double share = weft_targets_share(&t);
-    chunk_run c = {.r = r,
-                   .targets = t,
-                   .logits = r->scratch,
-                   .share = (float)share,
-                   .grad = p->dx || p->dw || p->db};
-    for (; c.from < p->rows; c.from += c.n) {
-        c.n = p->rows - c.from < p->chunk ? p->rows - c.from : p->chunk;
-        run_chunk(p, &c);
-    }
-    finish(r, share);
-}
-
-static void kernel_linear_cross_entropy(weft_kernel *k)
-{
-    const weft_tensor *w = weft_kernel_in(k, W);
-    plan *p = weft_kernel_data(k, sizeof *p);
-    if (!p)
-        return;
-    p->rows = weft_kernel_out(k, LSE)->count;
-    p->classes = w->dim[0];
-    p->width = w->dim[1];
-    p->chunk = chunk_rows(p->rows, p->classes);
-    p->dx = weft_attr_int(k, "dx");
-    p->dw = weft_attr_int(k, "dw");
-    p->db = weft_attr_int(k, "db");
-    p->whole = products(k, p, p->chunk);
-    if (p->rows % p->chunk)
-        p->rest = products(k, p, p->rows % p->chunk);
-    size_t select = 0;
-    if (weft_attr_int(k, "topk")) {
-        p->largest = weft_largest_of(p->classes, weft_attr_int(k, "topk"));
-        select = p->largest.bytes * (size_t)weft_kernel_threads(k);
-    }
-    weft_kernel_scratch(k, logits_bytes(p) + select);
-    weft_kernel_run(k, run_linear_cross_entropy);
-}
-
 /* ---- reference ---- */
 static double ref_logit(const weft_run *r, int64_t row, int64_t class)
 {
@@ -407,7 +195,7 @@ static void ref_largest(const weft_run *r, const weft_targets *t)
 
 static void ref_linear_cross_entropy(const weft_run *r)
 {
-    const weft_targets t = targets_of(r);
+    const weft_targets t = weft_linear_targets(r);
     if (!weft_targets_good(r, &t))
         return;
     double share = weft_targets_share(&t);
@@ -417,7 +205,7 @@ static void ref_linear_cross_entropy(const weft_run *r)
     for (int64_t row = 0; row < t.rows; row++)
         ref_row(r, &t, row, share);
     ref_largest(r, &t);
-    finish(r, share);
+    weft_linear_finish(r, share);
 }
 
 /* ---- schema ---- */
@@ -465,7 +253,7 @@ const weft_op weft_op_linear_cross_entropy = {
               .help = "how many of the largest logits to give"}},
     .infer = infer_linear_cross_entropy,
     .grad = grad_linear_cross_entropy,
-    .kernel = kernel_linear_cross_entropy,
+    .kernel = weft_linear_kernel,
     .ref = ref_linear_cross_entropy,
     .flops = flops_linear_cross_entropy,
 };

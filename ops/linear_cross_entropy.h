@@ -1,8 +1,10 @@
-/* linear_cross_entropy.h - ports of the op linear_cross_entropy, for it and its rules. */
+/* linear_cross_entropy.h - ports of the op linear_cross_entropy, for it, its kernel and its
+ * rules. */
 #ifndef WEFT_OPS_LINEAR_CROSS_ENTROPY_H
 #define WEFT_OPS_LINEAR_CROSS_ENTROPY_H
 
 #include "graph/op.h"
+#include "ops/targets.h"
 
 /* inputs */
 enum { X, W, TARGETS, BIAS };
@@ -17,5 +19,15 @@ static inline int weft_linear_inputs(weft_call *c, weft_val *in)
         in[i] = weft_x(c, i);
     return n;
 }
+
+static inline weft_targets weft_linear_targets(const weft_run *r)
+{
+    return weft_targets_of(r, TARGETS, r->out[LSE].count, r->in[W].dim[0]);
+}
+
+/* loss = mean of nll, share = 1 / rows that count; outputs that were not asked for become zero
+ * scalars. */
+void weft_linear_finish(const weft_run *r, double share);
+void weft_linear_kernel(weft_kernel *k);
 
 #endif

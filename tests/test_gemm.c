@@ -272,28 +272,36 @@ static void test_thread_counts(void **state)
         }
 }
 
-/* Inside a region of our own, one small product a thread. */
+/* Inside a region of our own, one product a thread. */
+static void check_here(const weft_gemm_desc *d)
+{
+    enum { TASKS = 8 };
+    int64_t n = d->m * d->n;
+    float *a = fill(d->m * d->k, 1, draw_int), *b = fill(d->k * d->n, 2, draw_int);
+    float *c = calloc((size_t)(TASKS * n), sizeof *c);
+    double *want = calloc((size_t)n, sizeof *want);
+    reference(d, a, b, NULL, NULL, want);
+    for (int threads = 1; threads <= 4; threads++) {
+        rig t;
+        rig_open(&t, d, threads);
+        memset(c, 0, sizeof *c * (size_t)(TASKS * n));
+#pragma omp parallel for num_threads(threads)
+        for (int i = 0; i < TASKS; i++)
+            weft_gemm_run_here(t.g, &t.step.run, omp_get_thread_num(), a, b, NULL, c + i * n);
+        rig_close(&t);
+        for (int64_t i = 0; i < TASKS * n; i++)
+            assert_true(c[i] == want[i % n]);
+    }
+    free(a), free(b), free(c), free(want);
+}
+
 static void test_here(void **state)
 {
     (void)state;
-    weft_gemm_desc d = plain(64, 64, 64, false, true);
-    float *a = fill(64 * 64, 1, draw_int), *b = fill(64 * 64, 2, draw_int),
-          *c = calloc(8 * 64 * 64, sizeof *c);
-    double *want = calloc(64 * 64, sizeof *want);
-    reference(&d, a, b, NULL, NULL, want);
-    for (int threads = 1; threads <= 4; threads++) {
-        rig t;
-        rig_open(&t, &d, threads);
-        memset(c, 0, 8 * 64 * 64 * sizeof *c);
-#pragma omp parallel for num_threads(threads)
-        for (int i = 0; i < 8; i++) {
-            weft_gemm_run_here(t.g, &t.step.run, omp_get_thread_num(), a, b, NULL, c + i * 64 * 64);
-        }
-        rig_close(&t);
-        for (int i = 0; i < 8 * 64 * 64; i++)
-            assert_true(c[i] == want[i % (64 * 64)]);
-    }
-    free(a), free(b), free(c), free(want);
+    weft_gemm_desc small = plain(64, 64, 64, false, true), large = plain(600, 512, 24, true, false);
+    check_here(&small);
+    large.one_tile = true; /* else both operands would be packed, in memory that threads share */
+    check_here(&large);
 }
 
 int main(void)
