@@ -1,28 +1,10 @@
 /* labels.c - weft labels: runs the extractor of a model once over a token file and keeps its
  * labels; looks at label files. */
 #include <math.h>
-#include <signal.h>
 #include <unistd.h>
 
+#include "tools/signals.h"
 #include "tools/verbs.h"
-
-/* Signals can reach nothing but file-scope variables. */
-static volatile int stop_signal;
-
-static void on_signal(int number)
-{
-    if (stop_signal)
-        _exit(128 + number); /* asked twice: what is on disk can be resumed whenever we leave */
-    stop_signal = number;
-}
-
-static void catch_signals(void)
-{
-    struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&a.sa_mask);
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-}
 
 typedef struct {
     bool live, quiet;
@@ -109,8 +91,7 @@ static int label(weft_ctx *c, const char *model, const char *weights, const cli_
     const char *out = o->out ? o->out : weft_trained_file(t, WEFT_RECIPE_LABELS);
     char shown[4096];
     snprintf(shown, sizeof shown, "%s", out ? out : "");
-    catch_signals();
-    o->stop = &stop_signal;
+    o->stop = cli_signals();
     o->progress = on_progress;
     weft_status s = weft_label(t, o, &r);
     if (!s && !weft_trained_weights(t) && !json)

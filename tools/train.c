@@ -1,40 +1,22 @@
 /* train.c - weft train: a recipe to a trained model, with progress, signals and resuming. */
 #include <math.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "tools/signals.h"
 #include "tools/tokens.h"
 #include "tools/training.h"
-
-/* Signals can reach nothing but file-scope variables. */
-static volatile int stop_signal;
-
-static void on_signal(int number)
-{
-    if (stop_signal)
-        _exit(128 + number); /* asked twice: checkpoints on disk are whole whenever we leave */
-    stop_signal = number;
-}
-
-static void catch_signals(void)
-{
-    struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&a.sa_mask);
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-}
 
 typedef struct {
     cli_progress *progress;
     cli_tokens tokens;
+    const volatile int *stop;
 } train_user;
 
 static void on_event(void *user, const weft_event *e)
 {
     train_user *u = user;
-    bool first = !stop_signal;
+    bool first = !*u->stop;
     cli_progress_event(u->progress, e);
     if (!first && e->kind == WEFT_EVENT_STEP && !u->progress->quiet) {
         cli_progress_end(u->progress);
@@ -50,15 +32,14 @@ static int64_t count_bytes(void *user, const int32_t *ids, int64_t n)
 
 weft_status cli_train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_progress *p)
 {
-    train_user u = {.progress = p, .tokens = {.ctx = c}};
+    train_user u = {.progress = p, .tokens = {.ctx = c}, .stop = cli_signals()};
     weft_status s = cli_tokens_open(c, weft_recipe_file(r, WEFT_RECIPE_TOKENIZER), &u.tokens);
     if (!s) {
         o->vocab = u.tokens.n;
         o->token_bytes = u.tokens.bpe ? count_bytes : NULL;
         o->event = on_event;
         o->user = &u;
-        o->stop = &stop_signal;
-        catch_signals();
+        o->stop = u.stop;
         s = weft_train(r, o);
     }
     cli_progress_end(p);
