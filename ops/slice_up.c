@@ -69,14 +69,22 @@ const weft_rule weft_rule_slice_elementwise = {
     .apply = rule_elementwise,
 };
 
-static void rule_rows(weft_match *m)
+/* Nodes of which a row depends on the same row of their first input alone: the others are as they
+ * are for every row. */
+static void push_rows(weft_match *m, bool (*fits)(weft_match *, weft_val))
 {
     weft_val x = weft_x(m, 0);
     cut c = cut_of(m);
-    if (weft_match_flags(m, x) & WEFT_ROWS && c.axis < c.rank - 1 &&
-        weft_match_n_in(m, x) <= MOST && weft_match_alone(m, x))
+    if (c.axis < c.rank - 1 && fits(m, x) && weft_match_alone(m, x))
         push(m, &c, x, 1);
 }
+
+static bool is_row_op(weft_match *m, weft_val x)
+{
+    return weft_match_flags(m, x) & WEFT_ROWS && weft_match_n_in(m, x) <= MOST;
+}
+
+static void rule_rows(weft_match *m) { push_rows(m, is_row_op); }
 
 const weft_rule weft_rule_slice_rows = {
     .name = "slice_rows",
@@ -86,15 +94,14 @@ const weft_rule weft_rule_slice_rows = {
     .apply = rule_rows,
 };
 
-static void rule_matmul(weft_match *m)
+/* One matrix for all rows; with ta the rows of the product are columns of x. */
+static bool is_row_product(weft_match *m, weft_val x)
 {
-    weft_val x = weft_x(m, 0);
-    cut c = cut_of(m);
-    if (weft_match_is(m, x, "matmul") && c.axis < c.rank - 1 &&
-        weft_val_type(m, weft_match_in(m, x, 1))->rank == 2 && !weft_match_attr(m, x, "ta")->i &&
-        weft_match_alone(m, x))
-        push(m, &c, x, 1);
+    return weft_match_is(m, x, "matmul") && weft_val_type(m, weft_match_in(m, x, 1))->rank == 2 &&
+           !weft_match_attr(m, x, "ta")->i;
 }
+
+static void rule_matmul(weft_match *m) { push_rows(m, is_row_product); }
 
 const weft_rule weft_rule_slice_matmul = {
     .name = "slice_matmul",

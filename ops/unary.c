@@ -153,95 +153,58 @@ static void grad_relu_grad(weft_grad *g)
 }
 
 /* ---- schemas ---- */
-#define UNARY_PORTS                                                                                \
-    .in = {{"x", WEFT_FLOAT, "any shape"}}, .out = {{"y", WEFT_FLOAT, "as x"}},                    \
-    .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE, .infer = weft_infer_like_first,       \
-    .flops = weft_flops_elements
+#define UNARY_OP(op)                                                                               \
+    .name = #op, .in = {{"x", WEFT_FLOAT, "any shape"}}, .out = {{"y", WEFT_FLOAT, "as x"}},       \
+    .infer = weft_infer_like_first, .run = run_##op, .ref = ref_##op, .flops = weft_flops_elements
+#define UNARY_GRAD_OP(op)                                                                          \
+    UNARY_OP(op), .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE, .grad = grad_##op
 
 const weft_op weft_op_abs = {
-    .name = "abs",
+    UNARY_GRAD_OP(abs),
     .doc = "Absolute value: y = |x|; its derivative at 0 is 0.",
-    UNARY_PORTS,
-    .grad = grad_abs,
-    .run = run_abs,
-    .ref = ref_abs,
 };
 
 const weft_op weft_op_sign = {
-    .name = "sign",
-    .doc = "Sign: y = 1 where x > 0, -1 where x < 0, 0 where x = 0.",
-    .in = {{"x", WEFT_FLOAT, "any shape"}},
-    .out = {{"y", WEFT_FLOAT, "as x"}},
+    UNARY_OP(sign),
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE | WEFT_NO_GRADIENT,
-    .infer = weft_infer_like_first,
-    .run = run_sign,
-    .ref = ref_sign,
-    .flops = weft_flops_elements,
+    .doc = "Sign: y = 1 where x > 0, -1 where x < 0, 0 where x = 0.",
 };
 
 const weft_op weft_op_neg = {
-    .name = "neg",
+    UNARY_GRAD_OP(neg),
     .doc = "The negative: y = -x.",
-    UNARY_PORTS,
-    .grad = grad_neg,
-    .run = run_neg,
-    .ref = ref_neg,
 };
 
 const weft_op weft_op_scale = {
-    .name = "scale",
+    UNARY_GRAD_OP(scale),
     .doc = "Scaled and shifted by constants: y = alpha * x + beta.",
     .attr = {{"alpha", WEFT_ATTR_FLOAT, 1, "factor"},
              {"beta", WEFT_ATTR_FLOAT, 0, "what is added"}},
-    UNARY_PORTS,
-    .grad = grad_scale,
-    .run = run_scale,
-    .ref = ref_scale,
 };
 
 const weft_op weft_op_exp = {
-    .name = "exp",
+    UNARY_GRAD_OP(exp),
     .doc = "Exponential: y = e^x; inf where it exceeds the range of f32.",
-    UNARY_PORTS,
-    .grad = grad_exp,
-    .run = run_exp,
-    .ref = ref_exp,
 };
 
 const weft_op weft_op_log = {
-    .name = "log",
+    UNARY_GRAD_OP(log),
     .doc = "Natural logarithm: y = ln x; NaN for x < 0.",
-    UNARY_PORTS,
-    .grad = grad_log,
-    .run = run_log,
-    .ref = ref_log,
 };
 
 const weft_op weft_op_sqrt = {
-    .name = "sqrt",
+    UNARY_GRAD_OP(sqrt),
     .doc = "Square root: y = x^(1/2); NaN for x < 0.",
-    UNARY_PORTS,
-    .grad = grad_sqrt,
-    .run = run_sqrt,
-    .ref = ref_sqrt,
 };
 
 const weft_op weft_op_tanh = {
-    .name = "tanh",
+    UNARY_GRAD_OP(tanh),
     .doc = "Hyperbolic tangent: y = (e^x - e^-x) / (e^x + e^-x).",
-    UNARY_PORTS,
-    .grad = grad_tanh,
-    .run = run_tanh,
-    .ref = ref_tanh,
 };
 
 const weft_op weft_op_relu = {
-    .name = "relu",
+    UNARY_GRAD_OP(relu),
     .doc = "Positive part: y = max(x, 0).",
-    UNARY_PORTS,
-    .grad = grad_relu,
-    .run = run_relu,
-    .ref = ref_relu,
 };
 
 const weft_op weft_op_relu_grad = {
