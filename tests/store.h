@@ -117,6 +117,26 @@ static UNUSED void counted_free(void *user, void *p)
     free(p);
 }
 
+/* Fails each allocation in turn, that of the context too: `work`, which opens, uses and closes
+ * things of the folder in c, says WEFT_NOMEM then and leaves nothing behind; with none left to fail
+ * it is done. */
+static UNUSED void fail_allocations(weft_status (*work)(weft_ctx *c, const char *path),
+                                    const char *path)
+{
+    bool failed = true;
+    for (long k = 1; failed; k++) {
+        counter m = {.fail_at = k};
+        weft_allocator mem = {counted_alloc, counted_realloc, counted_free, &m};
+        weft_ctx *c = weft_open(&(weft_options){.allocator = &mem});
+        weft_status s = c ? work(c, path) : WEFT_NOMEM;
+        if (c)
+            weft_close(c);
+        failed = m.calls >= k;
+        assert_int_equal(s, failed ? WEFT_NOMEM : WEFT_OK);
+        assert_int_equal(m.live, 0);
+    }
+}
+
 /* ---- an I/O table that fails ---- */
 enum {
     FAULT_ERROR,

@@ -399,25 +399,20 @@ static void test_change(void **state)
     remove_dir(dir);
 }
 
+static weft_status open_and_close(weft_ctx *c, const char *path)
+{
+    weft_tokens *t = NULL;
+    weft_status s = weft_tokens_open(c, path, 100, &t);
+    weft_tokens_close(t);
+    return s;
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
     const char *dir = fresh_dir(), *path = join(dir, "t.bin");
     put_bare(path, 100);
-    bool failed = true;
-    for (long k = 1; failed; k++) {
-        counter m = {.fail_at = k};
-        weft_allocator mem = {counted_alloc, counted_realloc, counted_free, &m};
-        weft_ctx *c = weft_open(&(weft_options){.allocator = &mem});
-        weft_tokens *t = NULL;
-        weft_status s = c ? weft_tokens_open(c, path, 100, &t) : WEFT_NOMEM;
-        weft_tokens_close(t);
-        if (c)
-            weft_close(c);
-        failed = m.calls >= k;
-        assert_int_equal(s, failed ? WEFT_NOMEM : WEFT_OK);
-        assert_int_equal(m.live, 0);
-    }
+    fail_allocations(open_and_close, path);
     remove_dir(dir);
 }
 

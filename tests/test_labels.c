@@ -375,29 +375,24 @@ static void test_io_faults(void **state)
     remove_dir(dir);
 }
 
+static weft_status write_and_read(weft_ctx *c, const char *path)
+{
+    weft_labels *l = NULL;
+    int32_t ids[MOST];
+    weft_status s = write_all(c, path, &small, false);
+    if (!s)
+        s = weft_labels_open(c, path, &l);
+    if (!s)
+        s = weft_labels_read(l, 4, ids, NULL);
+    weft_labels_close(l);
+    return s;
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
     const char *dir = fresh_dir(), *path = join(dir, "x.labels");
-    bool failed = true;
-    for (long k = 1; failed; k++) {
-        counter m = {.fail_at = k};
-        weft_allocator mem = {counted_alloc, counted_realloc, counted_free, &m};
-        weft_ctx *c = weft_open(&(weft_options){.allocator = &mem});
-        weft_labels *l = NULL;
-        int32_t ids[MOST];
-        weft_status s = c ? write_all(c, path, &small, false) : WEFT_NOMEM;
-        if (!s)
-            s = weft_labels_open(c, path, &l);
-        if (!s)
-            s = weft_labels_read(l, 4, ids, NULL);
-        weft_labels_close(l);
-        if (c)
-            weft_close(c);
-        failed = m.calls >= k;
-        assert_int_equal(s, failed ? WEFT_NOMEM : WEFT_OK);
-        assert_int_equal(m.live, 0);
-    }
+    fail_allocations(write_and_read, path);
     remove_dir(dir);
 }
 
