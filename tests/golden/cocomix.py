@@ -18,13 +18,13 @@ Everything is computed in float32 and in float64.  The file holds
                          afterwards
 No choice in here hangs on a near-tie: gaps() refuses seeds for which a TopK would be decided by rounding.
 """
-import json
 import math
 import os
-import struct
 
 import torch
 import torch.nn.functional as F
+
+from write_safetensors import save
 
 VOCAB, CTX, B, T = 40, 12, 2, 12
 T_LAYERS, T_HEADS, T_D, TAP = 3, 3, 24, 2  # the teacher, and the blocks before the tap
@@ -453,22 +453,6 @@ def compare(a, b):
     dead = int(b["results"]["sae"][0]["dead"] * LATENTS)
     print("idle", int(idle.sum()), "dead", dead, {k: round(float(b["results"]["sae"][0][k]), 4) for k in REPORTED})
     assert 0 < dead < int(idle.sum()) < AUX_K and (b["labels"]["pre"][..., idle] > 0).any()
-
-
-def save(path, tensors, metadata):
-    names = {torch.float64: "F64", torch.float32: "F32", torch.int32: "I32"}
-    order = sorted(tensors, key=lambda k: (-tensors[k].element_size(), k))
-    header, data, at = {"__metadata__": {"format": "pt", "torch": torch.__version__, **metadata}}, [], 0
-    for k in order:
-        t = tensors[k].contiguous()
-        raw = t.numpy().tobytes()
-        header[k] = {"dtype": names[t.dtype], "shape": list(t.shape), "data_offsets": [at, at + len(raw)]}
-        data.append(raw)
-        at += len(raw)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + b"".join(data))
 
 
 def main():

@@ -6,13 +6,13 @@ The model is written here from the published description (Radford et al., 2019; 
 [in, out] layout), independent of Weft's graph files.  Everything is computed twice, in float32 and in float64; the
 file holds the float32 results and, for judging them, the float64 ones with the prefix "f64:".
 """
-import json
 import math
 import os
-import struct
 
 import torch
 import torch.nn.functional as F
+
+from write_safetensors import save
 
 LAYERS, HEADS, D, VOCAB, CTX, B, T = 2, 3, 24, 61, 20, 2, 17
 STEPS, PEAK, FLOOR, WARMUP, DECAY, CLIP = 10, 3e-3, 3e-4, 3, 0.1, 1.0
@@ -96,22 +96,6 @@ def run(weights, tokens, targets, dtype):
     return out
 
 
-def save(path, tensors):
-    names = {torch.float64: "F64", torch.float32: "F32", torch.int32: "I32"}
-    order = sorted(tensors, key=lambda k: (-tensors[k].element_size(), k))
-    header, data, at = {"__metadata__": {"format": "pt", "torch": torch.__version__}}, [], 0
-    for k in order:
-        t = tensors[k].contiguous()
-        raw = t.numpy().tobytes()
-        header[k] = {"dtype": names[t.dtype], "shape": list(t.shape), "data_offsets": [at, at + len(raw)]}
-        data.append(raw)
-        at += len(raw)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + b"".join(data))
-
-
 def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -126,7 +110,7 @@ def main():
     double = run(weights, tokens, targets, torch.float64)
     out.update({"f64:" + k: v for k, v in double.items() if not k.startswith(("grad:", "after:"))})
     folder = os.path.dirname(os.path.abspath(__file__))
-    save(os.path.join(folder, "gpt2.safetensors"), out)
+    save(os.path.join(folder, "gpt2.safetensors"), out, {})
     print("losses f32", out["losses"].tolist())
     print("losses f64", double["losses"].tolist())
 
