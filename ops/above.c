@@ -5,6 +5,7 @@
 static void infer_above(weft_infer *c)
 {
     weft_type y = *weft_call_in(c, 0);
+    /* y is there to be multiplied with floats */
     if (!weft_dtype_is_float(y.dtype))
         y.dtype = WEFT_F32;
     weft_infer_out(c, 0, y);
@@ -14,6 +15,7 @@ WEFT_CLONES static void above_floats(float *y, const float *x, float limit, int6
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
+        /* false for NaN, as in the reference */
         y[i] = x[i] > limit ? 1 : 0;
 }
 

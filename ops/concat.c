@@ -10,6 +10,7 @@ static void infer_concat(weft_infer *c)
     for (int k = 1; k < weft_call_n_in(c) && axis >= 0; k++) {
         weft_type x = *weft_call_in(c, k);
         int64_t more = x.rank == y.rank ? x.dim[axis] : 0;
+        /* sizes on the axis may differ: made equal, the rest can be compared as types */
         x.dim[axis] = y.dim[axis];
         if (!weft_type_equal(&x, &y)) {
             weft_call_fail(c, "input %d: %s does not match input 0: %s on every axis but %d", k,
@@ -46,6 +47,7 @@ static void incr_concat(weft_incr *c)
     weft_val in[MOST];
     for (int k = 0; k < n; k++)
         t = weft_incr_axis(c, k) >= 0 ? weft_incr_axis(c, k) : t;
+    /* Along time, new positions of one input would come before old ones of the next. */
     if (t == axis || n > MOST) {
         weft_call_fail(c,
                        "incremental decoding cannot concatenate along the time axis %d, nor more "

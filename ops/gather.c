@@ -25,6 +25,7 @@ static void grad_gather(weft_grad *g)
         weft_dx(g, 0, weft_emit_scatter(g, weft_dy(g, 0), weft_x(g, 1), x->dim[x->rank - 1]));
 }
 
+/* 3, here and below 7: a bit for each input that is rows, not weights */
 static void incr_gather(weft_incr *c) { weft_incr_rows(c, "gather", 3, 1); }
 
 /* One row; elements of 1, 2, 4 or 8 bytes, whatever they mean. */
@@ -99,6 +100,8 @@ static void run_scatter(const weft_run *r)
         const float *value = (const float *)r->in[0].data + row * k;
         float *y = (float *)r->out[0].data + row * n;
         memset(y, 0, (size_t)n * sizeof *y);
+        /* in order, by one thread: equal positions add up to the same bits on any number of threads
+         */
         for (int64_t j = 0; j < k; j++)
             y[weft_id(index, row * k + j)] += value[j];
     }
@@ -139,6 +142,7 @@ const weft_op weft_op_scatter = {
     .flops = flops_scatter,
 };
 
+/* Where a position comes twice, gather gives the sum of two values, not either of them. */
 static void rule_gather_scatter(weft_match *m)
 {
     weft_val value, index;
@@ -161,6 +165,7 @@ static void rule_gather_mul(weft_match *m)
     weft_val x = weft_x(m, 0), index = weft_x(m, 1), part[2];
     if (!weft_match_is(m, x, "mul") || weft_match_uses(m, x) != 1)
         return;
+    /* a factor that is repeated along rows has other positions than the product */
     for (int i = 0; i < 2; i++)
         if (!weft_type_equal(weft_val_type(m, weft_match_in(m, x, i)), weft_val_type(m, x)))
             return;
@@ -250,6 +255,7 @@ const weft_op weft_op_scatter_add = {
     .flops = flops_scatter_add,
 };
 
+/* If others read the scatter, its dense rows are stored anyway, and nothing is saved. */
 static void rule_scatter_add(weft_match *m)
 {
     for (int i = 0; i < 2; i++) {

@@ -86,6 +86,8 @@ static void rule_slice_interleave(weft_match *m)
     if (!weft_match_is(m, y, "interleave") || step % 2 ||
         from_end(axis, rank) != from_end(weft_match_attr(m, y, "axis")->i, rank))
         return;
+    /* An even step stays on the input that its first position is of; position p of y is p / 2
+     * there. */
     weft_val x = weft_match_in(m, y, (int)(from % 2));
     int64_t size = weft_call_out(m, 0)->dim[from_end(axis, rank)];
     weft_match_replace(m, 0,
@@ -114,6 +116,8 @@ static bool is_half(weft_match *m, weft_val v, int64_t *axis, int64_t *from)
                             2 * weft_val_type(m, weft_match_in(m, v, 0))->dim[*axis];
 }
 
+/* What backward makes of slices of both parities: two tensors that are half zeros, and their sum.
+ */
 static void rule_interleave_halves(weft_match *m)
 {
     int64_t axis[2], from[2];

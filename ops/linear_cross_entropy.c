@@ -38,6 +38,7 @@ static void infer_linear_cross_entropy(weft_infer *c)
     weft_infer_out(c, LOSS, scalar);
     weft_infer_out(c, NLL, rows);
     weft_infer_out(c, LSE, rows);
+    /* Every port needs a type: what nobody asked for is one number. */
     for (int i = 0; i < 3; i++)
         weft_infer_out(c, DX + i,
                        weft_attr_int(c, asked[i]) ? *weft_call_in(c, input_of[i]) : scalar);
@@ -148,6 +149,8 @@ static void ref_add(const weft_run *r, int64_t row, int64_t class, double d)
         add_to(&r->out[DB], class, d);
 }
 
+/* d loss / d logits = share (softmax - target), the target being spread evenly over the ids that
+ * count. The largest logit is subtracted before exp, which would overflow for logits above 709. */
 static void ref_row(const weft_run *r, const weft_targets *t, int64_t row, double share)
 {
     double max = -INFINITY, sum = 0, nll = 0, n = (double)weft_targets_count(t, row);
@@ -178,6 +181,8 @@ static bool comes_before(const weft_run *r, int64_t row, int64_t a, int64_t b)
     return x > y || isnan(y);
 }
 
+/* The k largest by walking down the order, each the first behind the one before: no sort that could
+ * share a fault with the kernel's. */
 static void ref_largest(const weft_run *r, const weft_targets *t)
 {
     int64_t k = weft_run_int(r, "topk"), last = -1;
@@ -209,6 +214,8 @@ static void ref_linear_cross_entropy(const weft_run *r)
 }
 
 /* ---- schema ---- */
+/* For each logit 2 C in the product and in each gradient of a matrix; about 10 for exponential and
+ * sums. */
 static double flops_linear_cross_entropy(const weft_call *c)
 {
     double products = 1 + (double)weft_attr_int(c, "dx") + (double)weft_attr_int(c, "dw");

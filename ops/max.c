@@ -36,6 +36,8 @@ static void infer_max(weft_infer *c) { infer_axis(c, weft_call_in(c, 0)->dtype);
 static void infer_argmax(weft_infer *c) { infer_axis(c, WEFT_I32); }
 
 /* Position of the largest of n numbers, the first of equals; a NaN counts as the largest. */
+/* NaN is unequal to itself, which ends the search; !(a <= b) is true for larger numbers and for
+ * NaN. */
 static int64_t largest(const float *x, int64_t n, int64_t stride)
 {
     int64_t best = 0;
@@ -92,6 +94,7 @@ static void ref_argmax(const weft_run *r)
 {
     const split s = split_at(&r->in[0], weft_run_axis(r, "axis"));
     for (int64_t i = 0; i < r->out[0].count; i++)
+        /* of the element's place in [outer, n, inner] the middle part */
         weft_put(&r->out[0], i, (double)(largest_exact(&r->in[0], &s, i) / s.inner % s.n));
 }
 
@@ -115,6 +118,7 @@ static void incr_axis(weft_incr *c, const char *op)
 {
     int axis = weft_attr_axis(c, "axis"), t = weft_incr_axis(c, 0);
     weft_val x = weft_incr_new(c, 0);
+    /* along time it would depend on all earlier positions, which are not there any more */
     if (t == axis)
         weft_call_fail(c, "incremental decoding cannot look for the largest along the time axis %d",
                        t);

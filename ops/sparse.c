@@ -59,6 +59,8 @@ void weft_incr_rows(weft_incr *c, const char *op, unsigned rows, int n_out)
         return;
     for (int i = 0; i < n; i++) {
         in[i] = weft_call_has(c, i) ? weft_incr_new(c, i) : WEFT_NONE;
+        /* rows that are the same for every text, one for each position: those of the new positions
+         */
         if (in_set(rows, i) && in[i] >= 0 && weft_incr_axis(c, i) < 0)
             in[i] = weft_incr_window(c, in[i], time);
     }
@@ -81,6 +83,8 @@ bool weft_match_scatter(weft_call *m, weft_val y, weft_val *value, weft_val *ind
     return true;
 }
 
+/* Different positions within a row are known of topk's second output alone. A slice with as many
+ * numbers in its last axis as before takes whole rows. */
 bool weft_match_distinct(weft_call *m, weft_val index)
 {
     while (weft_match_is(m, index, "slice") &&
@@ -91,6 +95,7 @@ bool weft_match_distinct(weft_call *m, weft_val index)
                                               !strcmp(weft_match_op(m, index), "sparse_topk"));
 }
 
+/* Before the loops, which use positions as they are: an index can come from a file. */
 bool weft_index_good(const weft_run *r, const weft_tensor *index, int64_t n)
 {
     int64_t bad = weft_ids_check(index, n, 0);

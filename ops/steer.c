@@ -51,6 +51,7 @@ static void grad_steer(weft_grad *g)
                                : scaled(g, 0, WEFT_NONE));
     if (!weft_call_has(g, 3) || !weft_needs(g, 3))
         return;
+    /* dy at the steered entries, 0 elsewhere: what setting them to 0 takes away */
     weft_val there = weft_emit2(g, "sub", dy, scaled(g, 0, WEFT_NONE));
     if (how == SCALE)
         there = weft_emit2(g, "mul", there, weft_x(g, 0));
@@ -74,6 +75,7 @@ static void incr_steer(weft_incr *c)
         return;
     }
     if (!everywhere)
+        /* row 0 of the new part is not position 0 of the text */
         in[2] = in[2] < 0 ? weft_incr_pos(c) : weft_emit2(c, "position", weft_incr_pos(c), in[2]);
     int n = in[3] >= 0 ? 4 : everywhere ? 1 : 3;
     weft_incr_out(c, 0, weft_emit(c, "steer", in, n, "%s", weft_attrs_text(c)), axis);
@@ -102,6 +104,7 @@ static double amount_of(const weft_run *r)
     return weft_run_float(r, "amount") * (fed ? weft_get(&r->in[3], 0) : 1);
 }
 
+/* One column of x: too little to share out among threads. */
 static void run_steer(const weft_run *r)
 {
     const weft_tensor *x = &r->in[0];

@@ -189,6 +189,7 @@ static weft_status measure(const settings *o, bench *b)
     return WEFT_OK;
 }
 
+/* Other processes make single steps slower, never faster: a mean would follow the worst of them. */
 static double median(const bench *b, int64_t n)
 {
     return (b->seconds[(n - 1) / 2] + b->seconds[n / 2]) / 2;
@@ -254,6 +255,7 @@ static void release(bench *b)
 int verb_bench(weft_ctx *c, int argc, char **argv)
 {
     cli_list set = {{0}, 0};
+    /* the list of settings keeps pointers, so these last as long as it */
     char batch_text[32], length_text[32];
     int64_t threads = 0, batch = 4, length = 256;
     settings o = {

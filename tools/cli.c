@@ -50,6 +50,7 @@ static void describe_range(char *buf, size_t n, const cli_option *o)
 static bool parse_number(const cli_option *o, const char *text, double *f, int64_t *i)
 {
     char *end = NULL;
+    /* strtoll and strtod take leading blanks and a plus; here these are slips of a script */
     if (!*text || *text == ' ' || *text == '+')
         return false;
     errno = 0;
@@ -142,6 +143,7 @@ int cli_parse(const cli_spec *s, int *argc, char ***argv)
     struct option t[MAX_OPTIONS + 2] = {{0}};
     int n = build_table(s, t), code;
     optind = 0; /* glibc: start over, a verb may be the second parse of the process */
+    /* getopt's own complaints do not know the nearest name */
     opterr = 0;
     while ((code = getopt_long(*argc, *argv, ":h", t, NULL)) != -1) {
         if (code == HELP_CODE || code == 'h') {
@@ -161,6 +163,8 @@ int cli_parse(const cli_spec *s, int *argc, char ***argv)
     return check_count(s, *argc, *argv);
 }
 
+/* Standard output first: in a file that has both, what was printed before stands before the error.
+ */
 int cli_fail(weft_ctx *c)
 {
     fflush(stdout);
@@ -168,6 +172,8 @@ int cli_fail(weft_ctx *c)
     return (int)weft_error_status(c);
 }
 
+/* A full disk or a closed pipe shows when the buffer is written; an earlier error is the better one
+ * to tell. */
 int cli_finish(weft_ctx *c, int status)
 {
     (void)c;
@@ -190,6 +196,7 @@ void cli_json_text(FILE *f, const char *s)
     fputc('"', f);
     for (; *s; s++) {
         unsigned char u = (unsigned char)*s;
+        /* bytes from 0x80 on are UTF-8, which JSON takes as it is */
         if (u == '"' || u == '\\')
             fprintf(f, "\\%c", u);
         else if (u < 0x20)

@@ -107,6 +107,7 @@ static void flush_text(speaker *s)
 static bool on_token(void *user, int32_t id)
 {
     speaker *s = user;
+    /* the end of a text is a token: what follows it would be another text */
     if (!s->to_end && s->tokens.bpe && id == weft_bpe_end(s->tokens.bpe))
         return false;
     if (weft_ids_reserve(&s->drawn, 1))

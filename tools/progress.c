@@ -9,6 +9,7 @@
 
 void cli_progress_init(cli_progress *p, cli_progress_mode mode, bool quiet)
 {
+    /* long ago, so that the first step is shown */
     *p = (cli_progress){.quiet = quiet, .last_line = -1e9};
     p->live = mode == PROGRESS_ALWAYS || (mode == PROGRESS_AUTO && isatty(2));
 }
@@ -133,6 +134,7 @@ void cli_progress_event(cli_progress *p, const weft_event *e)
         cli_progress_end(p);
         break;
     }
+    /* what these two point to ends with the call */
     p->last = *e;
     p->last.info = NULL;
     p->last.path = NULL;

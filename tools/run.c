@@ -57,6 +57,8 @@ static weft_status load(weft_ctx *c, const char *path, const settings *o, object
     if (!s)
         s = weft_program_compile(x->session, x->graph, x->fetch, x->n_fetch, &w, &x->program);
     if (!s)
+        /* Also weights that a fed value made useless: a file that has them is not refused for it.
+         */
         s = weft_session_add_states(x->session, x->whole);
     if (!s && o->weights)
         s = weft_weights_load(x->session, o->weights, "");
@@ -67,6 +69,7 @@ static weft_status load(weft_ctx *c, const char *path, const settings *o, object
 static const char *find_file(const cli_list *l, const char *name)
 {
     size_t n = strlen(name);
+    /* the last one counts, as with --set */
     for (int i = l->n - 1; i >= 0; i--)
         if (!strncmp(l->item[i], name, n) && l->item[i][n] == '=')
             return l->item[i] + n + 1;

@@ -18,6 +18,7 @@ static void on_event(void *user, const weft_event *e)
     train_user *u = user;
     bool first = !*u->stop;
     cli_progress_event(u->progress, e);
+    /* saving can take a while: the first signal must not look ignored */
     if (!first && e->kind == WEFT_EVENT_STEP && !u->progress->quiet) {
         cli_progress_end(u->progress);
         fprintf(stderr, "weft: stopping after step %lld; once more to leave at once\n",
@@ -168,6 +169,7 @@ int verb_train(weft_ctx *c, int argc, char **argv)
         (code = choose_progress(progress, &mode)) >= 0)
         return code;
     cli_progress_init(&p, mode, quiet);
+    /* behind all --set, as the last one counts */
     if (steps >= 0 && set.n < CLI_LIST_MAX) {
         snprintf(steps_text, sizeof steps_text, "train.steps=%lld", (long long)steps);
         set.item[set.n++] = steps_text;
@@ -175,6 +177,7 @@ int verb_train(weft_ctx *c, int argc, char **argv)
     weft_recipe *r = NULL;
     if (open_recipe(c, argv[0], &set, &o, &r))
         return cli_fail(c);
+    /* the recipe's own number would be taken when training begins */
     if (threads && (weft_recipe_set(r, "train.threads=0") || weft_threads_set(c, (int)threads))) {
         weft_recipe_free(r);
         return cli_fail(c);

@@ -90,6 +90,7 @@ static int compare(weft_ctx *c, const char *pa, const char *pb, const settings *
             continue;
         }
         weft_tensors_at(b, k, &u);
+        /* a distance needs equal shapes; element types may differ (bf16 against f32) */
         if (t.rank != u.rank || memcmp(t.dim, u.dim, (size_t)t.rank * sizeof *t.dim)) {
             printf("%-48s of another shape\n", t.name);
             differ++;
