@@ -167,7 +167,10 @@ static weft_status read_description(job *j, const char *path)
                            n->config);
         return WEFT_OK;
     }
-    const weft_description d = {.label = file, .json = json};
+    weft_description d = {.label = file, .json = json};
+    if (n->settings)
+        WEFT_TRY(weft_settings_read(j->arena, folder, n->settings, &d.settings_label,
+                                    (weft_json **)&d.settings));
     return weft_names_read(&j->match, &d);
 }
 
@@ -365,12 +368,14 @@ static weft_status write_index(job *j, const char *folder, const char *prefix, c
     return st;
 }
 
-static weft_status write_config(job *j, const char *folder, const weft_key_value *kv, int n)
+static weft_status write_keys(job *j, const char *folder, const char *name,
+                              void (*put)(weft_string *, const weft_key_value *, int),
+                              const weft_key_value *kv, int n)
 {
     weft_string s;
-    char *path = weft_arena_printf(j->arena, "%s/%s", folder, j->names.msg->config);
+    char *path = weft_arena_printf(j->arena, "%s/%s", folder, name);
     weft_string_init(&s, j->ctx);
-    weft_names_json(&s, kv, n);
+    put(&s, kv, n);
     weft_status st = s.failed || !path ? j->ctx->status : weft_write_file(j->ctx, path, s.s, s.len);
     weft_string_free(&s);
     return st;
@@ -381,9 +386,9 @@ static weft_status check_folder(job *j, const char *folder)
 {
     const Weft__Names *n = j->names.msg;
     const char *name[] = {n->weights, weft_arena_printf(j->arena, "%s.index.json", n->weights),
-                          n->config};
+                          n->config, n->settings};
     WEFT_TRY(weft_make_dirs(j->ctx, folder));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         if (!name[i])
             continue;
         char *path = weft_arena_printf(j->arena, "%s/%s", folder, name[i]);
@@ -419,7 +424,9 @@ static weft_status write_folder(job *j, const char *folder, const weft_key_value
     const Weft__Names *msg = j->names.msg;
     const char *prefix = msg->n_prefix ? msg->prefix[0] : "";
     weft_meta *meta = NULL;
-    int *first = NULL, n = 0, n_meta = 0;
+    weft_key_value *settings;
+    int *first = NULL, n = 0, n_meta = 0, n_settings;
+    WEFT_TRY(weft_names_write_settings(&j->match, &settings, &n_settings));
     WEFT_TRY(check_folder(j, folder));
     WEFT_TRY(add_meta(j, kv, n_kv, &meta, &n_meta));
     WEFT_TRY(cut(j, &first, &n));
@@ -432,7 +439,9 @@ static weft_status write_folder(job *j, const char *folder, const weft_key_value
     }
     if (n > 1)
         WEFT_TRY(write_index(j, folder, prefix, first, n));
-    return msg->config ? write_config(j, folder, kv, n_kv) : WEFT_OK;
+    if (msg->settings)
+        WEFT_TRY(write_keys(j, folder, msg->settings, weft_settings_text, settings, n_settings));
+    return msg->config ? write_keys(j, folder, msg->config, weft_names_json, kv, n_kv) : WEFT_OK;
 }
 
 static weft_status choose_dtype(job *j)

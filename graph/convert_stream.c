@@ -1,6 +1,7 @@
 /* convert_stream.c - one tensor from a file to another: element type and order of axes change on
  * the way, in bounded memory. */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "graph/convert.h"
@@ -98,6 +99,26 @@ weft_status weft_tensor_same(weft_tensor_file *fa, const weft_tensor_entry *a, w
         WEFT_TRY(weft_read_at(fa->ctx, fa->fd, fa->path, x, n, a->offset + (int64_t)at));
         WEFT_TRY(weft_read_at(fb->ctx, fb->fd, fb->path, y, n, b->offset + (int64_t)at));
         *same = !memcmp(x, y, n);
+    }
+    return WEFT_OK;
+}
+
+weft_status weft_tensor_is_unit(weft_arena *a, weft_tensor_file *f, const weft_tensor_entry *e,
+                                bool *yes)
+{
+    size_t d = e->rank ? (size_t)e->dim[e->rank - 1] : 0, count = 1;
+    for (int i = 0; i < e->rank; i++)
+        count *= (size_t)e->dim[i];
+    float *row = weft_arena_array(a, d + 1, sizeof *row);
+    *yes = d > 0;
+    if (!row)
+        return WEFT_NOMEM;
+    for (size_t at = 0; *yes && at < count; at += d) {
+        double sum = 0;
+        WEFT_TRY(weft_tensor_file_read_part(f, e, WEFT_F32, false, at, d, row));
+        for (size_t i = 0; i < d; i++)
+            sum += (double)row[i] * row[i];
+        *yes = fabs(sqrt(sum) - 1) <= 1e-3;
     }
     return WEFT_OK;
 }

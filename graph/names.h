@@ -98,6 +98,8 @@ typedef struct {
     const char *label;
     const weft_json *json;
     const weft_tensor_file *meta;
+    const char *settings_label; /* and fields that are settings here; NULL: nowhere */
+    const weft_json *settings;
 } weft_description;
 /* Takes the first form that holds, checks it and binds its parameters. UNSUPPORTED: the model
  * cannot be expressed, with the reason. */
@@ -110,6 +112,8 @@ typedef struct {
  * the user that replace or add keys. USAGE names a parameter that is not known. */
 weft_status weft_names_write(weft_match *m, const char *const *extra, int n_extra,
                              weft_key_value **out, int *n);
+/* Those of the same form that are settings. */
+weft_status weft_names_write_settings(weft_match *m, weft_key_value **out, int *n);
 struct weft_graph;
 /* config.json of a checkpoint of g: the keys of the first shipped map that fits its trainable
  * weights, if one does; then module, batch, length and the parameters under "parameters". *out is
@@ -118,6 +122,10 @@ weft_status weft_config_make(weft_arena *a, const struct weft_graph *g, int64_t 
                              int64_t length, int64_t vocab, const char **out);
 /* As an indented JSON object; keys with one dot become objects of objects. */
 void weft_names_json(weft_string *s, const weft_key_value *kv, int n);
+/* The settings in `folder` or the folder above, as an object; *out stays NULL without such a file. */
+weft_status weft_settings_read(weft_arena *a, const char *folder, const char *name,
+                               const char **path, weft_json **out);
+void weft_settings_text(weft_string *s, const weft_key_value *kv, int n);
 /* "12", "0.1", "1e-05": a parameter as JSON and --set write it. */
 const char *weft_names_number(char *buf, size_t n, double v);
 

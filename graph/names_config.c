@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/names.h"
+#include "graph/convert.h"
 
 /* ---- values ---- */
 /* A value found: the text of a string, or the word or number that it is. */
@@ -83,12 +83,28 @@ static weft_status refuse(weft_match *m, const weft_description *d, const char *
                      why ? ": " : "", why ? why : "");
 }
 
-static weft_status read_field(weft_match *m, const weft_description *d, const Weft__Field *f)
+/* Have all rows of the tensor that the field names length 1? */
+static weft_status is_harmless(weft_match *m, const Weft__Field *f, bool *yes)
 {
+    *yes = false;
+    for (int i = 0; f->unit && i < m->n; i++)
+        if (!strcmp(m->item[i].rule->from, f->unit) && m->item[i].file)
+            return weft_tensor_is_unit(m->arena, m->item[i].file, m->item[i].entry, yes);
+    return WEFT_OK;
+}
+
+static weft_status read_field(weft_match *m, const weft_description *all, const Weft__Field *f)
+{
+    const weft_description beside = {.label = all->settings_label, .json = all->settings};
+    const weft_description *d = f->setting ? &beside : all;
     value v;
+    bool good;
     char text[128], want[256] = "";
     WEFT_TRY(look_up(m->arena, d, f->key, &v));
-    if (f->n_accept && !accepts(f, &v)) {
+    good = !f->n_accept || accepts(f, &v);
+    if (!good)
+        WEFT_TRY(is_harmless(m, f, &good));
+    if (!good) {
         for (size_t i = 0; i < f->n_accept; i++) {
             size_t k = strlen(want);
             snprintf(want + k, sizeof want - k, "%s%s", i ? " or " : "expected ", f->accept[i]);
@@ -211,8 +227,11 @@ static weft_status field_text(weft_match *m, const Weft__Field *f, const char **
         v = p->value;
     else if (f->expr)
         known = weft_expr_eval(&m->params, f->expr, strlen(f->expr), &v, why, sizeof why);
-    if (known)
-        *text = weft_arena_strdup(m->arena, weft_names_number(buf, sizeof buf, v));
+    if (known) {
+        weft_names_number(buf, sizeof buf, v);
+        *text =
+            weft_arena_printf(m->arena, "%s%s", buf, f->real && !strpbrk(buf, ".e") ? ".0" : "");
+    }
     if (*text || !f->param)
         return *text || !known ? WEFT_OK : WEFT_NOMEM;
     return weft_fail(m->ctx, WEFT_USAGE, "%s: '%s' is not known: give --set %s=NUMBER",
@@ -253,10 +272,12 @@ static weft_status suits(weft_match *m, const Weft__Form *form, bool *yes)
     return WEFT_OK;
 }
 
-static weft_status put_form(weft_match *m, const Weft__Form *form, pairs *l)
+static weft_status put_form(weft_match *m, const Weft__Form *form, bool settings, pairs *l)
 {
     for (size_t i = 0; i < form->n_field; i++) {
         const char *text;
+        if (form->field[i]->setting != settings)
+            continue;
         WEFT_TRY(field_text(m, form->field[i], &text));
         if (text)
             WEFT_TRY(put(m->arena, l, form->field[i]->key, text, true));
@@ -273,20 +294,36 @@ static weft_status put_extra(weft_match *m, const char *text, pairs *l)
     return key ? put(m->arena, l, key, text + n + 1, false) : WEFT_NOMEM;
 }
 
-weft_status weft_names_write(weft_match *m, const char *const *extra, int n_extra,
-                             weft_key_value **out, int *n)
+/* The first form that suits, if the map has any. */
+static weft_status put_fields(weft_match *m, bool settings, pairs *l)
 {
     const Weft__Names *msg = m->names->msg;
-    pairs l = {0};
     bool yes = msg->n_form == 0;
     for (size_t i = 0; !yes && i < msg->n_form; i++) {
         WEFT_TRY(suits(m, msg->form[i], &yes));
         if (yes)
-            WEFT_TRY(put_form(m, msg->form[i], &l));
+            WEFT_TRY(put_form(m, msg->form[i], settings, l));
     }
     if (!yes)
         return weft_fail(m->ctx, WEFT_UNSUPPORTED,
                          "%s has no form for a model with these parameters", m->names->label);
+    return WEFT_OK;
+}
+
+weft_status weft_names_write_settings(weft_match *m, weft_key_value **out, int *n)
+{
+    pairs l = {0};
+    WEFT_TRY(put_fields(m, true, &l));
+    *out = l.kv;
+    *n = l.n;
+    return WEFT_OK;
+}
+
+weft_status weft_names_write(weft_match *m, const char *const *extra, int n_extra,
+                             weft_key_value **out, int *n)
+{
+    pairs l = {0};
+    WEFT_TRY(put_fields(m, false, &l));
     for (int i = 0; i < n_extra; i++)
         WEFT_TRY(put_extra(m, extra[i], &l));
     *out = l.kv;

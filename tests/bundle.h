@@ -1,4 +1,4 @@
-/* bundle.h - small sets of named tensors as other programs write them, for test_names.c. */
+/* bundle.h - small sets of named tensors as other programs write them, for test_names*.c. */
 #ifndef TESTS_BUNDLE_H
 #define TESTS_BUNDLE_H
 
@@ -48,7 +48,7 @@ static tensor *find(bundle *b, const char *name)
     return NULL;
 }
 
-static void drop(bundle *b, const char *name)
+static inline void drop(bundle *b, const char *name)
 {
     tensor *t = find(b, name);
     assert_non_null(t);
@@ -110,7 +110,7 @@ static bundle *cocomix(void)
     return b;
 }
 
-static bundle *openai_sae(void)
+static inline bundle *openai_sae(void)
 {
     bundle *b = new_bundle();
     add(b, "pre_bias", 1, D, 0);

@@ -93,6 +93,7 @@ static void test_round_trips(void **state)
     (void)state;
     static const int64_t shards[] = {0, 1, 700, 3000, 1 << 30};
     cases = 0;
+    put_text(join(dir, "config.yaml"), "insert_layer_index: 1\nconcept_num: 3\n"); /* of cocomix */
     for (size_t i = 0; i < sizeof shards / sizeof *shards; i++) {
         const char *model = "model.safetensors";
         round_trip(gpt2("", 2), "hf-gpt2", model, "config.json", hf_config, shards[i]);
@@ -365,7 +366,7 @@ static void test_descriptions(void **state)
         {"{" TOPK LN ",\"apply_b_dec_to_input\":false}", WEFT_UNSUPPORTED,
          "apply_b_dec_to_input is false: sae.txtpb subtracts pre_bias"},
         {"{" TOPK LN ",\"rescale_acts_by_decoder_norm\":true}", WEFT_UNSUPPORTED,
-         "fold the norms of the decoder"},
+         "the rows of W_dec are not of length 1"},
         {"{" TOPK LN ",\"reshape_activations\":\"hook_z\"}", WEFT_UNSUPPORTED,
          "reshape_activations is hook_z"},
         {"{\"architecture\":\"gated\"}", WEFT_UNSUPPORTED,
