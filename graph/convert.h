@@ -24,7 +24,8 @@ weft_status weft_stream_put(void *stream, weft_writer *w);
 /* Do two tensors of the source hold the same bytes? */
 weft_status weft_tensor_same(weft_tensor_file *fa, const weft_tensor_entry *a, weft_tensor_file *fb,
                              const weft_tensor_entry *b, bool *same);
-/* Have all rows (last axis) length 1, to one in a thousand? A unit vector rounded to bf16 stays within. */
+/* Have all rows (last axis) length 1, to one in a thousand? Unit vectors rounded to bf16 stay
+ * within. */
 weft_status weft_tensor_is_unit(weft_arena *a, weft_tensor_file *f, const weft_tensor_entry *e,
                                 bool *yes);
 

@@ -122,7 +122,8 @@ weft_status weft_config_make(weft_arena *a, const struct weft_graph *g, int64_t 
                              int64_t length, int64_t vocab, const char **out);
 /* As an indented JSON object; keys with one dot become objects of objects. */
 void weft_names_json(weft_string *s, const weft_key_value *kv, int n);
-/* The settings in `folder` or the folder above, as an object; *out stays NULL without such a file. */
+/* The settings in `folder` or the folder above, as an object; *out stays NULL without such a
+ * file. MALFORMED for a key twice. */
 weft_status weft_settings_read(weft_arena *a, const char *folder, const char *name,
                                const char **path, weft_json **out);
 void weft_settings_text(weft_string *s, const weft_key_value *kv, int n);

@@ -117,6 +117,14 @@ EOF
     expect 0 "$weft" import w.safetensors --names=openai-sae --out=y.safetensors
     says out '--set d=8 --set n_latent=12 --set k=3 --set relu=0'
     says out '1 as no weights'
+    expect 0 "$weft" export y.safetensors --names=openai-sae --out=openai
+    expect 0 "$python" "$root/tools/convert-pt" openai/model.safetensors back.pt
+    "$python" - <<EOF || fail "not what was there, or not what OpenAI's class asks for"
+import torch
+a, b = torch.load("w.pt"), torch.load("back.pt")
+assert all(torch.equal(b[k], v) if isinstance(v, torch.Tensor) else b[k] == v for k, v in a.items())
+assert b["latents_activation_frequency"].shape == b["latents_mean_square"].shape == (12,) and len(b) == 9
+EOF
     break
 done
 finish

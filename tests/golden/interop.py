@@ -103,7 +103,6 @@ def weft_import(source, names, out, *more):
 
 
 def weft_run(model, weights, sets, inputs, fetch):
-    save_file({k: v.contiguous() for k, v in inputs.items()}, "in.safetensors")
     for name, value in inputs.items():
         save_file({name: value.contiguous()}, f"in-{name}.safetensors")
     weft("run", model, f"--weights={weights}", "--output=out.safetensors", "--show=0", "--threads=1",
@@ -155,7 +154,7 @@ def read_tokens(length, batch=3):
 
 
 def run_sets(run):
-    """The parameters of its model, but for the batch."""
+    """The parameters of a run's model, but for the batch."""
     last = sorted(os.listdir(f"{run}/checkpoints"))[-1]
     with open(f"{run}/checkpoints/{last}/config.json") as f:
         return [f"{k}={v}" for k, v in json.load(f)["parameters"].items() if k not in ("B", "T")]
