@@ -1,14 +1,17 @@
 #!/usr/bin/python3
-"""bench_cocomix.py - tokens/s and peak memory of one CoCoMix step in PyTorch on the CPU, at the size of the paper's 69M model.
+"""bench.py - tokens/s and peak memory of one training step in PyTorch on the CPU: the other side of `weft bench` (docs/performance.md).
 
-The other side of `weft bench models/cocomix.txtpb` (docs/performance.md). Random weights; f32; batch 1 x 1024. Written after
-the description of the official algorithm: GPT-2 124M as extractor, SAE with 32768 latents, dense attribution, four
-cross-entropies, interleaving after three blocks, AdamW with clipping.
+  bench.py gpt2          GPT-2 124M, batch 4 x 256
+  bench.py cocomix       CoCoMix at the size of the paper's 69M model, batch 1 x 1024
+
+Random weights; f32; AdamW (PyTorch's fused one where it has it) with clipping. CoCoMix is written after the description of the
+official algorithm: GPT-2 124M as extractor, SAE with 32768 latents, dense attribution, four cross-entropies, interleaving
+after three blocks.
 
   --algorithm=released   the extractor's weight gradients are computed too, as the official code does
   --algorithm=needed     the same savings as PyTorch users can make by hand: no gradients for frozen weights, one log-softmax
   --cached               labels given, no extractor
-  --steps=N --threads=N --length=N
+  --steps=N --threads=N --batch=N (gpt2) --length=N
 Needs Debian 13's python3-torch (2.6) and libopenblas0-openmp; Debian 12's 1.13 has no fused attention and is slower.
 """
 import argparse
@@ -111,26 +114,41 @@ def label(teacher, sae, tokens, targets):
 
 
 parser = argparse.ArgumentParser()
+parser.add_argument("model", choices=["gpt2", "cocomix"])
 parser.add_argument("--algorithm", default="released", choices=["released", "needed"])
 parser.add_argument("--cached", action="store_true")
 parser.add_argument("--steps", type=int, default=4)
 parser.add_argument("--threads", type=int, default=2)
-parser.add_argument("--length", type=int, default=1024)
+parser.add_argument("--batch", type=int, default=4)
+parser.add_argument("--length", type=int)
 args = parser.parse_args()
 torch.manual_seed(1)
 torch.set_num_threads(args.threads)
-T = args.length
-student = Student(T)
-if not args.cached:
-    teacher = GPT(12, 12, 768, T).requires_grad_(args.algorithm == "released")
-    sae = {"pre_bias": torch.zeros(768), "latent_bias": torch.zeros(C), "encoder": torch.randn(C, 768) * 0.04, "decoder": torch.randn(768, C) * 0.04}
-optimizer = torch.optim.AdamW(student.parameters(), 6e-4, (0.9, 0.95), 1e-8, 0.1)
+if args.model == "gpt2":
+    B, T, name = args.batch, args.length or 256, "gpt2"
+    student = GPT(12, 12, 768, 1024)
+else:
+    B, T, name = 1, args.length or 1024, f"cocomix {args.algorithm}{' cached' if args.cached else ''}"
+    student = Student(T)
+    if not args.cached:
+        teacher = GPT(12, 12, 768, T).requires_grad_(args.algorithm == "released")
+        sae = {"pre_bias": torch.zeros(768), "latent_bias": torch.zeros(C), "encoder": torch.randn(C, 768) * 0.04, "decoder": torch.randn(768, C) * 0.04}
+try:
+    optimizer = torch.optim.AdamW(student.parameters(), 6e-4, (0.9, 0.95), 1e-8, 0.1, fused=True)
+except RuntimeError:  # PyTorch before 2.4 has none for the CPU
+    optimizer = torch.optim.AdamW(student.parameters(), 6e-4, (0.9, 0.95), 1e-8, 0.1)
 seconds = []
 for step in range(args.steps + 1):
-    tokens, targets = torch.randint(V, (1, T)), torch.randint(V, (1, T))
+    tokens, targets = torch.randint(V, (B, T)), torch.randint(V, (B, T))
     start = time.perf_counter()
-    labels = torch.randint(C, (1, T, KL)) if args.cached else label(teacher, sae, tokens, targets)
-    loss = student(tokens, targets, labels)
+    if args.model == "gpt2":
+        x = student.embed(tokens)
+        for block in student.h:
+            x = block(x)
+        loss = F.cross_entropy(student.logits(x).flatten(0, 1), targets.flatten())
+    else:
+        labels = torch.randint(C, (1, T, KL)) if args.cached else label(teacher, sae, tokens, targets)
+        loss = student(tokens, targets, labels)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -143,6 +161,6 @@ for _ in range(5):
     start = time.perf_counter()
     a @ b
     rate.append(2 * 2048**3 / (time.perf_counter() - start) * 1e-9)
-print(f"torch {torch.__version__} {args.algorithm}{' cached' if args.cached else ''}: "
-      f"{T / statistics.median(seconds):.1f} tokens/s (median of {len(seconds)}; {min(seconds):.2f}-{max(seconds):.2f} s a step), "
+print(f"torch {torch.__version__} {name}: "
+      f"{B * T / statistics.median(seconds):.1f} tokens/s (median of {len(seconds)}; {min(seconds):.2f}-{max(seconds):.2f} s a step), "
       f"GEMM {max(rate):.0f} GFLOP/s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
