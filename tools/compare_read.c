@@ -120,6 +120,16 @@ static weft_status read_speed(reader *r)
     return WEFT_OK;
 }
 
+/* What its training had to say about the recipe was said then. */
+static weft_status measure_quietly(weft_ctx *c, weft_recipe *r, weft_recipe_size *out)
+{
+    void (*log)(void *, const char *) = c->log;
+    c->log = NULL;
+    weft_status s = weft_recipe_measure(r, NULL, out);
+    c->log = log;
+    return s;
+}
+
 /* ---- a run ---- */
 static weft_status read_recipe(comparison *k, cmp_run *run)
 {
@@ -136,7 +146,7 @@ static weft_status read_recipe(comparison *k, cmp_run *run)
     if (!s) {
         run->settings = weft_arena_strdup(k->arena, text);
         run->name = weft_arena_strdup(k->arena, weft_recipe_name(r));
-        s = weft_recipe_measure(r, NULL, &run->size);
+        s = measure_quietly(k->ctx, r, &run->size);
     }
     weft_text_free(k->ctx, text);
     weft_recipe_free(r);
