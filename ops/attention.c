@@ -82,9 +82,9 @@ static void grad_attention(weft_grad *g)
 /* ---- kernels ---- */
 typedef struct {
     const attention_isa *isa;
-    attention_head head; /* sizes; pointers are set per task */
-    int64_t b, h, per_thread;
-    int rng;    /* the input that gives random numbers, 0: no dropout */
+    attention_head head;            /* sizes; pointers are set per task */
+    int64_t b, h, keys, per_thread; /* keys: floats of all heads' K and V, first in the scratch */
+    int rng;                        /* the input that gives random numbers, 0: no dropout */
     bool whole; /* backward: a task is a head; else a block of keys or queries. The bits are the
                    same. */
 } attention_plan;
@@ -107,13 +107,16 @@ static attention_plan *plan_of(weft_kernel *k, bool backward)
     p->head.c = x->dim[2] / 3;
     p->head.d = p->head.c / p->h;
     p->head.dp = (p->head.d + p->isa->panel - 1) / p->isa->panel * p->isa->panel;
+    p->head.ld = weft_attention_ld(p->head.dp);
     p->head.scale = (float)weft_attr_float(k, "scale");
     /* Whole heads save one product in seven, blocks feed many threads. */
     p->whole = backward && p->b * p->h >= 2 * weft_kernel_threads(k);
     p->per_thread = weft_attention_work(p->head.dp, p->head.t, p->whole) +
                     (backward ? weft_attention_queries(&p->head, NULL) : 0);
     p->per_thread = (p->per_thread + 15) / 16 * 16;
-    weft_kernel_scratch(k, sizeof(float) * (size_t)(p->per_thread * weft_kernel_threads(k)));
+    p->keys = p->b * p->h * 2 * p->head.t * p->head.ld;
+    weft_kernel_scratch(k,
+                        sizeof(float) * (size_t)(p->keys + p->per_thread * weft_kernel_threads(k)));
     weft_kernel_impl(k, p->isa->name);
     return p;
 }
@@ -122,7 +125,7 @@ static int64_t blocks(int64_t t, int64_t size) { return (t + size - 1) / size; }
 
 static float *work_of(const attention_plan *p, const weft_run *r)
 {
-    return (float *)r->scratch + p->per_thread * omp_get_thread_num();
+    return (float *)r->scratch + p->keys + p->per_thread * omp_get_thread_num();
 }
 
 /* One head, and where its numbers begin in qkv, in y, and in lse. */
@@ -142,12 +145,28 @@ static head_task task_of(const attention_plan *p, const weft_run *r, int64_t hea
     k.g.drop = p->rng ? drop : NULL;
     k.g.first = head * p->head.t * p->head.t;
     k.g.qkv = (const float *)r->in[0].data + k.x;
+    k.g.k = (const float *)r->scratch + head * 2 * k.g.t * k.g.ld;
+    k.g.v = k.g.k + k.g.t * k.g.ld;
     return k;
 }
 
 static weft_drop drop_of(const attention_plan *p, const weft_run *r)
 {
     return p->rng ? weft_drop_of(r, p->rng) : (weft_drop){.factor = 1};
+}
+
+/* K and V of every head side by side, before the tasks that read them. */
+static void copy_keys(const attention_plan *p, const weft_run *r)
+{
+    int64_t n = blocks(p->head.t, WEFT_ATTENTION_K), heads = p->b * p->h;
+#pragma omp parallel for num_threads(r->threads) schedule(static)
+    for (int64_t i = 0; i < n * heads; i++) {
+        head_task k = task_of(p, r, i / n, NULL);
+        int64_t k0 = i % n * WEFT_ATTENTION_K, left = k.g.t - k0;
+        float *to = (float *)r->scratch + i / n * 2 * k.g.t * k.g.ld;
+        p->isa->keys(&k.g, k0, left < WEFT_ATTENTION_K ? left : WEFT_ATTENTION_K, to,
+                     to + k.g.t * k.g.ld);
+    }
 }
 
 /* Tasks are heads x blocks of queries; the last blocks see the most keys and go first. */
@@ -157,6 +176,7 @@ static void run_attention(const weft_run *r)
     const weft_drop drop = drop_of(p, r);
     float *y = r->out[0].data, *lse = r->out[1].data;
     int64_t n = blocks(p->head.n_query, WEFT_ATTENTION_Q), heads = p->b * p->h;
+    copy_keys(p, r);
 #pragma omp parallel for num_threads(r->threads) schedule(dynamic)
     for (int64_t i = 0; i < n * heads; i++) {
         head_task k = task_of(p, r, i % heads, &drop);
@@ -190,6 +210,7 @@ static void run_attention_grad(const weft_run *r)
     int64_t nq = blocks(p->head.n_query, WEFT_ATTENTION_Q),
             nk = blocks(p->head.t, WEFT_ATTENTION_K);
     int64_t n = p->whole ? 1 : nq + nk, heads = p->b * p->h;
+    copy_keys(p, r);
 #pragma omp parallel for num_threads(r->threads) schedule(dynamic)
     for (int64_t i = 0; i < n * heads; i++) {
         head_task k = task_of(p, r, i % heads, &drop);

@@ -45,8 +45,10 @@ static inline int64_t first_query(const attention_head *g, int64_t k)
 #define TILE_(name) name##_base
 #ifdef __x86_64__
 #define TILE_MUL(a, b) _mm_mul_epu32((__m128i)(a), (__m128i)(b))
+#define TILE_MAX(a, b) _mm_max_ps((__m128)(a), (__m128)(b))
 #else
 #define TILE_MUL(a, b) (((a)&0xffffffffu) * ((b)&0xffffffffu))
+#define TILE_MAX(a, b) TILE_(choose)((a) > (b), (a), (b))
 #endif
 #include "ops/attention_tile.h"
 
@@ -56,6 +58,7 @@ static inline int64_t first_query(const attention_head *g, int64_t k)
 #define TILE_TARGET    __attribute__((target("avx2,fma")))
 #define TILE_(name)    name##_avx2
 #define TILE_MUL(a, b) _mm256_mul_epu32((__m256i)(a), (__m256i)(b))
+#define TILE_MAX(a, b) _mm256_max_ps((__m256)(a), (__m256)(b))
 #include "ops/attention_tile.h"
 
 #define TILE_NAME      "weft:blocked:avx512"
@@ -63,6 +66,7 @@ static inline int64_t first_query(const attention_head *g, int64_t k)
 #define TILE_TARGET    __attribute__((target("avx512f,fma")))
 #define TILE_(name)    name##_avx512
 #define TILE_MUL(a, b) _mm512_mul_epu32((__m512i)(a), (__m512i)(b))
+#define TILE_MAX(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))
 #include "ops/attention_tile.h"
 #endif
 
@@ -82,17 +86,19 @@ const attention_isa *weft_attention_isa(int i)
 
 int64_t weft_attention_work(int64_t dp, int64_t t, bool whole)
 {
-    int64_t scores = 2 * BLOCK_K * BLOCK_Q, tiles = 2 * (BLOCK_Q + BLOCK_K) * dp;
+    int64_t scores = 2 * BLOCK_K * BLOCK_Q, tiles = 2 * most(BLOCK_Q, BLOCK_K) * dp;
     return scores + tiles + 3 * BLOCK_Q + (whole ? 2 * t * dp : 0);
 }
 
+int64_t weft_attention_ld(int64_t dp) { return ((dp + 15) / 16 | 1) * 16; }
+
 int64_t weft_attention_queries(attention_head *g, float *at)
 {
-    float **part[] = {&g->qt, &g->qn, &g->dt, &g->dn, &g->delta, &g->rows};
-    int64_t n = 0;
+    float **part[] = {&g->qt, &g->dt, &g->qn, &g->dn, &g->delta, &g->rows};
+    int64_t each[] = {g->dp, g->dp, g->ld, g->ld, 1, 1}, n = 0;
     for (int i = 0; i < 6; i++) {
         *part[i] = at ? at + n : NULL;
-        n += BLOCK_Q * (i < 4 ? g->dp : 1);
+        n += BLOCK_Q * each[i];
     }
     return n;
 }

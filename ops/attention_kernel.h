@@ -19,17 +19,20 @@ enum { WEFT_ATTENTION_Q = 96, WEFT_ATTENTION_K = 64 };
 typedef struct {
     int64_t t, d, c; /* positions, head size, C = heads * d */
     int64_t n_query, from, step;
-    int64_t dp;      /* d rounded up to whole panels */
-    float scale;     /* of the scores, 1 / sqrt(d) as a rule */
+    int64_t dp;  /* d rounded up to whole panels */
+    int64_t ld;  /* from row to row of k, v, qn, dn: dp rounded up to an odd number of cache lines,
+                    so that rows do not compete for the same ones */
+    float scale; /* of the scores, 1 / sqrt(d) as a rule */
     /* dropout of the probabilities, NULL: none; this head's are numbered from `first` on, [T, T] */
     const weft_drop *drop;
     int64_t first;
     const float *qkv;
-    const float *y;   /* backward: output [n_query, C] at this head's first column */
-    const float *dy;  /* backward: its gradient */
-    const float *lse; /* backward: log sum exp of each row of scores, [n_query] */
+    const float *k, *v; /* K and V side by side in memory, [T, ld]: `keys` makes them */
+    const float *y;     /* backward: output [n_query, C] at this head's first column */
+    const float *dy;    /* backward: its gradient */
+    const float *lse;   /* backward: log sum exp of each row of scores, [n_query] */
     /* backward: workspace for one block of queries, filled by the kernels */
-    float *qt, *qn;      /* Q * scale as panels of Q^T and of Q, [Q * dp] */
+    float *qt, *qn;      /* Q * scale as panels of Q^T [Q * dp], and as rows [Q, ld] */
     float *dt, *dn;      /* dY likewise, over 1 - p */
     float *delta, *rows; /* sum(dy * y) and lse of each query, [Q] */
 } attention_head;
@@ -37,6 +40,8 @@ typedef struct {
 typedef struct {
     const char *name;
     int64_t panel; /* columns of a panel */
+    /* Copies keys k0 .. k0 + n and their values to rows k0 .. k0 + n of k and v, [T, ld]. */
+    void (*keys)(const attention_head *g, int64_t k0, int64_t n, float *k, float *v);
     /* y and lse of the queries from q0 on, one block. work: weft_attention_work(forward). */
     void (*forward)(const attention_head *g, int64_t q0, float *y, float *lse, float *work);
     /* All of dqkv (at this head's first column of dQ) but the dQ of positions without a query. */
@@ -51,6 +56,8 @@ const attention_isa *weft_attention_isa(int i);
 /* Floats of `work`: forward and the blockwise backward; `whole`: backward of a whole head of t
  * positions. */
 int64_t weft_attention_work(int64_t dp, int64_t t, bool whole);
+/* `ld` of an attention_head for its dp. */
+int64_t weft_attention_ld(int64_t dp);
 /* Floats of the query workspace; `attention_head` pointers set into `at`. */
 int64_t weft_attention_queries(attention_head *g, float *at);
 

@@ -78,7 +78,7 @@ static void expect(const char *path, const void *data, size_t n, weft_status sta
     char got[1024], want[1024];
     put_file(path, data, n);
     assert_int_equal(open_tokens(path, 1000, got, sizeof got), status);
-    snprintf(want, sizeof want, "%s: %s", path, message);
+    snprintf(want, sizeof want, "%s: %s", path, message ? message : "");
     assert_string_equal(got, status ? want : "");
 }
 

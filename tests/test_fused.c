@@ -427,10 +427,15 @@ static void run_isa(const attention_isa *isa, bool whole, int step, const weft_d
         qkv[i] = uniform(i);
     for (int i = 0; i < POSITIONS * HEAD; i++)
         dy[i] = uniform(-i);
-    int64_t queries = weft_attention_queries(&g, NULL);
+    g.ld = weft_attention_ld(g.dp);
+    int64_t keys = g.t * g.ld, queries = 2 * keys + weft_attention_queries(&g, NULL);
     float *work = calloc((size_t)(queries + weft_attention_work(g.dp, g.t, true)), sizeof *work);
     assert_non_null(work);
-    weft_attention_queries(&g, work);
+    g.k = work;
+    g.v = work + keys;
+    weft_attention_queries(&g, work + 2 * keys);
+    isa->keys(&g, 0, 7, work, work + keys);
+    isa->keys(&g, 7, g.t - 7, work, work + keys);
     for (int64_t q = 0; q < g.n_query; q += WEFT_ATTENTION_Q)
         isa->forward(&g, q, y, lse, work + queries);
     if (whole)
