@@ -71,8 +71,8 @@ weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_prog
 /* Loads a checkpoint folder, after its hashes are checked (CORRUPT names the file, and the tensor
  * if it can). All states of s must be in it, and nothing else (MISMATCH lists up to twenty names of
  * each kind), unless `weights_only` (then of optimizer.safetensors only the counters of the model
- * are read; other states that are no weights stay as they are). p (may be NULL) and p->config are memory of s. After a failure the
- * states may hold anything. */
+ * are read; other states that are no weights stay as they are). p (may be NULL) and p->config are
+ * memory of s. After a failure the states may hold anything. */
 weft_status weft_checkpoint_load(weft_ctx *c, const char *path, weft_session *s, bool weights_only,
                                  weft_progress *p);
 
@@ -86,10 +86,12 @@ bool weft_state_is_counter(const weft_state *st);
 /* Weights alone, from whatever weft_weights_find understands: a safetensors file, a sharded
  * model.safetensors.index.json, a folder with one of them, a checkpoint (checked against its
  * manifest), a run; all weights whose name begins with `scope` ("" or NULL: all) and that are not
- * ready yet must be there, and nothing else. A name N of the file means state scope+N. The
- * shipped name maps say which prefixes may be there or not ("transformer."), which tensors are
- * skipped (mask buffers), and which are skipped when they are copies (a lm_head.weight that equals
- * wte.weight). Element types convert as in weft_tensor_file_read; NaN and Inf are refused. */
+ * ready yet must be there, and nothing else. Without a scope, and once the session has programs,
+ * only those that a program reads must be there: a student generates without its teacher. A name N
+ * of the file means state scope+N. The shipped name maps say which prefixes may be there or not
+ * ("transformer."), which tensors are skipped (mask buffers), and which are skipped when they are
+ * copies (a lm_head.weight that equals wte.weight). Element types convert as in
+ * weft_tensor_file_read; NaN and Inf are refused. */
 weft_status weft_weights_load(weft_session *s, const char *path, const char *scope);
 /* Finds the weights behind a path given by a user: a run directory (its newest good checkpoint), a
  * checkpoint folder, a folder with safetensors files, or a file. Read-only: takes no lock. The
@@ -108,11 +110,11 @@ struct weft_recipe;
  * frozen. Called again, it reads everything again: the session may have got more programs. */
 weft_status weft_frozen_load(weft_session *s, weft_arena *a, const struct weft_recipe *r,
                              const char *folder, bool used_only, weft_frozen **out);
-/* The path as it stands, or, where that is not there, seen from a folder above `folder` (NULL: none).
- * Arena memory, or one of the arguments. */
+/* The path as it stands, or, where that is not there, seen from a folder above `folder` (NULL:
+ * none). Arena memory, or one of the arguments. */
 const char *weft_frozen_file(weft_arena *a, const char *file, const char *folder);
-/* MISMATCH unless what was loaded is what the checkpoint at `path`, whose progress is p, was trained
- * with. Entries of `own` that were not loaded are not compared. */
+/* MISMATCH unless what was loaded is what the checkpoint at `path`, whose progress is p, was
+ * trained with. Entries of `own` that were not loaded are not compared. */
 weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress *p,
                               const weft_frozen *own, int n);
 /* A checkpoint folder is held against its manifest; other folders and files pass. */

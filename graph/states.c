@@ -191,13 +191,41 @@ static weft_status match_entry(fit *f, weft_tensor_file *file, const weft_tensor
     return f->ctx->status;
 }
 
-static void find_missing(fit *f)
+/* Which states some program of the session reads; NULL: take all of them as read. A file for a
+ * whole model may be the student's alone, where nothing but the student runs; a file for one part
+ * of it
+ * (`scope`) is that part. */
+static weft_status find_read(const fit *f, bool **out)
 {
+    *out = NULL;
+    if (!f->lenient || *f->scope || !f->s->n_program)
+        return WEFT_OK;
+    bool *read = weft_arena_array(f->arena, (size_t)f->s->n_state + 1, sizeof *read);
+    for (int p = 0; read && p < f->s->n_program; p++) {
+        const weft_graph *g = f->s->program[p]->graph;
+        for (weft_val v = 0; v < g->n_value; v++) {
+            int i = g->value[v].kind == WEFT_VALUE_STATE
+                        ? weft_map_get(f->s->names, g->value[v].name, -1)
+                        : -1;
+            if (i >= 0)
+                read[i] = true;
+        }
+    }
+    *out = read;
+    return f->ctx->status;
+}
+
+static weft_status find_missing(fit *f)
+{
+    bool *read;
+    WEFT_TRY(find_read(f, &read));
     for (int i = 0; i < f->s->n_state; i++) {
         const weft_state *st = &f->s->state[i];
-        if (selected(f, st) && !f->source[i].entry && !(f->lenient && st->ready))
+        if (selected(f, st) && !f->source[i].entry && !(f->lenient && st->ready) &&
+            (!read || read[i]))
             weft_name_list_add(&f->missing, st->name, "");
     }
+    return WEFT_OK;
 }
 
 static weft_status report(fit *f)
@@ -223,7 +251,7 @@ static weft_status match_all(fit *f, weft_tensor_file *const *file, int n)
     for (int k = 0; k < n; k++)
         for (int i = 0; i < file[k]->n; i++)
             WEFT_TRY(match_entry(f, file[k], weft_tensor_file_at(file[k], i)));
-    find_missing(f);
+    WEFT_TRY(find_missing(f));
     return report(f);
 }
 

@@ -85,6 +85,18 @@ paste <(logged plain/log.jsonl loss) <(logged rules/log.jsonl loss) >losses
 perl -ne '($a, $b) = split; $n++; $bad++ if abs($a - $b) > 1e-5 * $b; END { exit !($n >= 8 && !$bad) }' losses ||
     fail "rules change the losses: $(cat losses)"
 
+# the student alone: exported, it generates in the bare model file as its run does, steered too; the losses need the teacher
+expect 0 "$weft" export a --names=cocomix --out=alone
+sets=$(for s in $teacher vocab=64 $student $concepts; do echo --set $s; done)
+for how in "" "--steer 3*4 --steer 5+1"; do
+    expect 0 "$weft" generate a --ids --prompt "1 2 3" --tokens 20 $how
+    mv out run
+    expect 0 "$weft" generate "$root/models/cocomix.txtpb" $sets --weights alone --ids --prompt "1 2 3" --tokens 20 $how
+    same out run
+done
+expect 78 "$weft" eval "$root/models/cocomix.txtpb" $sets --weights alone --data val.bin
+says err "missing: teacher\.wte\.weight"
+
 # another autoencoder than the one a run was trained with is refused
 train sae.txtpb --out sae --steps 32 --resume
 expect 78 "$weft" train cocomix.txtpb --quiet --out b --resume --steps 24
