@@ -24,9 +24,11 @@ typedef struct {
     weft_program *micro, *step;
     weft_graph_size size;
     weft_program_size plan;
-    double flops; /* of one step */
-    double gemm_rate;
+    double flops;    /* of one step */
     double *seconds; /* [steps], sorted after measuring */
+    /* [steps + 1] FLOP/s of large products before the steps and after each of them, sorted then: on
+     * a shared machine the rate of one moment says little about the next */
+    double *rate;
     double resident_before, resident_after;
     int64_t pages, pages_resident; /* of the plan */
     profile_table profile;
@@ -70,6 +72,11 @@ static weft_status load(weft_ctx *c, const settings *o, const cli_list *set, ben
     return s ? s : weft_graph_measure(b->graph, &b->size);
 }
 
+static weft_status machine_rate(weft_ctx *c, const settings *o, double *out)
+{
+    return weft_gemm_rate(c, o->gemm_seconds / (double)(o->steps + 1), out);
+}
+
 static weft_status compile(weft_ctx *c, const settings *o, bench *b)
 {
     const weft_compile_options w = {.train = !o->forward,
@@ -77,7 +84,11 @@ static weft_status compile(weft_ctx *c, const settings *o, bench *b)
                                     .no_rewrite = o->disable && !*o->disable,
                                     .disable_rules = o->disable && *o->disable ? o->disable : NULL};
     weft_program_size z;
-    weft_status s = weft_gemm_rate(c, o->gemm_seconds, &b->gemm_rate);
+    b->seconds = calloc((size_t)o->steps, sizeof *b->seconds);
+    b->rate = calloc((size_t)o->steps + 1, sizeof *b->rate);
+    if (!b->seconds || !b->rate)
+        return WEFT_NOMEM;
+    weft_status s = machine_rate(c, o, &b->rate[0]);
     b->resident_before = resident(); /* with the library's code generated and its threads running */
     if (!s)
         s = weft_session_new(c, false, &b->session);
@@ -150,7 +161,7 @@ static weft_status step(const bench *b, int64_t below)
     return s ? s : weft_program_run(b->step);
 }
 
-static int by_time(const void *a, const void *b)
+static int by_size(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return x < y ? -1 : x > y;
@@ -166,22 +177,25 @@ static int64_t vocabulary(const bench *b)
     return 2;
 }
 
-static weft_status measure(const settings *o, bench *b)
+static weft_status measure(weft_ctx *c, const settings *o, bench *b)
 {
     int64_t below = vocabulary(b);
     weft_status s = WEFT_OK;
-    b->seconds = calloc((size_t)o->steps, sizeof *b->seconds);
-    for (int64_t i = -o->warmup; i < o->steps && !s && b->seconds; i++) {
+    for (int64_t i = -o->warmup; i < o->steps && !s; i++) {
         double start = now();
         s = step(b, below);
-        if (i >= 0)
-            b->seconds[i] = now() - start;
+        if (i < 0)
+            continue;
+        b->seconds[i] = now() - start;
+        b->resident_after = resident();
+        if (!s)
+            s = machine_rate(c, o, &b->rate[i + 1]);
     }
-    if (s || !b->seconds)
-        return s ? s : WEFT_NOMEM;
-    b->resident_after = resident();
+    if (s)
+        return s;
     weft_session_pages(b->session, &b->pages, &b->pages_resident);
-    qsort(b->seconds, (size_t)o->steps, sizeof *b->seconds, by_time);
+    qsort(b->seconds, (size_t)o->steps, sizeof *b->seconds, by_size);
+    qsort(b->rate, (size_t)o->steps + 1, sizeof *b->rate, by_size);
     if (b->micro)
         profile_add(&b->profile, b->micro, o->warmup + o->steps);
     profile_add(&b->profile, b->step, o->warmup + o->steps);
@@ -190,15 +204,15 @@ static weft_status measure(const settings *o, bench *b)
 }
 
 /* Other processes make single steps slower, never faster: a mean would follow the worst of them. */
-static double median(const bench *b, int64_t n)
+static double median(const double *sorted, int64_t n)
 {
-    return (b->seconds[(n - 1) / 2] + b->seconds[n / 2]) / 2;
+    return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
 }
 
 static void print_text(weft_ctx *c, const settings *o, const bench *b)
 {
     char x[48], y[48];
-    double m = median(b, o->steps), share = b->flops / (m * b->gemm_rate);
+    double m = median(b->seconds, o->steps), rate = median(b->rate, o->steps + 1);
     printf("model        %s, %s parameters, %s\n", o->path,
            cli_count(x, sizeof x, b->size.parameters),
            o->forward ? "forward only" : "training step");
@@ -207,9 +221,10 @@ static void print_text(weft_ctx *c, const settings *o, const bench *b)
            b->seconds[0], b->seconds[o->steps - 1]);
     printf("work         %.1f GFLOP a step, %.1f GFLOP/s with %d threads\n", b->flops * 1e-9,
            b->flops / m * 1e-9, weft_threads(c));
-    printf("machine      %.1f GFLOP/s for a large matrix product in this process: the step reaches "
-           "%.1f %%\n",
-           b->gemm_rate * 1e-9, 100 * share);
+    printf("machine      %.1f GFLOP/s for a large matrix product between the steps (%.1f to %.1f): "
+           "the "
+           "step reaches %.1f %%\n",
+           rate * 1e-9, b->rate[0] * 1e-9, b->rate[o->steps] * 1e-9, 100 * b->flops / (m * rate));
     printf("compile      %.3f s, %d steps\n", (double)b->plan.compile_ns * 1e-9, b->plan.n_step);
     printf(
         "memory       %s state + %s planned: %lld pages, of which %lld are in memory; the process "
@@ -223,7 +238,7 @@ static void print_text(weft_ctx *c, const settings *o, const bench *b)
 
 static void print_json(weft_ctx *c, const settings *o, const bench *b)
 {
-    double m = median(b, o->steps);
+    double m = median(b->seconds, o->steps), rate = median(b->rate, o->steps + 1);
     printf("{\"model\":");
     cli_json_text(stdout, o->path);
     printf(",\"tokens\":%lld,\"threads\":%d,\"steps\":%lld", (long long)b->size.tokens,
@@ -231,8 +246,8 @@ static void print_json(weft_ctx *c, const settings *o, const bench *b)
     cli_json_number(stdout, ",", "tokens_per_s", (double)b->size.tokens / m);
     cli_json_number(stdout, ",", "seconds", m);
     cli_json_number(stdout, ",", "flops", b->flops);
-    cli_json_number(stdout, ",", "gemm_flops_per_s", b->gemm_rate);
-    cli_json_number(stdout, ",", "share_of_gemm", b->flops / (m * b->gemm_rate));
+    cli_json_number(stdout, ",", "gemm_flops_per_s", rate);
+    cli_json_number(stdout, ",", "share_of_gemm", b->flops / (m * rate));
     cli_json_number(stdout, ",", "compile_seconds", (double)b->plan.compile_ns * 1e-9);
     printf(",\"state_bytes\":%zu,\"plan_bytes\":%zu", b->plan.state_bytes, b->plan.plan_bytes);
     printf(",\"pages_planned\":%lld,\"pages_resident\":%lld", (long long)b->pages,
@@ -250,6 +265,7 @@ static void release(bench *b)
     weft_model_free(b->model);
     weft_recipe_free(b->recipe);
     free(b->seconds);
+    free(b->rate);
 }
 
 int verb_bench(weft_ctx *c, int argc, char **argv)
@@ -273,7 +289,7 @@ int verb_bench(weft_ctx *c, int argc, char **argv)
         {"no-rewrite", CLI_MAYBE, &o.disable, "RULES", "without rewrite rules, or without these", 0,
          0},
         {"gemm-seconds", CLI_FLOAT, &o.gemm_seconds, "S",
-         "how long to measure the machine (default 2)", 0, 1e4},
+         "how long to measure the machine, in slots between the steps (default 2)", 0, 1e4},
         {"json", CLI_FLAG, &o.json, NULL, "for machines", 0, 0},
         {0}};
     const cli_spec spec = {
@@ -303,7 +319,7 @@ int verb_bench(weft_ctx *c, int argc, char **argv)
     if (!s)
         s = compile(c, &o, &b);
     if (!s)
-        s = measure(&o, &b);
+        s = measure(c, &o, &b);
     if (s)
         code = cli_fail(c);
     else if (o.json)
