@@ -192,9 +192,8 @@ static weft_status match_entry(fit *f, weft_tensor_file *file, const weft_tensor
 }
 
 /* Which states some program of the session reads; NULL: take all of them as read. A file for a
- * whole model may be the student's alone, where nothing but the student runs; a file for one part
- * of it
- * (`scope`) is that part. */
+ * whole model may lack what nothing that runs reads; a file for one part of it (`scope`) is that
+ * part, whole. */
 static weft_status find_read(const fit *f, bool **out)
 {
     *out = NULL;

@@ -222,8 +222,7 @@ static void print_text(weft_ctx *c, const settings *o, const bench *b)
     printf("work         %.1f GFLOP a step, %.1f GFLOP/s with %d threads\n", b->flops * 1e-9,
            b->flops / m * 1e-9, weft_threads(c));
     printf("machine      %.1f GFLOP/s for a large matrix product between the steps (%.1f to %.1f): "
-           "the "
-           "step reaches %.1f %%\n",
+           "the step reaches %.1f %%\n",
            rate * 1e-9, b->rate[0] * 1e-9, b->rate[o->steps] * 1e-9, 100 * b->flops / (m * rate));
     printf("compile      %.3f s, %d steps\n", (double)b->plan.compile_ns * 1e-9, b->plan.n_step);
     printf(
