@@ -538,28 +538,31 @@ static weft_status check_disabled(weft_ctx *c, const char *list)
 
 static bool rule_is_on(const weft_rule *r, const weft_rewrite_options *o)
 {
-    return !o->no_rewrite && (r->fuses || !o->fuse_only) && !(r->train_only && !o->train) &&
-           !(r->eval_only && o->train) && !in_list(o->disable, r->name);
+    return !o->no_rewrite && (r->fuses || r->first || !o->fuse_only) &&
+           !(r->train_only && !o->train) && !(r->eval_only && o->train) &&
+           !in_list(o->disable, r->name);
 }
 
-static bool choose_rules(rewriter *w)
+static bool choose_rules(rewriter *w, bool first)
 {
     w->root = weft_arena_array(w->work, (size_t)weft_rule_count() + 1, sizeof *w->root);
     for (int r = 0; w->root && r < weft_rule_count(); r++) {
         const weft_rule *rule = weft_rule_at(r);
-        bool on = rule_is_on(rule, w->options);
+        bool on = rule_is_on(rule, w->options) && (rule->first || !first);
         w->root[r] = on && rule->apply ? weft_op_find(rule->root) : NULL;
         w->share = w->share || (on && rule == &weft_rule_share);
     }
     return w->root != NULL;
 }
 
-static weft_status one_sweep(const weft_graph *from, const weft_rewrite_options *o, weft_graph **to,
-                             int *changes, weft_val *total, int n_total)
+/* `first`: with the rules alone that come before all others. */
+static weft_status one_sweep(const weft_graph *from, const weft_rewrite_options *o, bool first,
+                             weft_graph **to, int *changes, weft_val *total, int n_total)
 {
     rewriter w = {
         .ctx = from->ctx, .options = o, .from = from, .work = weft_arena_new(from->ctx, 0)};
-    weft_status s = w.work && choose_rules(&w) ? sweep(&w, total, n_total) : from->ctx->status;
+    weft_status s =
+        w.work && choose_rules(&w, first) ? sweep(&w, total, n_total) : from->ctx->status;
     weft_arena_free(w.work);
     *changes = w.changes;
     *to = w.to;
@@ -576,11 +579,13 @@ weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *
     WEFT_TRY(check_disabled(g->ctx, o->disable));
     weft_graph *now = NULL;
     int n_total = map ? g->n_value : 0, changes = 1;
+    bool first = true;
     for (int v = 0; v < n_total; v++)
         map[v] = v;
-    for (int i = 0; i < MAX_SWEEPS && changes; i++) {
+    for (int i = 0; i < MAX_SWEEPS && (changes || first); i++) {
         weft_graph *next;
-        weft_status s = one_sweep(now ? now : g, o, &next, &changes, map, n_total);
+        first = first && changes;
+        weft_status s = one_sweep(now ? now : g, o, first, &next, &changes, map, n_total);
         weft_graph_free(now);
         if (s)
             return s;

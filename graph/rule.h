@@ -9,9 +9,9 @@
 typedef weft_call weft_match;
 
 typedef struct {
-    const char *name;  /* for --no-rewrite=NAME and dumps */
-    const char *root;  /* op at which the rule is tried; "" if the engine itself does it */
-    const char *doc;   /* "softmax(mask(matmul(q,k))) -> attention(q,k)" : before -> after */
+    const char *name; /* for --no-rewrite=NAME and dumps */
+    const char *root; /* op at which the rule is tried; "" if the engine itself does it */
+    const char *doc;  /* "softmax(mask(matmul(q,k))) -> attention(q,k)" : before -> after */
     /* Looks; if it matches, emits nodes and calls weft_match_replace for every output that has
      * readers. Nodes that it emitted without replacing anything are dropped. NULL: the engine
      * itself does it. */
@@ -21,6 +21,9 @@ typedef struct {
      * the paths through it, so the rule must then leave alone what weft_match_may_bypass
      * refuses. */
     bool fuses;
+    /* Applied until nothing changes before any other rule is tried, and before gradient(...) nodes
+     * are replaced, with the same duty: what it leaves without readers is gone when others look. */
+    bool first;
 } weft_rule;
 
 /* The node of the new graph that computes v: its op name, "" for inputs and states. */
@@ -30,8 +33,8 @@ bool weft_match_is(weft_match *m, weft_val v, const char *op);
 int weft_match_n_in(weft_match *m, weft_val v);
 /* input i of the node computing v; WEFT_NONE if none */
 weft_val weft_match_in(weft_match *m, weft_val v, int i);
-weft_val weft_match_nth(weft_match *m, weft_val v, int i);  /* output i of the node computing v */
-int weft_match_port(weft_match *m, weft_val v);             /* which output of its node v is */
+weft_val weft_match_nth(weft_match *m, weft_val v, int i); /* output i of the node computing v */
+int weft_match_port(weft_match *m, weft_val v);            /* which output of its node v is */
 /* Attribute of the node computing v; zeros if it has none of this name. */
 const weft_attr *weft_match_attr(weft_match *m, weft_val v, const char *name);
 /* Readers of v, outputs of the graph included; the root counts while it is looked at. May be
@@ -61,11 +64,11 @@ bool weft_match_used(const weft_match *m, int i); /* has output i of the root an
  * outputs on demand. */
 const weft_attr *weft_match_twin(weft_match *m, int r, const char *name);
 /* Input i, in the new graph, of the only node `op` of the old graph that has the root's first input
- * as its first one, too; its attribute `name` into *attr. WEFT_NONE if there is none, or another one
- * as well, or if that input is computed behind the root. */
+ * as its first one, too; its attribute `name` into *attr. WEFT_NONE if there is none, or another
+ * one as well, or if that input is computed behind the root. */
 weft_val weft_match_beside(weft_match *m, const char *op, int i, const char *name,
                            const weft_attr **attr);
-void weft_match_replace(weft_match *m, int i, weft_val v);  /* output i of the root is v */
+void weft_match_replace(weft_match *m, int i, weft_val v); /* output i of the root is v */
 bool weft_match_training(const weft_match *m);
 
 int weft_rule_count(void);

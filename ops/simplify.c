@@ -68,8 +68,9 @@ const weft_rule weft_rule_scale_one = {.name = "scale_one",
                                        .doc = "scale(x, alpha=1, beta=0) -> x",
                                        .apply = rule_scale_one};
 
-/* A factor 0 switches a part of a loss off: what it scales need not be computed. Numerically the
- * same for finite x; where x is infinite or NaN the product would be NaN, and now is 0. */
+/* A factor 0 switches a part of a loss off: what it scales need not be computed, so it must be gone
+ * before rules join it with what is. Numerically the same for finite x; where x is infinite or NaN
+ * the product would be NaN, and now is 0. */
 static void rule_scale_zero(weft_match *m)
 {
     if (weft_attr_float(m, "alpha") == 0)
@@ -81,7 +82,8 @@ const weft_rule weft_rule_scale_zero = {
     .name = "scale_zero",
     .root = "scale",
     .doc = "scale(x, alpha=0, beta) -> fill(beta), also where x is infinite or NaN",
-    .apply = rule_scale_zero};
+    .apply = rule_scale_zero,
+    .first = true};
 
 static void rule_mul_zero(weft_match *m)
 {

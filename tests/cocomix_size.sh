@@ -30,6 +30,13 @@ near "69M: active parameters (the paper's formula: 51.5M + (C + K) d and biases)
 tokens=$(field tokens $m)
 near "69M: MFLOP a token" "$(per_token "$(field flops_training $m)" "$tokens")" 1048.2 0.02
 near "69M: MFLOP a token, cached labels" "$(per_token "$(field flops_cached $m)" "$tokens")" 550.8 0.02
+# of a recipe that accumulates, too, all are of `tokens`; without a concept loss there is no label to compute
+r=models/recipes/cocomix-69m
+tokens=$(field tokens $r.txtpb)
+near "the recipe, which accumulates: MFLOP a token, labels computed" "$(per_token "$(field flops_computed $r.txtpb)" "$tokens")" 1048.2 0.02
+near "the recipe: MFLOP a token, cached labels" "$(per_token "$(field flops_cached $r.txtpb)" "$tokens")" 550.8 0.02
+near "insertion only: no label is computed" "$(field flops_training $r-insert-only.txtpb)" "$(field flops_cached $r-insert-only.txtpb)" 1e-4
+near "insertion only: MFLOP a token" "$(per_token "$(field flops_training $r-insert-only.txtpb)" "$tokens")" 488 0.002
 set -- --set n_layer=24 --set n_head=16 --set insert=5
 near "386M: trained parameters" "$(field trainable $m "$@" --set d=1024)" 421966848 0
 near "386M: active parameters" "$(field active $m "$@" --set d=1024)" 388400000 0.001

@@ -321,6 +321,33 @@ static void test_linear_cross_entropy_once(void **state)
     }
 }
 
+/* With a factor 0 before the loss, its labels are not computed, whatever the loss might have been
+ * joined with. */
+static void test_switched_off_not_fused(void **state)
+{
+    (void)state;
+    const char *names[] = {"loss", "value", "index"};
+    for (int on = 0; on < 2; on++)
+        for (int bias = 0; bias < 2; bias++) {
+            weft_graph *g = weft_graph_new(ctx), *h;
+            weft_val in[] = {input(g, "x", WEFT_F32, 2, 6, 8, 0), weight(g, "w", 2, 20, 8),
+                             bias ? weight(g, "b", 1, 20, 0) : WEFT_NONE};
+            weft_val z = weft_graph_emit(g, "matmul", in, 2 + bias, "tb=1");
+            weft_val label = EMIT(g, "topk", "k=2", EMIT(g, "tanh", "", in[0])) + 1;
+            weft_val loss = EMIT(g, "cross_entropy", "", z, label), top = EMIT(g, "topk", "k=3", z);
+            ok(weft_graph_output(g, "loss", EMIT(g, "scale", on ? "alpha=0.1" : "alpha=0", loss)));
+            ok(weft_graph_output(g, "value", top));
+            ok(weft_graph_output(g, "index", top + 1));
+            ok(weft_graph_prepare(g, names, 3, &(weft_rewrite_options){.train = true}, &h));
+            assert_int_equal(count(h, "linear_cross_entropy"), on);
+            assert_int_equal(count(h, "tanh"), on);
+            assert_int_equal(count(h, "topk"), 1); /* the labels', or the head's */
+            assert_int_equal(count(h, "matmul"), !on);
+            weft_graph_free(h);
+            weft_graph_free(g);
+        }
+}
+
 static void test_embedding_grad_add(void **state)
 {
     (void)state;
@@ -347,6 +374,7 @@ int main(void)
         cmocka_unit_test(test_attention_fires),
         cmocka_unit_test(test_linear_cross_entropy_fires),
         cmocka_unit_test(test_linear_cross_entropy_once),
+        cmocka_unit_test(test_switched_off_not_fused),
         cmocka_unit_test(test_embedding_grad_add),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -159,6 +159,12 @@ static void print_text(const report *r)
     printf("ok\n");
 }
 
+/* The cost is of a whole step, which may accumulate; all numbers of the report are of z->tokens. */
+static double of_tokens(const report *r, double flops)
+{
+    return flops / (double)r->cost.tokens * (double)r->size.tokens;
+}
+
 static void print_json(const report *r)
 {
     const weft_graph_size *z = &r->size;
@@ -171,8 +177,10 @@ static void print_json(const report *r)
            (long long)z->trainable, z->n_weight, z->n_value, z->n_node, (long long)z->tokens,
            z->flops);
     if (r->loss)
-        printf(",\"active\":%lld,\"flops_training\":%.17g,\"flops_cached\":%.17g",
-               (long long)r->cost.active, r->training_flops, r->cost.flops_cached);
+        printf(",\"active\":%lld,\"flops_training\":%.17g,\"flops_computed\":%.17g,"
+               "\"flops_cached\":%.17g",
+               (long long)r->cost.active, r->training_flops, of_tokens(r, r->cost.flops_computed),
+               of_tokens(r, r->cost.flops_cached));
     printf(",\"state_bytes\":%zu,\"plan_bytes\":%zu,\"naive_bytes\":%zu,\"steps\":%d,\"compile_"
            "ns\":%lld",
            r->plan.state_bytes, r->plan.plan_bytes, r->plan.naive_bytes, r->plan.n_step,
