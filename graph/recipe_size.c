@@ -155,12 +155,15 @@ weft_status weft_recipe_measure(weft_recipe *r, const weft_graph *forward, weft_
 {
     weft_model *m = NULL;
     weft_graph *g = NULL;
+    void (*log)(void *, const char *) = r->ctx->log;
     *out = (weft_recipe_size){0};
+    r->ctx->log = NULL; /* what compiling has to say is said when the recipe is compiled to run */
     weft_status s = forward ? WEFT_OK : weft_recipe_model(r, 0, 0, &m);
     if (!s && !forward)
         s = weft_graph_expand(m, &g);
     if (!s)
         s = measure(r, forward ? forward : g, out);
+    r->ctx->log = log;
     weft_graph_free(g);
     weft_model_free(m);
     return s;

@@ -1,5 +1,6 @@
 #!/bin/sh
-# cocomix_size.sh - parameters and FLOPs of the paper's models as `weft check` counts them, against closed formulas.
+# cocomix_size.sh - parameters and FLOPs of the paper's models as `weft check` counts them, against closed formulas; every
+# recipe passes it.
 #
 # The FLOPs a token that a CoCoMix step of the 69M model needs, a multiply-add counting two, causal scores, matrix
 # products alone: 1048.2 million, 550.8 million with cached labels (student 229.6 + 66.1 + 154.4 + 100.7 + 0.1, extractor
@@ -45,4 +46,10 @@ near "1.38B: active parameters" "$(field active $m "$@" --set d=2048)" 138080000
 near "NTP 69M" "$(field trainable models/gpt2.txtpb --set n_layer=8 --set n_head=8 --set d=624)" 69445584 0
 near "NTP 386M" "$(field trainable models/gpt2.txtpb --set n_layer=24 --set n_head=16 --set d=1072)" 386274832 0
 near "NTP 1.38B" "$(field trainable models/gpt2.txtpb --set n_layer=24 --set n_head=16 --set d=2096)" 1373389328 0
+for r in models/recipes/*.txtpb; do
+    out=$("$weft" check "$r" 2>&1) && continue
+    echo "FAILED: weft check $r"
+    echo "$out" | tail -3
+    failed=1
+done
 exit $failed

@@ -29,7 +29,7 @@ check() {
     fi
 }
 
-for variant in mix=0 mix=1 mix=2 slot=0 label_score=1 label_pre=1 lambda_c=0 dropout=0.3; do
+for variant in mix=0 mix=1 mix=2 slot=0 label_score=1 label_pre=1 label_at=1 relu=1 plain_head=1 lambda_c=0 dropout=0.3; do
     check 33 cocomix.txtpb $student --set insert=1 $concepts --set $variant
 done
 check 28 distill.txtpb $student

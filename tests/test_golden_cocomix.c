@@ -281,6 +281,7 @@ static const model_case cases[] = {
     {"token", "models/cocomix.txtpb", {COCOMIX, "slot=0"}, {"loss", "lm_loss", "logits"}},
     {"add", "models/cocomix.txtpb", {COCOMIX, "mix=2"}, {"loss", "lm_loss", "logits"}},
     {"none", "models/cocomix.txtpb", {COCOMIX, "mix=0"}, {"loss", "lm_loss", "logits"}},
+    {"plain", "models/cocomix.txtpb", {COCOMIX, "plain_head=1"}, {"loss", "lm_loss", "logits"}},
     {"kd", "models/distill.txtpb", {SIZES, STUDENT, TEACHER}, {"loss", "lm_loss", "logits"}},
     {"pause", "models/pause.txtpb", {PAUSE}, {"loss", "logits"}},
     {"kd_pause", "models/pause.txtpb", {PAUSE, "lambda_kd=0.1"}, {"loss", "kd_loss", "logits"}},
@@ -383,29 +384,35 @@ static void check_label(const char *variant, weft_program *p, mode how)
     free(want);
 }
 
+static void check_labels(mode how, const char *variant, const char *score, const char *of)
+{
+    const char *const fetch[] = {"label", "score"};
+    const model_case m = {variant,
+                          "models/concept.txtpb",
+                          {"vocab=40", "B=2", "T=12", TEACHER, CONCEPTS, score, of},
+                          {"label", "score"}};
+    weft_session *s;
+    how.values = true;
+    weft_graph *g = prepared(&m, how);
+    weft_program *p = compiled(&m, how, g, fetch, 2, &s);
+    OK(weft_program_run(p));
+    check_label(variant, p, how);
+    weft_session_free(s);
+    weft_graph_free(g);
+}
+
 static void labels(mode how)
 {
     static const char *const name[] = {"plus", "minus", "abs", "activation"};
     for (int pre = 0; pre < 2; pre++)
         for (int score = 0; score < 4; score++) {
             char by[32], from[32], variant[32];
-            const char *const fetch[] = {"label", "score"};
-            weft_session *s;
             snprintf(by, sizeof by, "label_score=%d", score);
             snprintf(from, sizeof from, "label_pre=%d", pre);
             snprintf(variant, sizeof variant, "%s_%s", pre ? "pre" : "post", name[score]);
-            const model_case m = {variant,
-                                  "models/concept.txtpb",
-                                  {"vocab=40", "B=2", "T=12", TEACHER, CONCEPTS, by, from},
-                                  {"label", "score"}};
-            how.values = true;
-            weft_graph *g = prepared(&m, how);
-            weft_program *p = compiled(&m, how, g, fetch, 2, &s);
-            OK(weft_program_run(p));
-            check_label(variant, p, how);
-            weft_session_free(s);
-            weft_graph_free(g);
+            check_labels(how, variant, by, from);
         }
+    check_labels(how, "patched_plus", "label_score=0", "label_at=1");
 }
 
 static void test_labels(void **state)

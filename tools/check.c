@@ -105,6 +105,8 @@ static weft_status examine(weft_ctx *c, report *r, const cli_list *set, const ch
     weft_status s = load(c, r, set, loss);
     if (!s)
         s = weft_graph_measure(r->forward, &r->size);
+    if (!s && !loss && !r->size.trainable)
+        r->loss = NULL; /* a recipe that only evaluates */
     /* A loss that only the recipe names is left to plan(), whose error says that it is the
      * recipe's. */
     if (!s && r->loss && (loss || r->kind == WEFT_FILE_MODEL || has_output(r->forward, r->loss))) {
@@ -127,6 +129,40 @@ static void print_ports(const report *r)
         printf("output       %-10s %s\n", name, weft_type_print(type, sizeof type, &t));
 }
 
+static bool has_tokens(const weft_graph *g)
+{
+    const char *name;
+    for (int i = 0; (name = weft_graph_input_at(g, i, NULL)); i++)
+        if (!strcmp(name, "tokens"))
+            return true;
+    return false;
+}
+
+static void print_amount(double flops, const char *what)
+{
+    printf(flops < 1e10 ? "%.4g M %s" : "%.4g G %s", flops * (flops < 1e10 ? 1e-6 : 1e-9), what);
+}
+
+/* Without an input `tokens` there is nothing to count by, and the size has 1 for it. */
+static void print_flops(const report *r)
+{
+    double tokens = (double)r->size.tokens;
+    const weft_recipe_size *c = &r->cost;
+    bool cached = c->flops == c->flops_cached;
+    printf("%-13s", has_tokens(r->forward) ? "FLOPs/token" : "FLOPs");
+    print_amount(r->size.flops / tokens, "forward");
+    if (r->loss) {
+        printf(", ");
+        print_amount(r->training_flops / tokens, "in training");
+    }
+    if (r->loss && c->flops_cached != c->flops_computed) {
+        printf(", ");
+        print_amount((cached ? c->flops_computed : c->flops_cached) / (double)c->tokens,
+                     cached ? "with labels computed" : "with labels cached");
+    }
+    printf("\n");
+}
+
 static void print_text(const report *r)
 {
     char a[48], b[48];
@@ -136,22 +172,15 @@ static void print_text(const report *r)
     printf("parameters   %s stored, %s trainable, in %d weights\n",
            cli_count(a, sizeof a, z->parameters), cli_count(b, sizeof b, z->trainable),
            z->n_weight);
+    if (!z->trainable && z->n_weight)
+        printf("training     none: all weights are frozen\n");
     if (r->loss && r->cost.active != z->trainable)
         printf("active       %s of the trainable ones for a token\n",
                cli_count(a, sizeof a, r->cost.active));
     printf("graph        %d values, %d nodes; %d steps %s\n", z->n_value, z->n_node, r->plan.n_step,
            r->loss ? "in training" : "to run");
-    printf("FLOPs/token  %.4g M forward", z->flops / (double)z->tokens * 1e-6);
-    if (r->loss)
-        printf(", %.4g M in training", r->training_flops / (double)z->tokens * 1e-6);
-    const weft_recipe_size *c = &r->cost;
-    if (r->loss && c->flops_cached != c->flops_computed) {
-        bool cached = c->flops == c->flops_cached;
-        printf(", %.4g M with labels %s",
-               (cached ? c->flops_computed : c->flops_cached) / (double)c->tokens * 1e-6,
-               cached ? "computed" : "cached");
-    }
-    printf("\nmemory       %s state + %s planned for %s (%s without sharing)\n",
+    print_flops(r);
+    printf("memory       %s state + %s planned for %s (%s without sharing)\n",
            cli_bytes(a, sizeof a, (double)r->plan.state_bytes),
            cli_bytes(b, sizeof b, (double)r->plan.plan_bytes),
            r->loss ? "a training step" : "a run",

@@ -224,11 +224,16 @@ def labels(w, tokens, targets):
     w["teacher.wte.weight"] = w["teacher.wte.weight"].clone().requires_grad_(True)  # or there is no graph to go back
     h, logits, loss = teacher(w, tokens, targets)
     dz = torch.autograd.grad(loss, h)[0] @ w["sae.decoder.weight"]
-    pre, z = sae_encode(w, standardize(h.detach())[0])
+    xn, mean, std = standardize(h.detach())
+    pre, z = sae_encode(w, xn)
+    # The paper's point of the gradient: the reconstruction in the place of the hidden state (here at all positions at once).
+    rec = (sae_decode(w, z) * std + mean).requires_grad_(True)
+    patched = head(w, "teacher.", blocks(w, "teacher.", rec, T_HEADS, TAP, T_LAYERS), targets)[1]
+    dz_rec = torch.autograd.grad(patched, rec)[0] @ w["sae.decoder.weight"]
     out = {"hidden": h.detach(), "teacher_logits": logits.detach(), "teacher_loss": loss.detach(), "dz": dz}
-    for base, a in (("post", z), ("pre", pre)):
-        for kind in LABEL_SCORES:
-            s = score_of(kind, a, dz)
+    for base, a, slope in (("post", z, dz), ("pre", pre, dz), ("patched", z, dz_rec)):
+        for kind in LABEL_SCORES if base != "patched" else ("plus",):
+            s = score_of(kind, a, slope)
             ids = select(s, a, K_LABEL)
             out[f"{base}_{kind}:label"], out[f"{base}_{kind}:score"] = ids, s.gather(-1, ids.long())
             out[f"{base}_{kind}:all"] = s
@@ -249,13 +254,15 @@ def rest_of_student(w, x, c, mix, slot, targets):
     return head(w, "transformer.", x, targets)
 
 
-def cocomix(w, tokens, targets, label, mix="interleave", slot=1, weight=LAMBDA):
+def cocomix(w, tokens, targets, label, mix="interleave", slot=1, weight=LAMBDA, plain=False):
+    """plain: the paper's head, without standardisation, learned bias and scale"""
     p = "transformer."
     x = blocks(w, p, embed(w, p, tokens), HEADS, 0, INSERT)
     xn, mean, std = standardize(x)
-    z = linear(w, xn - w[p + "pre_bias"], p + "concept_predictor")
+    z = linear(w, x if plain else xn - w[p + "pre_bias"], p + "concept_predictor")
     # Raw logits are kept, negative ones too.
-    c = (linear(w, keep_largest(z, K), p + "compress_layer") + w[p + "pre_bias"]) * std + mean
+    c = linear(w, keep_largest(z, K), p + "compress_layer")
+    c = c if plain else (c + w[p + "pre_bias"]) * std + mean
     logits, lm = rest_of_student(w, x, c, mix, slot, targets)
     # All positions, the last too.
     concept = sum(F.cross_entropy(z.reshape(-1, LATENTS), i.reshape(-1).long()) for i in label.unbind(-1)) / K_LABEL
@@ -308,6 +315,7 @@ def variants(feed, lab):
         "token": lambda w: cocomix(w, tokens, targets, label, slot=0),
         "add": lambda w: cocomix(w, tokens, targets, label, mix="add"),
         "none": lambda w: cocomix(w, tokens, targets, label, mix="none"),
+        "plain": lambda w: cocomix(w, tokens, targets, label, plain=True),
         "kd": lambda w: distil(ntp(w, tokens, targets), logits),
         "pause": lambda w: pause(w, tokens, targets),
         "kd_pause": lambda w: distil(pause(w, tokens, targets), logits),
@@ -409,6 +417,8 @@ def run(seed, dtype):
     for base, a in (("post", lab["z"]), ("pre", lab["pre"])):
         for kind in LABEL_SCORES:
             least[f"{base}_{kind}"] = label_gap(lab[f"{base}_{kind}:all"], a)
+    least["patched_plus"] = label_gap(lab["patched_plus:all"], lab["z"])
+    least["plain_concepts"] = gaps(results["plain"][0]["concept_logits"], K)
     return {"weights": weights, "feed": (ids, targets, idle), "labels": lab, "results": results, "gaps": least,
             "steps": steps, "sae_steps": sae, "dead": dead}
 
