@@ -53,6 +53,9 @@ head -c 20000 $end/model.safetensors | grep -aq '"transformer.concept_predictor.
 head -c 20000 $end/model.safetensors | grep -aqE '"(teacher|sae)\.' && fail "a checkpoint holds the extractor"
 grep -q '"scope": "sae.", "file": "sae"' $end/manifest.json || fail "the manifest does not say which autoencoder"
 
+expect 66 "$weft" check a
+says err "a is the folder of a run; its recipe is a/recipe.txtpb"
+
 # stopped at two random steps, resumed each time
 at=$((RANDOM % 10 + 1))
 at2=$((at + RANDOM % 9 + 1))
@@ -68,7 +71,8 @@ for t in 1 2 3 8; do
     equal a t$t step-000020
 done
 variant=0
-for how in "cocomix mix=0" "cocomix mix=2" "cocomix slot=0" "cocomix label_pre=1" "cocomix label_score=4" \
+for how in "cocomix mix=0" "cocomix mix=2" "cocomix slot=0" "cocomix label_pre=1" "cocomix label_at=1" "cocomix plain_head=1" \
+    "cocomix lambda_c=0" "cocomix label_score=4" \
     "cocomix train.accumulate=2" "pause mix=1" "regress distance=2"; do
     variant=$((variant + 1))
     set -- $how
