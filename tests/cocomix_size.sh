@@ -46,6 +46,12 @@ near "1.38B: active parameters" "$(field active $m "$@" --set d=2048)" 138080000
 near "NTP 69M" "$(field trainable models/gpt2.txtpb --set n_layer=8 --set n_head=8 --set d=624)" 69445584 0
 near "NTP 386M" "$(field trainable models/gpt2.txtpb --set n_layer=24 --set n_head=16 --set d=1072)" 386274832 0
 near "NTP 1.38B" "$(field trainable models/gpt2.txtpb --set n_layer=24 --set n_head=16 --set d=2096)" 1373389328 0
+# a student's dropout is not its teacher's
+for m in cocomix distill pause regress; do
+    "$weft" show models/$m.txtpb --set dropout=0.1 --stage=expanded | grep -q 'dropout .* p=0\.1 .*\[teacher' || continue
+    echo "FAILED: $m: the teacher has dropout"
+    failed=1
+done
 for r in models/recipes/*.txtpb; do
     out=$("$weft" check "$r" 2>&1) && continue
     echo "FAILED: weft check $r"
