@@ -55,6 +55,26 @@ says err "did you mean 'b'"
 expect 0 compare a1 a2 b1 b2
 says out '^gpt2-tiny  *4 '
 says out 'same seed 1'
+# and of one model: another one under the same settings is another arm, in a group of one name it is said. Comments and
+# a parameter that is set to its default change nothing.
+run c2 2 40 2560:3.1 5120:2.6 7680:2.3 10240:2.2
+sed -i 's/"gelu"/"relu"/' c2/model.txtpb
+cmp -s c2/model.txtpb seed/model.txtpb && fail "the model has no gelu"
+expect 0 compare a1 c2
+says out '^gpt2-tiny model of a1  *1 '
+says out '^gpt2-tiny model of c2  *1 '
+expect 0 compare c=a1,c2
+says out 'a1 and c2 were run with different models, see'
+sed -i 's/^set: "d=32"/&\nset: "dropout=0"/; s/d=32/d=64/' c2/recipe.txtpb
+expect 0 compare c=a1,c2
+says out 'different models and settings: d (32, 64), see'
+cp seed/model.txtpb c2
+expect 0 compare c=a1,c2
+says out 'different settings: d (32, 64)$'
+sed -i 's/d=64/d=32/; 1i doc: "the same"' c2/recipe.txtpb
+sed -i '1i # the same' c2/model.txtpb
+expect 0 compare a1 c2
+says out '^gpt2-tiny  *2 '
 # at fewer tokens: between evaluations on a straight line
 expect 0 compare a=a1 b=b1 --at 6400 --json
 near "loss at 6400 tokens" "$(number out final)" 2.35

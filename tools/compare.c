@@ -136,7 +136,8 @@ int verb_compare(weft_ctx *c, int argc, char **argv)
         "Compares runs by the validation losses in their logs: final loss over seeds, paired\n"
         "differences, tokens and training FLOPs until the baseline's final loss is reached. Runs "
         "of\n"
-        "one recipe and its settings are seeds of one arm; NAME=RUN,RUN groups otherwise.\n"
+        "one recipe, its settings and its model are seeds of one arm; NAME=RUN,RUN groups "
+        "otherwise.\n"
         "With --train the arguments are [NAME=]RECIPE[,SETTING=VALUE]..., run once per seed.",
         option,
         1,
@@ -149,6 +150,7 @@ int verb_compare(weft_ctx *c, int argc, char **argv)
     o.training.seeds = o.training.seeds ? o.training.seeds : "1";
     k.arena = weft_arena_new(c, 0);
     code = k.arena ? compare(c, &k, &o, argc, argv) : cli_fail(c);
+    compare_close(&k);
     weft_arena_free(k.arena);
     return code;
 }

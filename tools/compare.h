@@ -11,6 +11,24 @@ typedef struct {
     double loss;
 } cmp_point;
 
+/* How a run was or will be made. */
+typedef struct {
+    const char *path;     /* of the recipe */
+    const char *settings;   /* of weft_recipe_settings */
+    weft_graph *graph;    /* its model, expanded */
+    uint64_t model;       /* hash of what the graph computes */
+} cmp_setup;
+
+/* A setting in which two of them differ. */
+typedef struct {
+    const char *name, *own, *other; /* values; NULL: it has none */
+    bool said;                      /* by the first one's settings; else a default */
+} cmp_difference;
+typedef struct {
+    cmp_difference *item;
+    int n, cap;
+} cmp_differences;
+
 /* What became of a run. */
 typedef enum {
     RUN_FINISHED,
@@ -20,7 +38,7 @@ typedef enum {
 
 typedef struct {
     const char *dir, *name; /* name: the recipe's */
-    const char *settings;   /* of weft_recipe_settings */
+    cmp_setup setup;        /* the graph is kept for the first run of an arm only */
     const char *measured;   /* the output that was evaluated */
     cmp_state state;
     int64_t seed, step, steps; /* last logged step; the recipe's last */
@@ -85,14 +103,30 @@ typedef struct {
 } comparison;
 
 /* ---- compare_read.c ---- */
-/* Adds a run to the arm `name`, or, without one, to the arm of runs of its recipe and settings. */
+/* Adds a run to the arm `name`, or, without one, to the arm of runs of its recipe, settings and
+ * model. */
 weft_status compare_add(comparison *k, const char *name, const char *dir);
-/* Value of "name=..." in settings, in arena memory; NULL if it is not there. */
-const char *compare_setting(weft_arena *a, const char *settings, const char *name);
 /* Names of arms that came without: the recipe's, with the settings that tell apart equal ones. */
 weft_status compare_name_arms(comparison *k);
 weft_status compare_check_data(comparison *k);
 weft_status compare_note(comparison *k, const char *fmt, ...) WEFT_PRINTF(2, 3);
+void compare_close(comparison *k); /* frees what is not in the arena */
+
+/* ---- compare_setup.c ---- */
+/* Value of "name=..." in settings, in arena memory; NULL if it is not there. */
+const char *compare_setting(weft_arena *a, const char *settings, const char *name);
+/* `path`: where the recipe was read. compare_setup_free also after a failure. */
+weft_status compare_setup_read(comparison *k, weft_recipe *r, const char *path, cmp_setup *out);
+void compare_setup_free(cmp_setup *s);
+/* What the settings say of `name`, else the model's value of this parameter; NULL: neither. */
+const char *compare_value(comparison *k, const cmp_setup *s, const char *name);
+/* Settings that make another experiment of a than of b; `also`: one more that does not. */
+weft_status compare_settings(comparison *k, const cmp_setup *a, const cmp_setup *b,
+                             const char *also, cmp_differences *out);
+/* Would a's model, with b's parameters, compute what b's does? */
+weft_status compare_models(comparison *k, const cmp_setup *a, const cmp_setup *b, bool *same);
+/* "d (48, 32), mix (1, none)", in arena memory. */
+const char *compare_list(comparison *k, const cmp_differences *d);
 
 /* ---- compare_math.c ---- */
 cmp_spread compare_spread(const double *x, int n);

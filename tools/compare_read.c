@@ -21,15 +21,6 @@ weft_status compare_note(comparison *k, const char *fmt, ...)
     return weft_error_status(k->ctx);
 }
 
-const char *compare_setting(weft_arena *a, const char *settings, const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *s = settings; s && *s; s = strchr(s, '\n') ? strchr(s, '\n') + 1 : NULL)
-        if (!strncmp(s, name, n) && s[n] == '=')
-            return weft_arena_strndup(a, s + n + 1, strcspn(s + n + 1, "\n"));
-    return NULL;
-}
-
 /* ---- log.jsonl ---- */
 typedef struct {
     comparison *k;
@@ -120,20 +111,22 @@ static weft_status read_speed(reader *r)
     return WEFT_OK;
 }
 
+/* ---- a run ---- */
 /* What its training had to say about the recipe was said then. */
-static weft_status measure_quietly(weft_ctx *c, weft_recipe *r, weft_recipe_size *out)
+static weft_status measure_quietly(comparison *k, weft_recipe *r, const char *path, cmp_run *run)
 {
+    weft_ctx *c = k->ctx;
     void (*log)(void *, const char *) = c->log;
     c->log = NULL;
-    weft_status s = weft_recipe_measure(r, NULL, out);
+    weft_status s = compare_setup_read(k, r, path, &run->setup);
+    if (!s)
+        s = weft_recipe_measure(r, run->setup.graph, &run->size);
     c->log = log;
     return s;
 }
 
-/* ---- a run ---- */
 static weft_status read_recipe(comparison *k, cmp_run *run)
 {
-    char *text = NULL;
     weft_recipe *r = NULL;
     const char *path = weft_arena_printf(k->arena, "%s/recipe.txtpb", run->dir);
     if (!path)
@@ -142,33 +135,26 @@ static weft_status read_recipe(comparison *k, cmp_run *run)
         return weft_fail(k->ctx, WEFT_MISSING, "%s: not a run directory: it has no recipe.txtpb",
                          run->dir);
     WEFT_TRY(weft_recipe_load(k->ctx, path, NULL, 0, &r));
-    weft_status s = weft_recipe_settings(r, &text);
-    if (!s) {
-        run->settings = weft_arena_strdup(k->arena, text);
-        run->name = weft_arena_strdup(k->arena, weft_recipe_name(r));
-        s = measure_quietly(k->ctx, r, &run->size);
-    }
-    weft_text_free(k->ctx, text);
+    run->name = weft_arena_strdup(k->arena, weft_recipe_name(r));
+    weft_status s = measure_quietly(k, r, path, run);
     weft_recipe_free(r);
     if (s)
         return weft_note(k->ctx, "in %s", path);
-    const char *seed = compare_setting(k->arena, run->settings, "train.seed");
-    const char *steps = compare_setting(k->arena, run->settings, "train.steps");
-    const char *eval = compare_setting(k->arena, run->settings, "eval.loss");
-    run->measured = eval ? eval : compare_setting(k->arena, run->settings, "train.loss");
+    const char *seed = compare_setting(k->arena, run->setup.settings, "train.seed");
+    const char *steps = compare_setting(k->arena, run->setup.settings, "train.steps");
+    const char *eval = compare_setting(k->arena, run->setup.settings, "eval.loss");
+    run->measured = eval ? eval : compare_setting(k->arena, run->setup.settings, "train.loss");
     run->seed = seed ? strtoll(seed, NULL, 10) : 0;
     run->steps = steps ? strtoll(steps, NULL, 10) : 0;
     return weft_error_status(k->ctx);
 }
 
-static weft_status read_run(comparison *k, const char *dir, cmp_run **out)
+static weft_status read_run(comparison *k, cmp_run *run)
 {
-    reader r = {.k = k, .run = weft_arena_alloc(k->arena, sizeof *r.run)};
-    const char *log = weft_arena_printf(k->arena, "%s/log.jsonl", dir);
-    if (!r.run || !log)
+    reader r = {.k = k, .run = run};
+    const char *dir = run->dir, *log = weft_arena_printf(k->arena, "%s/log.jsonl", dir);
+    if (!log)
         return WEFT_NOMEM;
-    cmp_run *run = *out = r.run;
-    run->dir = dir;
     run->final = NAN;
     WEFT_TRY(read_recipe(k, run));
     if (weft_exists(k->ctx, log) == 1)
@@ -187,53 +173,48 @@ static weft_status read_run(comparison *k, const char *dir, cmp_run **out)
 }
 
 /* ---- arms ---- */
-/* Settings that make no other experiment: another seed of it, or how it is run and shown. */
-static bool ignored(const char *line)
+/* Do they differ in nothing but the seed and how they were run and shown? */
+static weft_status same_experiment(comparison *k, const cmp_run *a, const cmp_run *b, bool *same)
 {
-    static const char *const name[] = {
-        "train.seed=", "train.threads=",    "train.log_every=", "train.max_memory=",
-        "eval.every=", "checkpoint.every=", "checkpoint.keep=", "model="};
-    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
-        if (!strncmp(line, name[i], strlen(name[i])))
-            return true;
-    return false;
+    cmp_differences d;
+    WEFT_TRY(compare_settings(k, &a->setup, &b->setup, "train.seed", &d));
+    *same = d.n == 0 && a->setup.model == b->setup.model;
+    return WEFT_OK;
 }
 
-/* Does every line of a that counts stand in b? The first one that does not goes to *first. */
-static bool contained(const char *a, const char *b, const char **first)
-{
-    for (; *a; a += strcspn(a, "\n") + (a[strcspn(a, "\n")] != 0)) {
-        size_t n = strcspn(a, "\n");
-        bool found = ignored(a);
-        for (const char *s = b; *s && !found; s += strcspn(s, "\n") + (s[strcspn(s, "\n")] != 0))
-            found = strcspn(s, "\n") == n && !strncmp(s, a, n);
-        if (!found) {
-            *first = a;
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool same_experiment(const cmp_run *a, const cmp_run *b)
-{
-    const char *where;
-    return contained(a->settings, b->settings, &where) &&
-           contained(b->settings, a->settings, &where);
-}
-
-static cmp_arm *find_arm(comparison *k, const char *name, const cmp_run *r)
+static weft_status find_arm(comparison *k, const char *name, const cmp_run *r, cmp_arm **out)
 {
     for (int i = 0; i < k->n_arm; i++) {
-        cmp_arm *a = &k->arm[i];
-        if (name ? a->name && !strcmp(a->name, name) : !a->name && same_experiment(a->run[0], r))
-            return a;
+        cmp_arm *a = *out = &k->arm[i];
+        bool own = name && a->name && !strcmp(a->name, name);
+        if (!name && !a->name)
+            WEFT_TRY(same_experiment(k, a->run[0], r, &own));
+        if (own)
+            return WEFT_OK;
     }
     if (!WEFT_GROW(k->arena, k->arm, k->n_arm, k->cap_arm))
-        return NULL;
-    cmp_arm *a = &k->arm[k->n_arm++];
-    *a = (cmp_arm){.name = name};
-    return a;
+        return WEFT_NOMEM;
+    *out = &k->arm[k->n_arm++];
+    **out = (cmp_arm){.name = name};
+    return WEFT_OK;
+}
+
+/* Runs that were put in one arm by name may be of different experiments: said, not refused. */
+static weft_status note_differences(comparison *k, const char *arm, const cmp_run *a,
+                                    const cmp_run *b)
+{
+    cmp_differences d;
+    bool same;
+    WEFT_TRY(compare_settings(k, &a->setup, &b->setup, "train.seed", &d));
+    WEFT_TRY(compare_models(k, &a->setup, &b->setup, &same));
+    const char *list = compare_list(k, &d);
+    if (!list || (same && !d.n))
+        return weft_error_status(k->ctx);
+    return compare_note(k, "arm %s: %s and %s were run with different %s%s%s", arm, a->dir, b->dir,
+                        same  ? "settings: "
+                        : d.n ? "models and settings: "
+                              : "models",
+                        list, same ? "" : ", see their model.txtpb");
 }
 
 static bool has_run(const comparison *k, const char *dir)
@@ -245,51 +226,78 @@ static bool has_run(const comparison *k, const char *dir)
     return false;
 }
 
-weft_status compare_add(comparison *k, const char *name, const char *dir)
+static weft_status add_run(comparison *k, const char *name, cmp_run *r)
 {
-    cmp_run *r;
-    size_t n = strlen(dir);
-    while (n > 1 && dir[n - 1] == '/')
-        n--;
-    const char *own = weft_arena_strndup(k->arena, dir, n);
-    if (!own)
-        return WEFT_NOMEM;
-    if (has_run(k, own))
-        return weft_fail(k->ctx, WEFT_USAGE, "%s is given twice", own);
-    WEFT_TRY(read_run(k, own, &r));
-    cmp_arm *a = find_arm(k, name, r);
-    if (!a || !WEFT_GROW(k->arena, a->run, a->n_run, a->cap_run))
+    cmp_arm *a;
+    WEFT_TRY(find_arm(k, name, r, &a));
+    if (!WEFT_GROW(k->arena, a->run, a->n_run, a->cap_run))
         return WEFT_NOMEM;
     for (int i = 0; i < a->n_run; i++)
         if (a->run[i]->seed == r->seed)
             WEFT_TRY(compare_note(k, "%s and %s have the same seed %lld: not independent",
-                                  a->run[i]->dir, own, (long long)r->seed));
-    if (name && a->n_run && !same_experiment(a->run[0], r))
-        WEFT_TRY(compare_note(k, "arm %s: %s and %s were run with different settings", name,
-                              a->run[0]->dir, own));
+                                  a->run[i]->dir, r->dir, (long long)r->seed));
+    if (name && a->n_run)
+        WEFT_TRY(note_differences(k, name, a->run[0], r));
     a->run[a->n_run++] = r;
     return WEFT_OK;
 }
 
-/* "gpt2 d=64": the recipe's name, and what is set otherwise than in the arm before of that name. */
-static const char *tell_apart(comparison *k, int i, const char *base)
+weft_status compare_add(comparison *k, const char *name, const char *dir)
+{
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    const char *own = weft_arena_strndup(k->arena, dir, n);
+    cmp_run *r = weft_arena_alloc(k->arena, sizeof *r);
+    if (!own || !r)
+        return WEFT_NOMEM;
+    if (has_run(k, own))
+        return weft_fail(k->ctx, WEFT_USAGE, "%s is given twice", own);
+    r->dir = own;
+    weft_status s = read_run(k, r);
+    if (!s)
+        s = add_run(k, name, r);
+    bool first = false;
+    for (int i = 0; i < k->n_arm; i++)
+        first = first || (k->arm[i].n_run && k->arm[i].run[0] == r);
+    if (!first)
+        compare_setup_free(&r->setup);
+    return s;
+}
+
+void compare_close(comparison *k)
+{
+    for (int i = 0; i < k->n_arm; i++)
+        if (k->arm[i].n_run)
+            compare_setup_free(&k->arm[i].run[0]->setup);
+}
+
+/* "gpt2 d=64": the recipe's name, and what is set otherwise than in the first arm of that name that
+ * differs; or whose model it is, when nothing is. */
+static weft_status tell_apart(comparison *k, int i, const char *base, const char **out)
 {
     const cmp_run *own = k->arm[i].run[0];
-    const char *first = NULL;
-    for (int j = 0; j < k->n_arm; j++) {
+    *out = base;
+    for (int j = 0; j < k->n_arm && *out == base; j++) {
+        cmp_differences d;
         const cmp_run *other = k->arm[j].run[0];
-        if (j != i && !strcmp(other->name, base) &&
-            !contained(own->settings, other->settings, &first))
-            return weft_arena_printf(k->arena, "%s %.*s", base, (int)strcspn(first, "\n"), first);
+        if (j == i || strcmp(other->name, base))
+            continue;
+        WEFT_TRY(compare_settings(k, &own->setup, &other->setup, "train.seed", &d));
+        for (int x = 0; x < d.n && *out == base; x++)
+            if (d.item[x].said)
+                *out = weft_arena_printf(k->arena, "%s %s=%s", base, d.item[x].name, d.item[x].own);
+        if (!d.n && own->setup.model != other->setup.model)
+            *out = weft_arena_printf(k->arena, "%s model of %s", base, own->dir);
     }
-    return base;
+    return weft_error_status(k->ctx);
 }
 
 weft_status compare_name_arms(comparison *k)
 {
     for (int i = 0; i < k->n_arm; i++)
         if (!k->arm[i].name)
-            k->arm[i].name = tell_apart(k, i, k->arm[i].run[0]->name);
+            WEFT_TRY(tell_apart(k, i, k->arm[i].run[0]->name, &k->arm[i].name));
     for (int i = 0; i < k->n_arm; i++)
         for (int j = 0; j < i; j++)
             if (k->arm[i].name && k->arm[j].name && !strcmp(k->arm[i].name, k->arm[j].name))
@@ -316,8 +324,8 @@ static int same_tokens(comparison *k, const char *a, const char *b)
 
 static weft_status check_pair(comparison *k, const cmp_run *a, const cmp_run *b)
 {
-    const char *va = compare_setting(k->arena, a->settings, "data.val");
-    const char *vb = compare_setting(k->arena, b->settings, "data.val");
+    const char *va = compare_setting(k->arena, a->setup.settings, "data.val");
+    const char *vb = compare_setting(k->arena, b->setup.settings, "data.val");
     if (!va || !vb || a->state == RUN_NO_EVALUATION || b->state == RUN_NO_EVALUATION)
         return weft_error_status(k->ctx);
     int same = same_tokens(k, va, vb);
@@ -342,11 +350,11 @@ static weft_status check_pair(comparison *k, const cmp_run *a, const cmp_run *b)
 weft_status compare_check_data(comparison *k)
 {
     const cmp_run *first = k->arm[k->baseline].run[0];
-    const char *own = compare_setting(k->arena, first->settings, "data.train");
+    const char *own = compare_setting(k->arena, first->setup.settings, "data.train");
     for (int i = 0; i < k->n_arm; i++)
         for (int j = 0; j < k->arm[i].n_run; j++) {
             const cmp_run *r = k->arm[i].run[j];
-            const char *train = compare_setting(k->arena, r->settings, "data.train");
+            const char *train = compare_setting(k->arena, r->setup.settings, "data.train");
             if (r != first)
                 WEFT_TRY(check_pair(k, first, r));
             if (own && train && same_tokens(k, own, train) == 0)
