@@ -61,11 +61,11 @@ run c2 2 40 2560:3.1 5120:2.6 7680:2.3 10240:2.2
 sed -i 's/"gelu"/"relu"/' c2/model.txtpb
 cmp -s c2/model.txtpb seed/model.txtpb && fail "the model has no gelu"
 expect 0 compare a1 c2
-says out '^gpt2-tiny model of a1  *1 '
+says out '^gpt2-tiny  *1 '
 says out '^gpt2-tiny model of c2  *1 '
 expect 0 compare c=a1,c2
 says out 'a1 and c2 were run with different models, see'
-sed -i 's/^set: "d=32"/&\nset: "dropout=0"/; s/d=32/d=64/' c2/recipe.txtpb
+sed -i 's/"d=32"/"d=64", "dropout=0"/' c2/recipe.txtpb
 expect 0 compare c=a1,c2
 says out 'different models and settings: d (32, 64), see'
 cp seed/model.txtpb c2
@@ -75,6 +75,29 @@ sed -i 's/d=64/d=32/; 1i doc: "the same"' c2/recipe.txtpb
 sed -i '1i # the same' c2/model.txtpb
 expect 0 compare a1 c2
 says out '^gpt2-tiny  *2 '
+# arms are called by all in which they differ from any other, by the file of a path if that tells it; what does not fit
+# is in a note
+change() { sed -i "$2" "$1/recipe.txtpb"; }
+mkdir -p sub
+cp train.bin sub
+cp train.bin sub/more.bin
+for i in 1 2 3 4; do run "n$i" 1 40 2560:3.0 10240:2.1; done
+change n2 's/"d=32"/&, "dropout=0.1"/; s/lr: 0.01/lr: 0.02/'
+change n3 's/"d=32"/&, "dropout=0.1"/; s/"train.bin"/"sub\/more.bin"/'
+expect 0 compare n1 n2 n3
+says out '^gpt2-tiny schedule.lr=0.01 data.train=train.bin  *1 '
+says out '^gpt2-tiny dropout=0.1 schedule.lr=0.02 data.train=train.bin  *1 '
+says out '^gpt2-tiny dropout=0.1 data.train=more.bin schedule.lr=0.01  *1 '
+grep -q ' also has ' out && fail "notes on names that say all"
+change n4 's/"train.bin"/"sub\/train.bin"/; s/beta1: 0.9$/beta1: 0.8/; s/beta2: 0.95/beta2: 0.9/; s/warmup: 5/warmup: 6/'
+cp -r n4 n5
+change n5 's/weight_decay: 0.1$/weight_decay: 0.25/'
+expect 0 compare n1 n4 n5 --svg x.svg
+says out '^gpt2-tiny data.train=sub/train.bin .* \.\.\.  *1 '
+says out '^gpt2-tiny optimizer.weight_decay=0.25 .* \.\.\.  *1 '
+says out '^note: arm .* \.\.\. also has .*schedule.warmup=6'
+[ "$(sed -n '2,4p' out | cut -c1-72 | sort -u | wc -l)" = 3 ] || fail "names are not three"
+[ "$(grep -o '>gpt2-tiny[^<]*' x.svg | awk '{ print length }' | sort -n | tail -1)" -lt 110 ] || fail "the legend is too long"
 # at fewer tokens: between evaluations on a straight line
 expect 0 compare a=a1 b=b1 --at 6400 --json
 near "loss at 6400 tokens" "$(number out final)" 2.35

@@ -106,8 +106,6 @@ typedef struct {
 /* Adds a run to the arm `name`, or, without one, to the arm of runs of its recipe, settings and
  * model. */
 weft_status compare_add(comparison *k, const char *name, const char *dir);
-/* Names of arms that came without: the recipe's, with the settings that tell apart equal ones. */
-weft_status compare_name_arms(comparison *k);
 weft_status compare_check_data(comparison *k);
 weft_status compare_note(comparison *k, const char *fmt, ...) WEFT_PRINTF(2, 3);
 void compare_close(comparison *k); /* frees what is not in the arena */
@@ -127,6 +125,11 @@ weft_status compare_settings(comparison *k, const cmp_setup *a, const cmp_setup 
 weft_status compare_models(comparison *k, const cmp_setup *a, const cmp_setup *b, bool *same);
 /* "d (48, 32), mix (1, none)", in arena memory. */
 const char *compare_list(comparison *k, const cmp_differences *d);
+
+/* ---- compare_name.c ---- */
+/* Names of arms that came without: the recipe's, with all settings in which it differs from any
+ * other arm of that recipe. */
+weft_status compare_name_arms(comparison *k);
 
 /* ---- compare_math.c ---- */
 cmp_spread compare_spread(const double *x, int n);

@@ -272,39 +272,6 @@ void compare_close(comparison *k)
             compare_setup_free(&k->arm[i].run[0]->setup);
 }
 
-/* "gpt2 d=64": the recipe's name, and what is set otherwise than in the first arm of that name that
- * differs; or whose model it is, when nothing is. */
-static weft_status tell_apart(comparison *k, int i, const char *base, const char **out)
-{
-    const cmp_run *own = k->arm[i].run[0];
-    *out = base;
-    for (int j = 0; j < k->n_arm && *out == base; j++) {
-        cmp_differences d;
-        const cmp_run *other = k->arm[j].run[0];
-        if (j == i || strcmp(other->name, base))
-            continue;
-        WEFT_TRY(compare_settings(k, &own->setup, &other->setup, "train.seed", &d));
-        for (int x = 0; x < d.n && *out == base; x++)
-            if (d.item[x].said)
-                *out = weft_arena_printf(k->arena, "%s %s=%s", base, d.item[x].name, d.item[x].own);
-        if (!d.n && own->setup.model != other->setup.model)
-            *out = weft_arena_printf(k->arena, "%s model of %s", base, own->dir);
-    }
-    return weft_error_status(k->ctx);
-}
-
-weft_status compare_name_arms(comparison *k)
-{
-    for (int i = 0; i < k->n_arm; i++)
-        if (!k->arm[i].name)
-            WEFT_TRY(tell_apart(k, i, k->arm[i].run[0]->name, &k->arm[i].name));
-    for (int i = 0; i < k->n_arm; i++)
-        for (int j = 0; j < i; j++)
-            if (k->arm[i].name && k->arm[j].name && !strcmp(k->arm[i].name, k->arm[j].name))
-                k->arm[i].name = weft_arena_printf(k->arena, "%s #%d", k->arm[i].name, i + 1);
-    return weft_error_status(k->ctx);
-}
-
 /* ---- data ---- */
 /* 1: equal contents, 0: different, -1: cannot be told, a file is gone. */
 static int same_tokens(comparison *k, const char *a, const char *b)
