@@ -228,6 +228,27 @@ same first.jsonl runs/small-1/log.jsonl
 # a run of other settings is not taken for this one
 expect 78 train --set train.steps=30
 says err 'train.steps=24'
+# also in what only one of the two says: what the other has by default is told
+expect 78 train --set dropout=0.1
+says err 'runs/small-1 was trained with dropout=0, now it is dropout=0.1'
+cp -r runs/small-1 kept
+sed -i 's/"d=32"/&, "dropout=0.1"/' runs/small-1/recipe.txtpb
+expect 78 train
+says err 'runs/small-1 was trained with dropout=0.1, now it is dropout=0:'
+rm -r runs/small-1
+cp -r kept runs/small-1
+sed -i 's/data {/data { tokenizer: "x"/' runs/small-1/recipe.txtpb
+expect 78 train
+says err 'runs/small-1 was trained with data.tokenizer=x, now there is none'
+rm -r runs/small-1
+cp -r kept runs/small-1
+sed -i 's/"gelu"/"relu"/' runs/small-1/model.txtpb
+expect 78 train
+says err 'runs/small-1 was trained with another model'
+rm -r runs/small-1
+mv kept runs/small-1
+expect 78 train --set data.tokenizer=x
+says err 'runs/small-1 was trained without data.tokenizer, now it is data.tokenizer=x'
 expect 2 compare --train "$recipe" "$recipe,d=48" --seeds 1 --out runs2 --quiet --set train.steps=2
 says err "NAME=RECIPE"
 expect 66 compare --train nothing.txtpb --out runs3

@@ -36,48 +36,55 @@ static weft_status split_word(comparison *k, const compare_training *o, const ch
     return WEFT_OK;
 }
 
+static weft_status refuse(comparison *k, const char *dir, const cmp_difference *d)
+{
+    char now[512];
+    if (d->own)
+        snprintf(now, sizeof now, "now it is %s=%s", d->name, d->own);
+    else
+        snprintf(now, sizeof now, "now there is none");
+    return weft_fail(k->ctx, WEFT_MISMATCH,
+                     "%s was trained with%s %s%s%s, %s: choose another --out, or remove that run",
+                     dir, d->other ? "" : "out", d->name, d->other ? "=" : "",
+                     d->other ? d->other : "", now);
+}
+
+static weft_status compare_with(comparison *k, weft_recipe *r, const char *dir, const char *path)
+{
+    cmp_setup now = {0}, then = {0};
+    cmp_differences d = {0};
+    weft_recipe *old = NULL;
+    bool same = true;
+    weft_status s = compare_setup_read(k, r, NULL, &now);
+    if (!s)
+        s = weft_recipe_load(k->ctx, path, NULL, 0, &old);
+    if (!s)
+        s = compare_setup_read(k, old, path, &then);
+    if (!s)
+        s = compare_settings(k, &now, &then, "name", &d);
+    if (!s && d.n)
+        s = refuse(k, dir, &d.item[0]);
+    if (!s)
+        s = compare_models(k, &then, &now, &same);
+    if (!s && !same)
+        s = weft_fail(k->ctx, WEFT_MISMATCH,
+                      "%s was trained with another model, see its model.txtpb: choose another "
+                      "--out, or remove that run",
+                      dir);
+    compare_setup_free(&now);
+    compare_setup_free(&then);
+    weft_recipe_free(old);
+    return s;
+}
+
 /* Training goes on from a checkpoint whatever schedule led there; a comparison wants the run that
  * the recipe describes, so anything that shapes it must be as it was. */
 static weft_status check_same(comparison *k, weft_recipe *r, const char *dir)
 {
-    static const char *const ignored[] = {"model=",
-                                          "name=",
-                                          "train.threads=",
-                                          "train.log_every=",
-                                          "train.max_memory=",
-                                          "eval.every=",
-                                          "checkpoint.every=",
-                                          "checkpoint.keep=",
-                                          "doc="};
-    char *now = NULL, *then = NULL;
-    weft_recipe *old = NULL;
     const char *path = weft_arena_printf(k->arena, "%s/recipe.txtpb", dir);
     if (!path || weft_exists(k->ctx, path) != 1)
         return weft_error_status(k->ctx);
-    weft_status s = weft_recipe_load(k->ctx, path, NULL, 0, &old);
-    if (!s)
-        s = weft_recipe_settings(r, &now);
-    if (!s)
-        s = weft_recipe_settings(old, &then);
-    for (char *line = now; !s && *line; line += strcspn(line, "\n") + 1) {
-        size_t n = strcspn(line, "="), length = strcspn(line, "\n");
-        bool skip = false;
-        for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-            skip = skip || !strncmp(line, ignored[i], n + 1);
-        char *name = weft_arena_strndup(k->arena, line, n);
-        const char *value = name ? compare_setting(k->arena, then, name) : NULL;
-        if (skip || (value && strlen(value) == length - n - 1 &&
-                     !strncmp(value, line + n + 1, length - n - 1)))
-            continue;
-        s = weft_fail(k->ctx, WEFT_MISMATCH,
-                      "%s was trained with %s=%s, now it is %.*s: choose another --out, or remove "
-                      "that run",
-                      dir, name ? name : "", value ? value : "nothing", (int)length, line);
-    }
-    weft_text_free(k->ctx, now);
-    weft_text_free(k->ctx, then);
-    weft_recipe_free(old);
-    return s;
+    return compare_with(k, r, dir, path);
 }
 
 /* Two recipes of one name would share their folders. */
