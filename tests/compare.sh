@@ -251,7 +251,31 @@ expect 78 train --set data.tokenizer=x
 says err 'runs/small-1 was trained without data.tokenizer, now it is data.tokenizer=x'
 expect 2 compare --train "$recipe" "$recipe,d=48" --seeds 1 --out runs2 --quiet --set train.steps=2
 says err "NAME=RECIPE"
-expect 66 compare --train nothing.txtpb --out runs3
+# all that can be wrong is found before the first arm is trained
+before() {
+    local code=$1
+    shift
+    expect "$code" compare --train "small=$recipe,train.steps=2" "$@" --out runs3 --quiet
+    [ ! -e runs3 ] || { fail "something is left of: $*"; rm -r runs3; }
+}
+before 66 nothing.txtpb
+before 2 "wide=$recipe,xx=3"
+says err 'to train runs3/wide-1'
+before 65 "wide=$recipe,d=33" # not to be divided by two heads
+before 2 --seeds 1,a
+before 2 --seeds 1,1
+says err '1 is given twice'
+before 2 --seeds ,
+before 2 --baseline=smal
+says err "did you mean 'small'"
+before 66 "other=$recipe,data.train=gone.bin"
+before 66 "other=$recipe,data.tokenizer=gone.json"
+mkdir -p runs3/wide-1
+cp seed/recipe.txtpb seed/model.txtpb runs3/wide-1
+expect 78 compare --train "small=$recipe,train.steps=2" "wide=$recipe,train.steps=3" --out runs3 --quiet
+says err 'runs3/wide-1 was trained with train.steps=1'
+[ "$(ls -A runs3)" = wide-1 ] || fail "something was trained: $(ls -A runs3)"
+rm -r runs3
 
 # ---- a label cache: the same losses for fewer FLOPs, and both counts are told
 cat >co.txtpb <<END
@@ -276,6 +300,12 @@ assert b['flops_per_token'] == b['flops_per_token_cached'] == a['flops_per_token
 assert a['trainable'] - a['active'] == (48 - 4) * 16, (a['trainable'], a['active'])
 assert a['runs'][0]['output'] == 'lm_loss'
 END
+# labels of another extractor: of a second seed, which it takes its weights from, and of another model
+before 78 co=co.txtpb,data.labels=labels.bin --seeds 1,2
+says err 'other weights'
+says err 'to train runs3/co-2'
+before 78 co=co.txtpb,data.labels=labels.bin,t_tap=0
+says err 'do not belong here'
 expect 0 compare runs4/*
 says out 'labels cached'
 expect 0 "$weft" check co.txtpb

@@ -58,10 +58,21 @@ static weft_status check_any(comparison *k)
                      k->metric);
 }
 
+/* All that can be wrong with the command is found before hours of training. */
+static weft_status train(comparison *k, const compare_options *o, int n, char **word)
+{
+    compare_plan plan = {0};
+    WEFT_TRY(compare_plan_runs(k, &o->training, n, word, &plan));
+    WEFT_TRY(find_baseline(k, o->baseline));
+    return compare_train(k, &o->training, &plan);
+}
+
 static weft_status prepare(comparison *k, const compare_options *o, int n, char **word)
 {
-    for (int i = 0; i < n; i++)
-        WEFT_TRY(o->train ? compare_train(k, &o->training, word[i]) : add_word(k, word[i]));
+    if (o->train)
+        WEFT_TRY(train(k, o, n, word));
+    for (int i = 0; i < n && !o->train; i++)
+        WEFT_TRY(add_word(k, word[i]));
     WEFT_TRY(compare_name_arms(k));
     WEFT_TRY(find_baseline(k, o->baseline));
     WEFT_TRY(check_any(k));

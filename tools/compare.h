@@ -151,8 +151,17 @@ typedef struct {
     const cli_list *set;
     bool quiet;
 } compare_training;
-/* Trains "[NAME=]RECIPE[,NAME=VALUE]..." once per seed in OUT/NAME-SEED, going on where a run was
- * stopped, and adds the runs to the arm. */
-weft_status compare_train(comparison *k, const compare_training *o, const char *word);
+typedef struct cmp_planned cmp_planned;
+typedef struct {
+    cmp_planned *run;
+    int n, cap;
+} compare_plan;
+/* The runs of n words "[NAME=]RECIPE[,NAME=VALUE]...", each once per seed in OUT/NAME-SEED. Nothing is
+ * trained, but all is tried that training would fail on before its first step, and a run that is
+ * there must be of the same recipe. Makes the arms, still without runs. */
+weft_status compare_plan_runs(comparison *k, const compare_training *o, int n, char **word,
+                              compare_plan *plan);
+/* Trains them, going on where a run was stopped, and adds them to their arms. */
+weft_status compare_train(comparison *k, const compare_training *o, const compare_plan *plan);
 
 #endif
