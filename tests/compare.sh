@@ -144,8 +144,15 @@ expect 0 compare cut
 says err 'last line is cut short'
 run few 1 40 2560:3.0 10240:2.5
 sed -i 's/2816/2800/' few/log.jsonl
-expect 0 compare a=a1 b=few
-says out 'few on 2800'
+expect 78 compare a=a1 b=few
+says err 'a1 was evaluated on 2816 tokens, few on 2800'
+expect 78 compare a=a1,few
+expect 78 compare b=none,few a=a1 # the first one has no evaluation to hold others against
+expect 0 compare a=a1 b=few --force
+says out 'note: a1 was evaluated on 2816 tokens, few on 2800: DIFFERENT'
+sed 's/,"val_tokens":2800//' few/log.jsonl >unknown.jsonl
+cp unknown.jsonl few/log.jsonl
+expect 0 compare a=a1 b=few # not known
 # other validation data: refused, unless forced; equal contents elsewhere are fine
 cp val.bin val2.bin
 tokens other.bin 3000

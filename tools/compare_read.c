@@ -62,7 +62,8 @@ static weft_status add_point(reader *r, const weft_log_line *l)
                          "one at step %lld, %lld tokens",
                          l->file, l->number, (long long)l->step, (long long)l->tokens,
                          (long long)last->step, (long long)last->tokens);
-    run->val_tokens = (int64_t)scalar(l, "val_tokens");
+    double evaluated = scalar(l, "val_tokens");
+    run->val_tokens = evaluated > 0 ? (int64_t)evaluated : 0;
     if (isnan(loss)) /* not finite, or not known (bits per byte without a tokenizer) */
         return WEFT_OK;
     if (!WEFT_GROW(r->k->arena, run->point, run->n, run->cap))
@@ -289,6 +290,21 @@ static int same_tokens(comparison *k, const char *a, const char *b)
     return same;
 }
 
+/* Losses over another number of tokens are those of another text: of a part of it. */
+static weft_status check_counts(comparison *k, const cmp_run *a, const cmp_run *b)
+{
+    if (a->val_tokens == b->val_tokens || !a->val_tokens || !b->val_tokens)
+        return WEFT_OK;
+    if (k->force)
+        return compare_note(k, "%s was evaluated on %lld tokens, %s on %lld: DIFFERENT data",
+                            a->dir, (long long)a->val_tokens, b->dir, (long long)b->val_tokens);
+    return weft_fail(k->ctx, WEFT_MISMATCH,
+                     "%s was evaluated on %lld tokens, %s on %lld: their losses "
+                     "do not compare (--force does it all the same; eval.batches, train.batch and "
+                     "the length decide how many there are)",
+                     a->dir, (long long)a->val_tokens, b->dir, (long long)b->val_tokens);
+}
+
 static weft_status check_pair(comparison *k, const cmp_run *a, const cmp_run *b)
 {
     const char *va = compare_setting(k->arena, a->setup.settings, "data.val");
@@ -297,8 +313,8 @@ static weft_status check_pair(comparison *k, const cmp_run *a, const cmp_run *b)
         return weft_error_status(k->ctx);
     int same = same_tokens(k, va, vb);
     if (same < 0)
-        return compare_note(k, "%s and %s: whether %s and %s hold the same text cannot be told",
-                            a->dir, b->dir, va, vb);
+        WEFT_TRY(compare_note(k, "%s and %s: whether %s and %s hold the same text cannot be told",
+                              a->dir, b->dir, va, vb));
     if (!same && !k->force)
         return weft_fail(
             k->ctx, WEFT_MISMATCH,
@@ -307,16 +323,26 @@ static weft_status check_pair(comparison *k, const cmp_run *a, const cmp_run *b)
             a->dir, va, b->dir, vb);
     if (!same)
         return compare_note(k, "%s and %s were evaluated on DIFFERENT data", a->dir, b->dir);
-    if (a->val_tokens != b->val_tokens)
-        return compare_note(k, "%s was evaluated on %lld tokens, %s on %lld", a->dir,
-                            (long long)a->val_tokens, b->dir, (long long)b->val_tokens);
-    return WEFT_OK;
+    return check_counts(k, a, b);
 }
 
-/* Every run against the first of the baseline; training data may differ, which is said. */
+/* The first with an evaluation, of the baseline if there is one. */
+static const cmp_run *first_evaluated(const comparison *k)
+{
+    for (int i = -1; i < k->n_arm; i++) {
+        const cmp_arm *a = &k->arm[i < 0 ? k->baseline : i];
+        for (int j = 0; j < a->n_run; j++)
+            if (a->run[j]->state != RUN_NO_EVALUATION)
+                return a->run[j];
+    }
+    return k->arm[k->baseline].run[0];
+}
+
+/* Every run against the same one, which is of the baseline; training data may differ, which is
+ * said. */
 weft_status compare_check_data(comparison *k)
 {
-    const cmp_run *first = k->arm[k->baseline].run[0];
+    const cmp_run *first = first_evaluated(k);
     const char *own = compare_setting(k->arena, first->setup.settings, "data.train");
     for (int i = 0; i < k->n_arm; i++)
         for (int j = 0; j < k->arm[i].n_run; j++) {
