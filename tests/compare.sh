@@ -102,6 +102,15 @@ says out '^note: arm .* \.\.\. also has .*schedule.warmup=6'
 expect 0 compare a=a1 b=b1 --at 6400 --json
 near "loss at 6400 tokens" "$(number out final)" 2.35
 
+# where nothing was evaluated there is nothing to compare; where some were not, it is said of them
+expect 2 compare a=a1 b=b1 --at 5000000
+says err 'first is at 2560 tokens (step 10), the last at 10240 (step 40)'
+expect 2 compare a=a1 b=b1 --at 100 --json
+run longer 1 80 2560:3.0 20480:2.0
+expect 0 compare a=a1 b=longer --at 12000
+says out '^note: a1: left out, its last evaluation is at 10240 tokens (step 40)$'
+grep -q 'no finished run' out && fail "the run is finished"
+
 # pictures and Markdown
 expect 0 compare a=a1,a2 b=b1,b2 --svg x.svg --md x.md
 for word in '<svg ' 'training FLOPs' 'training tokens' prefers-color-scheme '<polygon' 'a: 2 runs' '</svg>'; do
@@ -273,6 +282,7 @@ before 2 --seeds 1,a
 before 2 --seeds 1,1
 says err '1 is given twice'
 before 2 --seeds ,
+before 2 --at=soon
 before 2 --baseline=smal
 says err "did you mean 'small'"
 before 66 "other=$recipe,data.train=gone.bin"

@@ -69,6 +69,7 @@ static weft_status train(comparison *k, const compare_options *o, int n, char **
 
 static weft_status prepare(comparison *k, const compare_options *o, int n, char **word)
 {
+    WEFT_TRY(compare_check_at(k));
     if (o->train)
         WEFT_TRY(train(k, o, n, word));
     for (int i = 0; i < n && !o->train; i++)

@@ -135,6 +135,7 @@ weft_status compare_name_arms(comparison *k);
 cmp_spread compare_spread(const double *x, int n);
 /* Loss of a run at a number of tokens, between evaluations on a straight line; NaN outside. */
 double compare_at(const cmp_run *r, double tokens);
+weft_status compare_check_at(comparison *k); /* USAGE unless k->at is "common" or tokens */
 weft_status compare_compute(comparison *k);
 
 /* ---- how it is said ---- */

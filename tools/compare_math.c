@@ -135,21 +135,52 @@ static double common_end(const comparison *k)
     return end;
 }
 
-static weft_status find_place(comparison *k, double *out)
+weft_status compare_check_at(comparison *k)
 {
     char *end = NULL;
-    *out = NAN;
-    if (!k->at)
+    if (!k->at || !strcmp(k->at, "common"))
         return WEFT_OK;
-    if (!strcmp(k->at, "common")) {
-        *out = common_end(k);
-        return WEFT_OK;
-    }
-    *out = strtod(k->at, &end);
-    if (!*k->at || *end || !(*out > 0) || !isfinite(*out))
+    double at = strtod(k->at, &end);
+    if (!*k->at || *end || !(at > 0) || !isfinite(at))
         return weft_fail(k->ctx, WEFT_USAGE, "--at=%s: expected a number of tokens, or 'common'",
                          k->at);
     return WEFT_OK;
+}
+
+static double find_place(const comparison *k)
+{
+    return !k->at ? NAN : !strcmp(k->at, "common") ? common_end(k) : strtod(k->at, NULL);
+}
+
+/* A place where nothing was evaluated is a mistake of the command: tables would be empty. */
+static weft_status check_place(comparison *k, double at)
+{
+    const cmp_point *first = NULL, *last = NULL;
+    for (int i = 0; i < k->n_arm; i++)
+        for (int j = 0; j < k->arm[i].n_run; j++) {
+            const cmp_run *r = k->arm[i].run[j];
+            if (r->used)
+                return WEFT_OK;
+            for (int p = 0; p < r->n; p++) {
+                first = first && first->tokens <= r->point[p].tokens ? first : &r->point[p];
+                last = last && last->tokens >= r->point[p].tokens ? last : &r->point[p];
+            }
+        }
+    if (isnan(at) || !first)
+        return WEFT_OK;
+    return weft_fail(k->ctx, WEFT_USAGE,
+                     "--at=%s: no run has evaluations around so many tokens; the first is at %lld "
+                     "tokens (step %lld), the last at %lld (step %lld)",
+                     k->at, (long long)first->tokens, (long long)first->step,
+                     (long long)last->tokens, (long long)last->step);
+}
+
+static weft_status note_place(comparison *k, const cmp_run *r, double at)
+{
+    bool before = (double)r->point[0].tokens > at;
+    const cmp_point *p = &r->point[before ? 0 : r->n - 1];
+    return compare_note(k, "%s: left out, its %s evaluation is at %lld tokens (step %lld)", r->dir,
+                        before ? "first" : "last", (long long)p->tokens, (long long)p->step);
 }
 
 /* Final losses: at the end of finished runs, or of all runs at one number of tokens. */
@@ -175,8 +206,7 @@ static weft_status finish_runs(comparison *k, cmp_arm *a, double at)
         if (r->used)
             x[n++] = r->final;
         else if (!isnan(at) && r->n)
-            WEFT_TRY(
-                compare_note(k, "%s: no evaluations around %.0f tokens: left out", r->dir, at));
+            WEFT_TRY(note_place(k, r, at));
     }
     a->final = compare_spread(x, n);
     a->speed = compare_spread(rate, n_rate);
@@ -222,6 +252,8 @@ static weft_status pair_seeds(comparison *k, cmp_arm *a, const cmp_arm *base)
 
 static weft_status note_budgets(comparison *k, const cmp_arm *a, const cmp_arm *base)
 {
+    if (!a->final.n && !isnan(a->budget)) /* of --at: said of its runs */
+        return WEFT_OK;
     if (!a->final.n && a->n_run)
         return compare_note(k,
                             "arm %s has no finished run; --at=common compares as far as all runs "
@@ -247,11 +279,12 @@ static void count_flops(cmp_arm *a)
 
 weft_status compare_compute(comparison *k)
 {
-    double at;
-    WEFT_TRY(find_place(k, &at));
+    double at = find_place(k);
+    for (int i = 0; i < k->n_arm; i++)
+        WEFT_TRY(finish_runs(k, &k->arm[i], at));
+    WEFT_TRY(check_place(k, at));
     for (int i = 0; i < k->n_arm; i++) {
         cmp_arm *a = &k->arm[i];
-        WEFT_TRY(finish_runs(k, a, at));
         WEFT_TRY(make_curve(k, a));
         count_flops(a);
         if (a->curve.interpolated)
