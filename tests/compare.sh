@@ -98,6 +98,10 @@ says out '^gpt2-tiny optimizer.weight_decay=0.25 .* \.\.\.  *1 '
 says out '^note: arm .* \.\.\. also has .*schedule.warmup=6'
 [ "$(sed -n '2,4p' out | cut -c1-72 | sort -u | wc -l)" = 3 ] || fail "names are not three"
 [ "$(grep -o '>gpt2-tiny[^<]*' x.svg | awk '{ print length }' | sort -n | tail -1)" -lt 110 ] || fail "the legend is too long"
+long=$(printf 'x%.0s' $(seq 1200))
+change n5 "s/data {/data { tokenizer: \"$long\"/"
+expect 0 compare n=n1,n5
+says out "^note: arm n: .*data.tokenizer (none, $long)$" # a note is never cut
 # at fewer tokens: between evaluations on a straight line
 expect 0 compare a=a1 b=b1 --at 6400 --json
 near "loss at 6400 tokens" "$(number out final)" 2.35

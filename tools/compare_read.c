@@ -10,14 +10,18 @@
 
 weft_status compare_note(comparison *k, const char *fmt, ...)
 {
-    char text[1024];
-    va_list ap;
+    va_list ap, again;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    char *text = n < 0 ? NULL : weft_arena_alloc(k->arena, (size_t)n + 1);
+    if (text)
+        vsnprintf(text, (size_t)n + 1, fmt, again);
+    va_end(again);
     va_end(ap);
-    if (!WEFT_GROW(k->arena, k->note, k->n_note, k->cap_note))
+    if (!text || !WEFT_GROW(k->arena, k->note, k->n_note, k->cap_note))
         return WEFT_NOMEM;
-    k->note[k->n_note++] = weft_arena_strdup(k->arena, text);
+    k->note[k->n_note++] = text;
     return weft_error_status(k->ctx);
 }
 
