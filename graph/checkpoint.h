@@ -117,6 +117,11 @@ const char *weft_frozen_file(weft_arena *a, const char *file, const char *folder
  * trained with. Entries of `own` that were not loaded are not compared. */
 weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress *p,
                               const weft_frozen *own, int n);
+/* Tells the log which frozen weights a program of the session reads that no entry of the recipe
+ * (NULL: there is none) covers and nothing has set: those that will start from a random initialiser
+ * for lack of a file. One line for each first part of their names. Called before start values are
+ * drawn, and on resume before the checkpoint is read, which has those of its beginning. */
+weft_status weft_frozen_warn(const weft_session *s, weft_arena *a, const struct weft_recipe *r);
 /* A checkpoint folder is held against its manifest; other folders and files pass. */
 weft_status weft_weights_check(weft_arena *a, const char *folder);
 

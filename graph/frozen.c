@@ -8,6 +8,7 @@
 
 #include "graph/checkpoint.h"
 #include "graph/hash.h"
+#include "graph/init.h"
 #include "graph/io.h"
 #include "graph/recipe.h"
 
@@ -135,4 +136,69 @@ weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress
                          (unsigned long long)own[i].hash);
     }
     return WEFT_OK;
+}
+
+/* ---- what nothing loads ---- */
+static bool is_random(const weft_state *st)
+{
+    weft_init init;
+    return weft_init_parse(st->init, &init) && init.kind != WEFT_INIT_CONSTANT;
+}
+
+static bool is_started(const weft_recipe *r, const char *name)
+{
+    for (size_t i = 0; r && i < r->msg->n_start; i++)
+        if (!strcmp(r->msg->start[i]->weight, name))
+            return true;
+    return false;
+}
+
+/* The frozen states that some program reads and nothing has set. */
+static bool *find_unset(const weft_session *s, weft_arena *a, const weft_recipe *r)
+{
+    bool *unset = weft_arena_array(a, (size_t)s->n_state + 1, sizeof *unset);
+    for (int p = 0; unset && p < s->n_program; p++) {
+        const weft_graph *g = s->program[p]->graph;
+        for (weft_val v = 0; v < g->n_value; v++) {
+            int i = g->value[v].kind == WEFT_VALUE_STATE
+                        ? weft_map_get(s->names, g->value[v].name, -1)
+                        : -1;
+            if (i < 0 || s->state[i].ready || s->state[i].external || !is_frozen(&s->state[i]))
+                continue;
+            unset[i] = !is_started(r, s->state[i].name);
+        }
+    }
+    return unset;
+}
+
+static void warn(weft_ctx *c, const char *scope, int n)
+{
+    bool dot = strchr(scope, '.');
+    weft_log(c,
+             "warning: frozen weights '%s%s' (%d tensor%s) were loaded from nothing: they are "
+             "random; add load { file: \"...\"%s%s%s }",
+             scope, dot ? "*" : "", n, n == 1 ? "" : "s", dot ? " scope: \"" : "", dot ? scope : "",
+             dot ? "\"" : "");
+}
+
+weft_status weft_frozen_warn(const weft_session *s, weft_arena *a, const weft_recipe *r)
+{
+    bool *unset = find_unset(s, a, r);
+    for (int i = 0; unset && i < s->n_state; i++) {
+        const char *name = s->state[i].name, *dot = strchr(name, '.');
+        const char *scope =
+            weft_arena_strndup(a, name, dot ? (size_t)(dot - name) + 1 : strlen(name));
+        int n = 0;
+        bool random = false;
+        for (int k = i; scope && k < s->n_state; k++) {
+            if (!unset[k] || !(dot ? in_scope(&s->state[k], scope) : k == i))
+                continue;
+            random = random || is_random(&s->state[k]);
+            unset[k] = false;
+            n++;
+        }
+        if (random) /* ones and zeros may be what was meant */
+            warn(s->ctx, scope, n);
+    }
+    return weft_error_status(s->ctx);
 }

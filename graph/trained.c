@@ -206,6 +206,7 @@ weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session
         else
             WEFT_TRY(weft_weights_load(s, t->weights, ""));
     }
+    WEFT_TRY(weft_frozen_warn(s, t->arena, t->recipe));
     return weft_session_init(s, t->recipe ? t->recipe->msg->train->seed : 1);
 }
 

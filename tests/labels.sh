@@ -8,6 +8,9 @@ labels() { "$weft" labels tiny-recipe.txtpb --quiet "$@" >out 2>err; }
 expect 0 "$weft" labels tiny-recipe.txtpb --out a --json
 says out '"windows":1249,"done":1249,"resumed":0,"length":16,"labels":3,"concepts":40,"batch":4,"scores":false'
 says err 'window 1249/1249  [0-9]* tok/s  0:00:00 left'
+[ "$(grep -c 'warning: frozen weights' err)" = 2 ] || fail "two parts are random: $(cat err)"
+says err "frozen weights 'teacher\.\*' (2 tensors) were loaded from nothing"
+says err "frozen weights 'sae\.\*' (1 tensor) were loaded from nothing"
 expect 0 "$weft" labels a --check
 says out '^a: 1,249 of 1,249 windows of 16 tokens, 3 labels each of 40 concepts'
 [ ! -e a.tmp ] || fail "a.tmp is still there"
@@ -35,11 +38,11 @@ done
 # stopped by signals, killed, and resumed: the bytes of an undisturbed run
 for _ in 1 2 3 4 5 6 7 8 9 10; do cat train.bin; done >long.bin
 labels --data long.bin --batch 1 --out whole || fail "long data: $(cat err)"
-# at SIGNAL CALL COMMAND...: the kernel sends the signal at that call of write, so no clock decides where it is stopped
+# at SIGNAL CALL COMMAND...: the kernel sends the signal at that call of write to l.tmp, so no clock decides where it is stopped
 at() {
     local signal=$1 call=$2
     shift 2
-    ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" strace -o /dev/null -e trace=write -e inject="write:signal=$signal:when=$call" "$@"
+    ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" strace -qq -o /dev/null -P "$work/l.tmp" -e trace=write -e inject="write:signal=$signal:when=$call" "$@"
 }
 stopped=0
 if strace -o /dev/null true 2>/dev/null; then

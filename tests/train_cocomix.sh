@@ -44,6 +44,7 @@ train sae.txtpb --out sae
 
 # the undisturbed run: both losses fall, teacher and autoencoder stay outside of checkpoints
 train cocomix.txtpb --out a
+grep -q warning err && fail "everything was loaded, but: $(cat err)"
 for name in lm_loss concept_loss; do
     logged a/log.jsonl $name | perl -e '@x = <>; exit !(@x >= 20 && $x[-1] < $x[0] - 0.2)' ||
         fail "$name does not fall: $(logged a/log.jsonl $name | tr '\n' ' ')"
@@ -100,6 +101,20 @@ for how in "" "--steer 3*4 --steer 5+1"; do
 done
 expect 78 "$weft" eval "$root/models/cocomix.txtpb" $sets --weights alone --data val.bin
 says err "missing: teacher\.wte\.weight"
+
+# an extractor that nothing loads is told, once for each part of it, when a run begins and when it goes on
+random="warning: frozen weights 'sae\.\*' (4 tensors) were loaded from nothing: they are random; add load { file: \"...\" scope: \"sae\.\" }"
+for part in 'sae' 'teacher\|sae'; do
+    grep -v "^load.*sae" cocomix.txtpb | sed "s/load { file: \"\($part\)\" scope: \"[a-z.]*\" }//" >unloaded.txtpb
+    train unloaded.txtpb --out "u$part" --steps 2
+    for again in 1 2; do
+        [ "$(grep -c "$random" err)" = 1 ] || fail "$part is not loaded: $(cat err)"
+        [ "$(grep -c "warning: frozen weights 'teacher" err)" = $([ "$part" = sae ]; echo $?) ] || fail "$part: $(cat err)"
+        train "u$part" --resume --steps 3
+    done
+done
+expect 0 "$weft" generate usae --ids --prompt "1 2 3" --tokens 2 # needs none of it
+grep -q warning err && fail "generation reads no extractor, but: $(cat err)"
 
 # another autoencoder than the one a run was trained with is refused
 train sae.txtpb --out sae --steps 32 --resume

@@ -94,9 +94,6 @@ static int label(weft_ctx *c, const char *model, const char *weights, const cli_
     o->stop = cli_signals();
     o->progress = on_progress;
     weft_status s = weft_label(t, o, &r);
-    if (!s && !weft_trained_weights(t) && !json)
-        fprintf(stderr,
-                "weft: note: no trained weights were given but those that the recipe loads\n");
     weft_trained_free(t);
     return finish(c, s, &r, shown, json);
 }
