@@ -21,7 +21,8 @@
 typedef struct {
     const char *scope; /* their names begin with it */
     const char *file;  /* as the recipe has it */
-    uint64_t hash;     /* of their names and bytes, in any order; 0: not loaded */
+    const char *from;  /* the folder or file that was read; NULL: none was */
+    uint64_t hash;     /* of their names and bytes, in any order; 0: not known */
 } weft_frozen;
 
 typedef struct {
@@ -104,12 +105,15 @@ struct weft_recipe;
  * leave them out, and loads what is wanted: all states of an entry (trainable ones too, which stay
  * part of checkpoints) unless all are frozen and no program of the session reads one; with
  * `used_only` only the frozen ones, and these only if a program of the session reads one of the
- * entry's. `folder` (a run directory or NULL): a relative file that is
- * not there is also looked for beside it. The session must have all states of the graph. out[i],
- * arena memory, is about entry i; hash 0 says that it was not loaded or that nothing of it is
- * frozen. Called again, it reads everything again: the session may have got more programs. */
+ * entry's. `folder` (a run directory or NULL): a relative file that is not there is also looked for
+ * beside it. The session must have all states of the graph. out[i], arena memory, is about entry i;
+ * hash 0 says that it was not loaded, that nothing of it is frozen, or that this is a reference
+ * session, which holds other bytes. Called again, it reads everything again: the session may have
+ * got more programs. Frozen weights of a checkpoint must be read as the checkpoint says
+ * (weft_origin_check); g is the model's graph as expanded. */
 weft_status weft_frozen_load(weft_session *s, weft_arena *a, const struct weft_recipe *r,
-                             const char *folder, bool used_only, weft_frozen **out);
+                             const weft_graph *g, const char *folder, bool used_only,
+                             weft_frozen **out);
 /* The path as it stands, or, where that is not there, seen from a folder above `folder` (NULL:
  * none). Arena memory, or one of the arguments. */
 const char *weft_frozen_file(weft_arena *a, const char *file, const char *folder);
@@ -117,6 +121,12 @@ const char *weft_frozen_file(weft_arena *a, const char *file, const char *folder
  * trained with. Entries of `own` that were not loaded are not compared. */
 weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress *p,
                               const weft_frozen *own, int n);
+/* origin.c: entry `which` of n, if it is frozen, has a scope and was read from a checkpoint, against
+ * that checkpoint. MISMATCH with both values: a parameter that it was trained with has another value
+ * in the call that owns the scope, or, if both models have another frozen part, in the entry module;
+ * or that part had other weights. */
+weft_status weft_origin_check(weft_arena *a, const weft_graph *g, const weft_frozen *own, int n,
+                              int which);
 /* Tells the log which frozen weights a program of the session reads that no entry of the recipe
  * (NULL: there is none) covers and nothing has set: those that will start from a random initialiser
  * for lack of a file. One line for each first part of their names. Called before start values are

@@ -90,8 +90,26 @@ static int mark(weft_session *s, const char *scope)
     return n;
 }
 
+static weft_status note_entry(const weft_recipe *r, const weft_frozen *f)
+{
+    return weft_note(r->ctx,
+                     "in %s: load { file: \"%s\" scope: \"%s\" }, a path from the folder that "
+                     "training ran in",
+                     r->path, f->file, f->scope);
+}
+
+static weft_status load_entry(weft_session *s, weft_arena *a, const char *folder, weft_frozen *f)
+{
+    const char *path = weft_frozen_file(a, f->file, folder);
+    if (!path)
+        return s->ctx->status;
+    WEFT_TRY(weft_weights_find(a, path, &f->from));
+    return weft_weights_load(s, f->from, f->scope);
+}
+
 weft_status weft_frozen_load(weft_session *s, weft_arena *a, const weft_recipe *r,
-                             const char *folder, bool used_only, weft_frozen **out)
+                             const weft_graph *g, const char *folder, bool used_only,
+                             weft_frozen **out)
 {
     const Weft__Recipe *m = r->msg;
     *out = weft_arena_array(a, m->n_load + 1, sizeof **out);
@@ -103,16 +121,15 @@ weft_status weft_frozen_load(weft_session *s, weft_arena *a, const weft_recipe *
         weft_frozen *f = &(*out)[i];
         *f = (weft_frozen){.scope = m->load[i]->scope ? m->load[i]->scope : "",
                            .file = m->load[i]->file};
-        if (used_only ? is_used(s, f->scope) : is_wanted(s, r, f->scope)) {
-            const char *path = weft_frozen_file(a, f->file, folder);
-            if (!path || weft_weights_load(s, path, f->scope))
-                return weft_note(s->ctx,
-                                 "in %s: load { file: \"%s\" scope: \"%s\" }, a path from the "
-                                 "folder that training ran in",
-                                 r->path, f->file, f->scope);
-        }
-        f->hash = mark(s, f->scope) ? hash_states(s, f->scope) : 0;
+        if ((used_only ? is_used(s, f->scope) : is_wanted(s, r, f->scope)) &&
+            load_entry(s, a, folder, f))
+            return note_entry(r, f);
+        /* a reference session holds other bytes: nothing can be compared */
+        f->hash = mark(s, f->scope) && !s->reference ? hash_states(s, f->scope) : 0;
     }
+    for (size_t i = 0; i < m->n_load; i++)
+        if (weft_origin_check(a, g, *out, (int)m->n_load, (int)i))
+            return note_entry(r, &(*out)[i]);
     return WEFT_OK;
 }
 

@@ -212,6 +212,8 @@ weft_status weft_graph_print(const weft_graph *g, weft_string *s);
 double weft_node_flops(const weft_graph *g, int n);
 /* Elements of input i of node n that one row of the result reads: all, unless the op picks some. */
 int64_t weft_node_active(const weft_graph *g, int n, int i);
+/* size.c: a parameter of a call that was expanded; false: it has none of this name. */
+bool weft_call_parameter(const weft_call_record *r, const char *name, double *out);
 /* size.c: of everything that decides what the graph computes (ops, attributes, types, wiring,
  * states), not of names of values, places in files or comments. */
 uint64_t weft_graph_hash(const weft_graph *g);

@@ -89,11 +89,11 @@ const char *weft_graph_output_at(const weft_graph *g, int i, weft_type *t)
     return g->output[i].name;
 }
 
-/* The entry's parameters stand as "d=768 (caller), o=2304 (here)". */
-bool weft_graph_parameter(const weft_graph *g, const char *name, double *out)
+/* Parameters stand as "d=768 (caller), o=2304 (here)". */
+bool weft_call_parameter(const weft_call_record *r, const char *name, double *out)
 {
     size_t n = strlen(name);
-    const char *s = g->n_call ? g->call[0].params : NULL;
+    const char *s = r->params;
     for (; s && *s; s = strstr(s, ", ") ? strstr(s, ", ") + 2 : NULL)
         if (!strncmp(s, name, n) && s[n] == '=') {
             char value[64];
@@ -101,6 +101,11 @@ bool weft_graph_parameter(const weft_graph *g, const char *name, double *out)
             return weft_parse_f64(value, out);
         }
     return false;
+}
+
+bool weft_graph_parameter(const weft_graph *g, const char *name, double *out)
+{
+    return g->n_call && weft_call_parameter(&g->call[0], name, out);
 }
 
 /* ---- hash ---- */

@@ -177,11 +177,13 @@ weft_status weft_trained_changed(weft_trained *t, int64_t batch, int64_t length,
 
 /* Frozen weights of the recipe's `load` entries, which checkpoints do not hold; with weights given,
  * only those that a program of the session reads. */
-static weft_status load_frozen(weft_trained *t, weft_session *s, weft_frozen **out)
+static weft_status load_frozen(weft_trained *t, const weft_graph *g, weft_session *s,
+                               weft_frozen **out)
 {
     *out = NULL;
-    return t->recipe ? weft_frozen_load(s, t->arena, t->recipe, t->folder, t->weights != NULL, out)
-                     : WEFT_OK;
+    return t->recipe
+               ? weft_frozen_load(s, t->arena, t->recipe, g, t->folder, t->weights != NULL, out)
+               : WEFT_OK;
 }
 
 static weft_status load_checkpoint(weft_trained *t, weft_session *s, const weft_frozen *frozen)
@@ -197,7 +199,7 @@ weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session
 {
     weft_frozen *frozen;
     WEFT_TRY(weft_session_add_states(s, g));
-    WEFT_TRY(load_frozen(t, s, &frozen));
+    WEFT_TRY(load_frozen(t, g, s, &frozen));
     if (t->weights) {
         int kind = t->ctx->io->exists(t->ctx->io->user, t->weights);
         const char *manifest = weft_arena_printf(t->arena, "%s/manifest.json", t->weights);

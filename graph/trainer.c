@@ -265,7 +265,8 @@ static weft_status find_checkpoint(weft_trainer *t, const char **path, weft_prog
 static weft_status load_start(weft_trainer *t)
 {
     const Weft__Recipe *m = t->recipe->msg;
-    WEFT_TRY(weft_frozen_load(t->session, t->arena, t->recipe, NULL, false, &t->frozen));
+    WEFT_TRY(
+        weft_frozen_load(t->session, t->arena, t->recipe, t->forward, NULL, false, &t->frozen));
     WEFT_TRY(weft_frozen_warn(t->session, t->arena, t->recipe));
     WEFT_TRY(weft_session_init(t->session, m->train->seed));
     WEFT_TRY(weft_trainer_start(t));
@@ -280,7 +281,8 @@ static weft_status go_on(weft_trainer *t, const char *path)
 {
     weft_progress p;
     int n = (int)t->recipe->msg->n_load;
-    WEFT_TRY(weft_frozen_load(t->session, t->arena, t->recipe, t->dir, true, &t->frozen));
+    WEFT_TRY(
+        weft_frozen_load(t->session, t->arena, t->recipe, t->forward, t->dir, true, &t->frozen));
     WEFT_TRY(weft_frozen_warn(t->session, t->arena, t->recipe));
     WEFT_TRY(weft_checkpoint_load(t->ctx, path, t->session, false, &p));
     WEFT_TRY(weft_frozen_check(t->ctx, path, &p, t->frozen, n));

@@ -79,6 +79,7 @@ dead=$(sed -n 's/.*"val_dead":\([0-9.]*\).*/\1/p' a/log.jsonl | tail -1)
 says out "\"dead\": *${dead:0:8}" # the counters come with the weights
 expect 0 "$weft" eval a --data val.bin
 says out '^loss_recovered'
+expect 0 "$weft" eval a --data val.bin --batches 1 --reference # whose teacher has other bytes, of the same numbers
 
 # stopped at two random steps, resumed each time; thread counts; accumulation
 at=$((RANDOM % 12 + 1))
@@ -129,6 +130,8 @@ EOF
 expect 0 "$weft" train kd.txtpb --quiet --out kd
 says kd/log.jsonl '"kd_loss":[0-9]'
 names kd/checkpoints/step-000004/model.safetensors | grep -q teacher && fail "a checkpoint holds the teacher"
+# a student as the teacher of another: what its run says of its own teacher is not about it
+expect 0 "$weft" train kd.txtpb --quiet --out kd2 --set 'load[0].file=kd' --set t_layer=1 --set t_d=16
 mv teacher moved
 expect 0 "$weft" generate kd --ids --prompt "1 2 3" --tokens 5
 expect 0 "$weft" eval kd --data val.bin

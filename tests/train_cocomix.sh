@@ -102,6 +102,33 @@ done
 expect 78 "$weft" eval "$root/models/cocomix.txtpb" $sets --weights alone --data val.bin
 says err "missing: teacher\.wte\.weight"
 
+# an extractor is read as it was trained: with its parameters, at its depth, on its teacher; the student's own are not its
+refuse() { # MESSAGE ARGUMENT...
+    rm -rf x
+    expect 78 "$weft" train cocomix.txtpb --quiet --steps 1 --out x "${@:2}"
+    says err "$1"
+    says err 'if that is meant, load .*/model.safetensors: a file is taken as it is'
+    says err 'in cocomix.txtpb: load {'
+}
+expect 0 "$weft" train "$recipe" --quiet --out teacher2 --set train.seed=2
+train sae.txtpb --out sae2 --set 'load[0].file=teacher2' --steps 2
+train sae.txtpb --out saer --set relu=1 --set l1=0.05 --steps 2
+refuse "sae/checkpoints/step-000030: was trained with k=8, but this model reads 'sae\.\*' with k=9" --set k=9
+refuse "was trained with k=8, but this model reads 'sae\.\*' with k=6" --set t_k=6
+refuse "was trained with t_tap=1, but this model reads 'sae\.\*' with t_tap=2" --set t_tap=2
+refuse "teacher/.*: was trained with n_head=2, but this model reads 'teacher\.\*' with n_head=4" --set t_head=4
+refuse "saer/.*: was trained with relu=1, but this model reads 'sae\.\*' with relu=0" --set 'load[1].file=saer'
+refuse "sae2/.*: was trained on other weights 'teacher\.\*': those of teacher2 had the hash [0-9a-f]*, those of teacher have" \
+    --set 'load[1].file=sae2'
+refuse "sae/.*: was trained on other weights 'teacher\.\*'" --set 'load[0].file=teacher2'
+expect 78 "$weft" labels cocomix.txtpb --quiet --out x.labels --set t_tap=2
+says err "was trained with t_tap=1"
+for how in "load[0].file=teacher2 load[1].file=sae2" "k=9 t_k=8" "n_head=4 insert=2 k_label=2 n_layer=4 dropout=0.2" \
+    "k=9 load[1].file=sae/checkpoints/step-000030/model.safetensors"; do
+    train cocomix.txtpb $(for s in $how; do echo --set "$s"; done) --steps 1 --out x --resume=never
+    rm -rf x
+done
+
 # an extractor that nothing loads is told, once for each part of it, when a run begins and when it goes on
 random="warning: frozen weights 'sae\.\*' (4 tensors) were loaded from nothing: they are random; add load { file: \"...\" scope: \"sae\.\" }"
 for part in 'sae' 'teacher\|sae'; do
