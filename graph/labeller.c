@@ -83,9 +83,36 @@ static weft_status open_model(labeller *l)
     return weft_label_weight_hash(l->session, l->g, l->label, &l->h.weight_hash);
 }
 
+static const char *data_path(const labeller *l)
+{
+    return l->o->data ? l->o->data : weft_trained_file(l->t, WEFT_RECIPE_TRAIN);
+}
+
+static bool same_file(weft_ctx *c, const char *a, const char *b)
+{
+    weft_file_id x, y;
+    return a && b && !c->io->identify(c->io->user, a, &x) && !c->io->identify(c->io->user, b, &y) &&
+           x.inode == y.inode && x.device == y.device;
+}
+
+/* Before hours of work: neither the tokens nor anything else of the user's may be lost. */
+static weft_status check_out(labeller *l)
+{
+    char shown[512];
+    const char *path[] = {l->out, weft_arena_printf(l->t->arena, "%s.tmp", l->out)};
+    for (int i = 0; i < 2 && path[i]; i++) {
+        if (same_file(l->ctx, path[i], data_path(l)))
+            return weft_fail(l->ctx, WEFT_USAGE,
+                             "%s is the token file: labels need a file of their own",
+                             weft_printable(shown, sizeof shown, path[i]));
+        WEFT_TRY(weft_label_replaceable(l->ctx, path[i]));
+    }
+    return weft_error_status(l->ctx);
+}
+
 static weft_status open_data(labeller *l)
 {
-    const char *path = l->o->data ? l->o->data : weft_trained_file(l->t, WEFT_RECIPE_TRAIN);
+    const char *path = data_path(l);
     if (!path)
         return weft_fail(l->ctx, WEFT_USAGE,
                          "no token file: the recipe names none, and none was given");
@@ -175,6 +202,7 @@ static weft_status run(labeller *l, weft_label_result *out)
         return weft_fail(l->ctx, WEFT_USAGE,
                          "no file for the labels: none was given, and no data.labels of a recipe "
                          "names one");
+    WEFT_TRY(check_out(l));
     WEFT_TRY(open_model(l));
     WEFT_TRY(open_data(l));
     fill_result(l, out);

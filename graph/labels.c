@@ -155,6 +155,39 @@ weft_status weft_label_unpack(weft_ctx *c, const char *path,
     return check_ranges(c, path, in, out);
 }
 
+/* Not more than what it has, as an interrupted run may have written less than the magic. */
+static weft_status begins_as_label(weft_ctx *c, int fd, const char *path, bool *yes)
+{
+    char head[sizeof magic];
+    int64_t size = weft_size(c, fd);
+    size_t n = size < (int64_t)sizeof head ? (size_t)size : sizeof head;
+    if (size < 0)
+        return weft_io_fail(c, WEFT_CANTCREATE, "read", path);
+    WEFT_TRY(weft_read_at(c, fd, path, head, n, 0));
+    *yes = !memcmp(head, magic, n);
+    return WEFT_OK;
+}
+
+weft_status weft_label_replaceable(weft_ctx *c, const char *path)
+{
+    char shown[512];
+    bool yes = false;
+    int fd, kind = weft_exists(c, path);
+    if (!kind || kind < 0) /* who writes there tells what is wrong */
+        return WEFT_OK;
+    if (kind == 1) {
+        WEFT_TRY(weft_open_read(c, path, &fd));
+        weft_status s = begins_as_label(c, fd, path, &yes);
+        weft_close_fd(c, fd);
+        WEFT_TRY(s);
+    }
+    if (yes)
+        return WEFT_OK;
+    return weft_fail(c, WEFT_CANTCREATE, "%s is %s: labels do not take its place; choose another",
+                     weft_printable(shown, sizeof shown, path),
+                     kind == 2 ? "a folder" : "there and no label file");
+}
+
 /* ---- do they belong here? ---- */
 weft_status weft_label_match(weft_ctx *c, const char *path, const weft_label_header *f,
                              const weft_label_header *w, bool all)

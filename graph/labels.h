@@ -43,6 +43,9 @@ void weft_label_pack(const weft_label_header *h, unsigned char out[WEFT_LABEL_HE
 /* MALFORMED (UNSUPPORTED for a later version) with the file and what is wrong. */
 weft_status weft_label_unpack(weft_ctx *c, const char *path,
                               const unsigned char in[WEFT_LABEL_HEADER], weft_label_header *out);
+/* May a label file take the place of what is at `path`? CANTCREATE unless that is nothing, an empty
+ * file, or one that begins as label files do. */
+weft_status weft_label_replaceable(weft_ctx *c, const char *path);
 /* Are the labels of `path` those that `want` asks for? MISMATCH says what differs and what to do.
  * Windows, T, k, concepts, data and graph must agree; weights unless want->weight_hash is 0 (not
  * known); with `all` the batch, the seed and the scores too. */

@@ -89,4 +89,30 @@ head -c 5000 a >cut
 expect 65 "$weft" labels cut --check
 says err 'the header promises 1249 windows'
 expect 78 "$weft" labels tiny-recipe.txtpb --set train.length=30000 --out x
+
+# nothing of the user's is overwritten: not the tokens, by whatever name, nor any file that holds no labels
+cp train.bin kept.bin
+ln train.bin hard.bin
+ln -s train.bin soft.bin
+cp train.bin own.tmp
+for out in train.bin ./train.bin hard.bin soft.bin; do
+    expect 2 "$weft" labels tiny-recipe.txtpb --out $out
+    says err "$out is the token file: labels need a file of their own"
+done
+expect 2 "$weft" labels tiny-recipe.txtpb --data own.tmp --out own
+says err 'own.tmp is the token file'
+expect 2 "$weft" labels tiny-recipe.txtpb --set data.labels=train.bin
+for out in val.bin tiny.txtpb own; do
+    expect 73 "$weft" labels tiny-recipe.txtpb --out $out
+    says err "$out\(.tmp\)* is there and no label file"
+done
+same train.bin kept.bin
+same own.tmp kept.bin
+mkdir folder
+expect 73 "$weft" labels tiny-recipe.txtpb --out folder
+says err 'folder is a folder'
+: >empty
+labels --out empty || fail "an empty file holds nothing: $(cat err)"
+labels --out empty || fail "labels are made anew: $(cat err)"
+same a empty
 finish
