@@ -71,24 +71,49 @@ static weft_status sniff(weft_tokens *t, int64_t size)
     return WEFT_OK;
 }
 
+/* Bytes up to which a token file is hashed whole: a tenth of a second from memory, a second or two
+ * from a disk. Beyond it, gigabytes would be read before every run, and samples must do. */
+#define WHOLE   ((int64_t)256 << 20)
+#define BLOCK   ((int64_t)256 << 10)
 #define SAMPLES 64
 #define SAMPLE  4096
 
-static weft_status sample_hash(weft_tokens *t, int64_t size)
+static weft_status add_bytes(weft_tokens *t, weft_xxh64 *h, void *buf, int64_t at, int64_t n)
 {
-    unsigned char buf[SAMPLE];
+    WEFT_TRY(weft_read_at(t->ctx, t->fd, t->path, buf, (size_t)n, at));
+    weft_xxh64_add(h, buf, (size_t)n);
+    return WEFT_OK;
+}
+
+static weft_status add_whole(weft_tokens *t, weft_xxh64 *h, void *buf, int64_t size)
+{
+    for (int64_t at = 0; at < size; at += BLOCK)
+        WEFT_TRY(add_bytes(t, h, buf, at, size - at < BLOCK ? size - at : BLOCK));
+    return WEFT_OK;
+}
+
+static weft_status add_samples(weft_tokens *t, weft_xxh64 *h, void *buf, int64_t size)
+{
+    int64_t pieces = (size + SAMPLE - 1) / SAMPLE;
+    for (int64_t i = 0; i < SAMPLES; i++) {
+        int64_t at = (pieces - 1) * i / (SAMPLES - 1) * SAMPLE;
+        WEFT_TRY(add_bytes(t, h, buf, at, size - at < SAMPLE ? size - at : SAMPLE));
+    }
+    return WEFT_OK;
+}
+
+static weft_status hash_file(weft_tokens *t, int64_t size)
+{
     weft_xxh64 h;
+    void *buf = weft_alloc(t->ctx, BLOCK);
+    if (!buf)
+        return t->ctx->status;
     weft_xxh64_init(&h, 0);
     weft_xxh64_add(&h, &size, sizeof size);
-    int64_t pieces = (size + SAMPLE - 1) / SAMPLE, n = pieces < SAMPLES ? pieces : SAMPLES;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t at = n > 1 ? (pieces - 1) * i / (n - 1) * SAMPLE : 0;
-        size_t len = size - at < SAMPLE ? (size_t)(size - at) : SAMPLE;
-        WEFT_TRY(weft_read_at(t->ctx, t->fd, t->path, buf, len, at));
-        weft_xxh64_add(&h, buf, len);
-    }
+    weft_status s = size > WHOLE ? add_samples(t, &h, buf, size) : add_whole(t, &h, buf, size);
     t->hash = weft_xxh64_value(&h);
-    return WEFT_OK;
+    weft_free(t->ctx, buf);
+    return s;
 }
 
 static weft_status open_file(weft_tokens *t)
@@ -99,7 +124,7 @@ static weft_status open_file(weft_tokens *t)
     if (size < 0 || c->io->identify(c->io->user, t->path, &t->id))
         return weft_io_fail(c, WEFT_MISSING, "read", t->path);
     WEFT_TRY(sniff(t, size));
-    return sample_hash(t, size);
+    return hash_file(t, size);
 }
 
 weft_status weft_tokens_open(weft_ctx *c, const char *path, int64_t vocab, weft_tokens **out)

@@ -13,8 +13,8 @@ typedef struct weft_tokens weft_tokens;
 weft_status weft_tokens_open(weft_ctx *c, const char *path, int64_t vocab, weft_tokens **out);
 void weft_tokens_close(weft_tokens *t); /* NULL is fine */
 int64_t weft_tokens_count(const weft_tokens *t);
-/* XXH64 of the size and of up to 64 samples of 4 KiB spread evenly over the file, its end included:
- * for the manifest, to tell data sets apart without reading gigabytes. */
+/* XXH64 of the size and of all bytes; of a file above 256 MiB, of the size and of 64 samples of 4
+ * KiB spread evenly over it, its end included: tells data sets apart without reading gigabytes. */
 uint64_t weft_tokens_hash(const weft_tokens *t);
 /* Reads n ids from position `at` into out; an id >= vocab is an error with file, index and id. */
 weft_status weft_tokens_read(weft_tokens *t, int64_t at, int64_t n, int32_t *out);

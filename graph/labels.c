@@ -133,6 +133,11 @@ weft_status weft_label_unpack(weft_ctx *c, const char *path,
         return weft_fail(c, WEFT_UNSUPPORTED, "%s: label file of version %u, this build reads %d",
                          weft_printable(shown, sizeof shown, path), (unsigned)version,
                          WEFT_LABEL_VERSION);
+    if (whole && version == 1)
+        return weft_fail(c, WEFT_UNSUPPORTED,
+                         "%s: label file of version 1, which knows its data by samples only; weft "
+                         "labels makes it anew",
+                         weft_printable(shown, sizeof shown, path));
     if (!whole)
         return bad(c, path, "the header is damaged: its hash is not the one that it holds");
     if (version != WEFT_LABEL_VERSION || get(in + AT_BYTES, 4) != WEFT_LABEL_HEADER) {

@@ -4,7 +4,7 @@
  * Little-endian: a header of 128 bytes, then one record for each window, in order:
  *
  *   byte   0  "WEFTLBL\n"
- *          8  u32 version, 1            12  u32 bytes of the header, 128
+ *          8  u32 version, 2            12  u32 bytes of the header, 128
  *         16  i64 T, positions of a window (window w begins at token w T of the data)
  *         24  i64 k, labels of a position  32  i64 n, windows
  *         40  i64 concepts: every id is in 0..concepts-1
@@ -23,7 +23,7 @@
 
 #include "graph/io.h"
 
-enum { WEFT_LABEL_HEADER = 128, WEFT_LABEL_VERSION = 1 };
+enum { WEFT_LABEL_HEADER = 128, WEFT_LABEL_VERSION = 2 };
 
 typedef struct {
     int64_t T, k, windows, concepts;
@@ -40,7 +40,7 @@ int64_t weft_label_record(const weft_label_header *h);
 /* Whole file; false: too large for a file. */
 bool weft_label_bytes(const weft_label_header *h, int64_t *out);
 void weft_label_pack(const weft_label_header *h, unsigned char out[WEFT_LABEL_HEADER]);
-/* MALFORMED (UNSUPPORTED for a later version) with the file and what is wrong. */
+/* MALFORMED (UNSUPPORTED for another version) with the file and what is wrong. */
 weft_status weft_label_unpack(weft_ctx *c, const char *path,
                               const unsigned char in[WEFT_LABEL_HEADER], weft_label_header *out);
 /* May a label file take the place of what is at `path`? CANTCREATE unless that is nothing, an empty

@@ -235,8 +235,12 @@ static weft_status check_same(weft_trainer *t, const char *path, const weft_prog
         return disagree(t, path, "vocabulary size", (uint64_t)p->vocab, (uint64_t)own->vocab);
     if (p->graph_hash != own->graph_hash)
         return disagree(t, path, "model graph hash", p->graph_hash, own->graph_hash);
-    if (p->data_hash != own->data_hash)
-        return disagree(t, path, "training data hash", p->data_hash, own->data_hash);
+    if (p->data_hash != own->data_hash &&
+        disagree(t, path, "training data hash", p->data_hash, own->data_hash))
+        return weft_note(
+            t->ctx,
+            "the tokens of %s changed, or it was saved when files were known by samples only",
+            t->recipe->msg->data->train);
     if (p->seed != own->seed)
         return disagree(t, path, "seed", p->seed, own->seed);
     return WEFT_OK;

@@ -399,6 +399,44 @@ static void test_change(void **state)
     remove_dir(dir);
 }
 
+static uint64_t hash_of(weft_ctx *c, const char *path)
+{
+    weft_tokens *t;
+    assert_int_equal(weft_tokens_open(c, path, 65536, &t), WEFT_OK);
+    uint64_t hash = weft_tokens_hash(t);
+    weft_tokens_close(t);
+    return hash;
+}
+
+/* One token of a file of 2 MB changes its hash wherever it is; of a file above 256 MiB the ends do.
+ */
+static void test_hash(void **state)
+{
+    (void)state;
+    const char *dir = fresh_dir(), *path = join(dir, "t.bin");
+    weft_ctx *c = weft_open(NULL);
+    put_bare(path, 1000000);
+    uint64_t before = hash_of(c, path);
+    for (int at = 0; at < 2000000; at += 99998) {
+        FILE *f = fopen(path, "r+b");
+        uint16_t was, other;
+        assert_int_equal(fseek(f, at, SEEK_SET) || fread(&was, 2, 1, f) != 1, 0);
+        other = was ^ 1;
+        assert_int_equal(fseek(f, at, SEEK_SET) || fwrite(&other, 2, 1, f) != 1 || fflush(f), 0);
+        assert_true(hash_of(c, path) != before);
+        assert_int_equal(fseek(f, at, SEEK_SET) || fwrite(&was, 2, 1, f) != 1 || fclose(f), 0);
+    }
+    assert_int_equal(hash_of(c, path), before);
+    assert_int_equal(truncate(path, ((int64_t)256 << 20) + 2), 0); /* with a hole */
+    before = hash_of(c, path);
+    FILE *f = fopen(path, "r+b");
+    assert_int_equal(fseek(f, -2, SEEK_END) || fwrite(&(uint16_t){9}, 2, 1, f) != 1 || fclose(f),
+                     0);
+    assert_true(hash_of(c, path) != before);
+    weft_close(c);
+    remove_dir(dir);
+}
+
 static weft_status open_and_close(weft_ctx *c, const char *path)
 {
     weft_tokens *t = NULL;
@@ -458,12 +496,13 @@ static void test_io_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layouts),       cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_damage),        cmocka_unit_test(test_epochs),
-        cmocka_unit_test(test_spread),        cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_windows),       cmocka_unit_test(test_pinned_order),
-        cmocka_unit_test(test_too_short),     cmocka_unit_test(test_change),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_io_faults),
+        cmocka_unit_test(test_layouts),   cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_damage),    cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_spread),    cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_windows),   cmocka_unit_test(test_pinned_order),
+        cmocka_unit_test(test_too_short), cmocka_unit_test(test_change),
+        cmocka_unit_test(test_hash),      cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_io_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

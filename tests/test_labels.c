@@ -149,8 +149,9 @@ static void broken_headers(const char *path, const unsigned char *good, size_t n
     } table[] = {
         {0, 1, 'X', WEFT_MALFORMED, "not a label file"},
         {8, 4, 0, WEFT_MALFORMED, "version 0"},
-        {8, 4, 2, WEFT_UNSUPPORTED, "version 2, this build reads 1"},
-        {12, 4, 64, WEFT_MALFORMED, "version 1 with 64 bytes"},
+        {8, 4, 3, WEFT_UNSUPPORTED, "version 3, this build reads 2"},
+        {8, 4, 1, WEFT_UNSUPPORTED, "version 1, which knows its data by samples only"},
+        {12, 4, 64, WEFT_MALFORMED, "version 2 with 64 bytes"},
         {16, 8, 0, WEFT_MALFORMED, "T, the positions of a window, is 0"},
         {16, 8, -3, WEFT_MALFORMED, "T, the positions of a window, is -3"},
         {16, 8, 2, WEFT_MALFORMED, "which makes 288 bytes, but the file has 348"},
