@@ -22,6 +22,8 @@ typedef struct {
     weft_label_header h;
     const char *out;
     weft_label_writer *writer;
+    int32_t *common; /* labels that all positions so far have; NULL: there was none yet */
+    int64_t n_common;
 } labeller;
 
 static weft_status hash_graph(labeller *l)
@@ -125,6 +127,40 @@ static weft_status open_data(labeller *l)
     return WEFT_OK;
 }
 
+/* Where fewer concepts are active than labels are asked for, the first ones of the others fill them
+ * up, the same at every token. */
+static weft_status keep_common(labeller *l, const int32_t *ids, int64_t positions)
+{
+    const int64_t k = l->h.k;
+    if (!l->common) {
+        l->common = weft_arena_array(l->t->arena, (size_t)k, sizeof *ids);
+        if (!l->common)
+            return weft_error_status(l->ctx);
+        memcpy(l->common, ids, sizeof *ids * (size_t)k);
+        l->n_common = k;
+    }
+    for (int64_t p = 0; p < positions && l->n_common; p++) {
+        int64_t left = 0;
+        for (int64_t i = 0; i < l->n_common; i++)
+            for (int64_t j = 0; j < k; j++)
+                if (ids[p * k + j] == l->common[i]) {
+                    l->common[left++] = l->common[i];
+                    break;
+                }
+        l->n_common = left;
+    }
+    return WEFT_OK;
+}
+
+static void warn_common(const labeller *l)
+{
+    if (l->n_common)
+        weft_log(l->ctx,
+                 "warning: %" PRId64 " of the %" PRId64 " labels are the same at every token, "
+                 "concept %" PRId32 " for one: are fewer than %" PRId64 " concepts active?",
+                 l->n_common, l->h.k, l->common[0], l->h.k);
+}
+
 /* One batch; the last one is filled up with windows from the beginning, whose labels are dropped.
  */
 static weft_status label_batch(labeller *l, int64_t cursor, int64_t from)
@@ -136,8 +172,10 @@ static weft_status label_batch(labeller *l, int64_t cursor, int64_t from)
     WEFT_TRY(weft_program_run(l->program));
     const int32_t *ids = weft_program_output(l->program, l->label, &type);
     const float *scores = weft_program_output(l->program, l->score, &type);
-    for (int64_t r = from - first; r < l->h.B && first + r < l->h.windows; r++)
+    for (int64_t r = from - first; r < l->h.B && first + r < l->h.windows; r++) {
         WEFT_TRY(weft_label_writer_put(l->writer, ids + r * n, scores ? scores + r * n : NULL));
+        WEFT_TRY(keep_common(l, ids + r * n, l->h.T));
+    }
     return WEFT_OK;
 }
 
@@ -158,6 +196,7 @@ static weft_status label_all(labeller *l, weft_label_result *out)
             l->o->progress(l->o->user, out);
     }
     WEFT_TRY(weft_tokens_check(l->data));
+    warn_common(l);
     weft_label_writer *w = l->writer;
     l->writer = NULL;
     return weft_label_writer_commit(w);

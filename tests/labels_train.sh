@@ -103,6 +103,9 @@ perl -e 'local $/; open F, shift; my $s = <F>; my $n = unpack("Q<", $s); my $h =
     open G, ">", shift; binmode G; print G pack("Q<", length $out), $out, $data;' \
     "$(ls -d sae/checkpoints/*)/model.safetensors" saew.safetensors
 expect 0 "$weft" labels mix.txtpb --out m --scores --quiet
+grep -q warning err && fail "labels as they should be, but: $(cat err)"
+expect 0 "$weft" labels mix.txtpb --out few --quiet --set k_label=10 # 8 latents are active
+says err 'warning: 2 of the 10 labels are the same at every token, concept [01] for one: are fewer than 10 concepts active?'
 train mix.txtpb --out mr
 train mix.txtpb --set data.labels=m --out mc
 equal mr mc step-000040
