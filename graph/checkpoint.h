@@ -115,7 +115,7 @@ weft_status weft_frozen_load(weft_session *s, weft_arena *a, const struct weft_r
                              const weft_graph *g, const char *folder, bool used_only,
                              weft_frozen **out);
 /* The path as it stands, or, where that is not there, seen from a folder above `folder` (NULL:
- * none). Arena memory, or one of the arguments. */
+ * none), which the log tells. Arena memory, or one of the arguments. */
 const char *weft_frozen_file(weft_arena *a, const char *file, const char *folder);
 /* MISMATCH unless what was loaded is what the checkpoint at `path`, whose progress is p, was
  * trained with. Entries of `own` that were not loaded are not compared. */

@@ -70,8 +70,12 @@ const char *weft_frozen_file(weft_arena *a, const char *file, const char *folder
         return file;
     for (size_t i = 0; i < sizeof up / sizeof *up; i++) {
         const char *path = weft_arena_printf(a, "%s/%s/%s", folder, up[i], file);
-        if (!path || weft_exists(c, path) > 0)
+        if (!path)
+            return NULL;
+        if (weft_exists(c, path) > 0) {
+            weft_log(c, "%s is not here: taking %s", file, path);
             return path;
+        }
     }
     return file;
 }

@@ -200,11 +200,12 @@ static weft_status open_labels(weft_trainer *t)
     return s;
 }
 
-/* The weights of their extractor; after the session's are loaded. */
-static weft_status check_labels(weft_trainer *t)
+/* The weights of their extractor; after the session's are loaded. A run that begins (`folder` NULL)
+ * begins in the folder that its paths are seen from, and takes no other project's. */
+static weft_status check_labels(weft_trainer *t, const char *folder)
 {
     weft_labels *const labels[] = {t->sampler.labels, t->eval.sampler.labels};
-    return weft_cached_check(t->recipe, t->forward, t->session, t->dir, labels, 2);
+    return weft_cached_check(t->recipe, t->forward, t->session, folder, labels, 2);
 }
 
 /* ---- run directory ---- */
@@ -323,7 +324,7 @@ static weft_status open_run(weft_trainer *t)
     WEFT_TRY(weft_session_add_states(t->session, t->forward));
     WEFT_TRY(compile_programs(t));
     WEFT_TRY(path ? go_on(t, path) : load_start(t));
-    WEFT_TRY(check_labels(t));
+    WEFT_TRY(check_labels(t, path ? t->dir : NULL));
     if (!path)
         WEFT_TRY(write_inputs(t));
     return weft_runlog_open(t->ctx, t->arena, t->dir, t->progress.log_bytes, &t->log);

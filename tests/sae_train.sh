@@ -109,6 +109,7 @@ says err 'load { file: "teacher" scope: "teacher." }'
 expect 66 "$weft" eval a --data val.bin
 mv moved teacher
 (cd / && "$weft" eval "$work/a" --data "$work/val.bin" >"$work/out" 2>&1) || fail "from elsewhere: $(cat out)"
+says out "teacher is not here: taking $work/a/../teacher"
 cp -r teacher kept
 expect 0 "$weft" train "$recipe" --quiet --out teacher --resume --steps 64
 expect 78 "$weft" train sae.txtpb --quiet --out b --resume --steps 30
