@@ -15,7 +15,8 @@
 static weft_status check_frozen(const weft_recipe *r, const weft_graph *forward, const char *field)
 {
     weft_graph *part = NULL;
-    WEFT_TRY(weft_label_part(forward, weft_recipe_label_value(r), &part));
+    if (weft_label_part(forward, weft_recipe_label_value(r), &part))
+        return weft_note(r->ctx, "in %s: %s, which is a file of such labels", r->path, field);
     weft_status s = WEFT_OK;
     for (weft_val v = 0; v < part->n_value && !s; v++)
         if (part->value[v].kind == WEFT_VALUE_STATE && part->value[v].trainable)
@@ -91,18 +92,21 @@ static bool copy_ready(weft_session *run, weft_session *s, const weft_graph *par
     return all;
 }
 
-/* Every entry that the labels depend on. *all false: a file is not there. */
+/* Every entry that the labels depend on; `from` lists them. *all false: a file is not there. */
 static weft_status load_entries(const weft_recipe *r, const weft_graph *part, const char *dir,
-                                weft_session *s, bool *all)
+                                weft_session *s, bool *all, const char **from)
 {
     const Weft__Recipe *m = r->msg;
     *all = true;
+    *from = "";
     for (size_t i = 0; i < m->n_load && *all; i++) {
         const char *scope = m->load[i]->scope ? m->load[i]->scope : "";
         if (!entry_matters(part, scope))
             continue;
         const char *path = weft_frozen_file(r->arena, m->load[i]->file, dir);
-        if (!path)
+        *from = weft_arena_printf(r->arena, "%s%s'%s*' of %s", *from, **from ? ", " : "", scope,
+                                  path ? path : "");
+        if (!path || !*from)
             return r->ctx->status;
         *all = weft_exists(r->ctx, path) > 0;
         if (!*all)
@@ -119,7 +123,7 @@ static weft_status load_entries(const weft_recipe *r, const weft_graph *part, co
 /* Loaded into a session of its own, since the run has no need of them. *out 0: some are not there.
  */
 static weft_status weight_hash(const weft_recipe *r, const weft_graph *forward, weft_session *run,
-                               const char *dir, uint64_t *out)
+                               const char *dir, uint64_t *out, const char **from)
 {
     bool all = false;
     weft_session *s = NULL;
@@ -131,7 +135,7 @@ static weft_status weight_hash(const weft_recipe *r, const weft_graph *forward, 
     if (!status)
         status = weft_session_add_states(s, forward); /* memory that is not touched costs nothing */
     if (!status)
-        status = load_entries(r, part, dir, s, &all);
+        status = load_entries(r, part, dir, s, &all, from);
     if (!status && all && copy_ready(run, s, part))
         status = weft_label_weight_hash(s, forward, weft_recipe_label_value(r), out);
     weft_session_free(s);
@@ -140,23 +144,24 @@ static weft_status weight_hash(const weft_recipe *r, const weft_graph *forward, 
 }
 
 weft_status weft_cached_check(const weft_recipe *r, const weft_graph *forward, weft_session *run,
-                              const char *dir, weft_labels *const *labels, int n)
+                              const char *dir, weft_labels *train, weft_labels *val)
 {
-    weft_label_header want;
-    bool any = false;
-    for (int i = 0; i < n; i++)
-        any = any || labels[i];
-    if (!any)
-        return WEFT_OK;
+    static const char *const field[] = {"data.labels", "data.val_labels"};
+    weft_labels *const labels[] = {train, val};
+    const char *from = "";
     uint64_t hash;
-    WEFT_TRY(weight_hash(r, forward, run, dir, &hash));
-    for (int i = 0; i < n; i++) {
+    if (!train && !val)
+        return WEFT_OK;
+    WEFT_TRY(weight_hash(r, forward, run, dir, &hash, &from));
+    for (int i = 0; i < 2; i++) {
         if (!labels[i])
             continue;
-        want = *weft_labels_header(labels[i]);
+        weft_label_header want = *weft_labels_header(labels[i]);
         want.weight_hash = hash;
-        WEFT_TRY(weft_label_match(r->ctx, weft_labels_path(labels[i]),
-                                  weft_labels_header(labels[i]), &want, false));
+        if (weft_label_match(r->ctx, weft_labels_path(labels[i]), weft_labels_header(labels[i]),
+                             &want, false))
+            return weft_note(r->ctx, "in %s: %s; expected is the extractor here: %s", r->path,
+                             field[i], *from ? from : "start values, as nothing loads it");
     }
     return WEFT_OK;
 }

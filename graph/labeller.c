@@ -262,7 +262,10 @@ weft_status weft_label(weft_trained *t, const weft_label_options *o, weft_label_
     l.score = o->score_value ? o->score_value : weft_recipe_score_value(t->recipe);
     *out = (weft_label_result){0};
     weft_status s = run(&l, out);
-    weft_label_writer_close(l.writer);
+    if (s == WEFT_INTERRUPTED || s == WEFT_TERMINATED) /* --resume is promised a file */
+        weft_label_writer_close(l.writer);
+    else
+        weft_label_writer_drop(l.writer);
     weft_session_free(l.session);
     weft_tokens_close(l.data);
     weft_graph_free(l.g);

@@ -75,5 +75,7 @@ weft_status weft_label_writer_put(weft_label_writer *w, const int32_t *ids, cons
 /* All windows must be there; durable and renamed when it returns OK. Frees w in any case. */
 weft_status weft_label_writer_commit(weft_label_writer *w);
 void weft_label_writer_close(weft_label_writer *w); /* leaves PATH.tmp to resume; NULL is fine */
+/* The same after a failure: PATH.tmp is removed when it has no window. */
+void weft_label_writer_drop(weft_label_writer *w);
 
 #endif

@@ -131,6 +131,7 @@ weft_status weft_labels_cut(const weft_recipe *r, const weft_graph *forward, con
     weft_val v = weft_graph_find(forward, feed[0]);
     if (v >= 0 && forward->value[v].kind == WEFT_VALUE_INPUT)
         return WEFT_OK; /* somebody has cut it already */
-    WEFT_TRY(weft_label_shape_of(forward, feed[0], &shape));
+    if (weft_label_shape_of(forward, feed[0], &shape))
+        return weft_note(r->ctx, "in %s: labels are to be read from %s", r->path, path);
     return weft_graph_feed(forward, feed, n_feed, keep, n, out);
 }

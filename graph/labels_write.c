@@ -171,6 +171,13 @@ void weft_label_writer_close(weft_label_writer *w)
     weft_arena_free(w->arena);
 }
 
+void weft_label_writer_drop(weft_label_writer *w)
+{
+    if (w && !w->done)
+        w->ctx->io->unlink(w->ctx->io->user, w->temp); /* while its lock is held */
+    weft_label_writer_close(w);
+}
+
 static weft_status settle(weft_label_writer *w)
 {
     weft_ctx *c = w->ctx;

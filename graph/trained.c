@@ -249,7 +249,7 @@ static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *
     WEFT_TRY(prepare(t, s, g, labels, o, e));
     WEFT_TRY(weft_trained_fill(t, g, s));
     if (labels)
-        WEFT_TRY(weft_cached_check(t->recipe, g, s, t->folder, &e->sampler.labels, 1));
+        WEFT_TRY(weft_cached_check(t->recipe, g, s, t->folder, NULL, e->sampler.labels));
     return weft_evaluator_run(e, o->batches, out);
 }
 

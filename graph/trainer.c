@@ -204,8 +204,8 @@ static weft_status open_labels(weft_trainer *t)
  * begins in the folder that its paths are seen from, and takes no other project's. */
 static weft_status check_labels(weft_trainer *t, const char *folder)
 {
-    weft_labels *const labels[] = {t->sampler.labels, t->eval.sampler.labels};
-    return weft_cached_check(t->recipe, t->forward, t->session, folder, labels, 2);
+    return weft_cached_check(t->recipe, t->forward, t->session, folder, t->sampler.labels,
+                             t->eval.sampler.labels);
 }
 
 /* ---- run directory ---- */

@@ -83,12 +83,24 @@ says err 'no token file'
 expect 73 "$weft" labels tiny-recipe.txtpb --out none/x
 expect 66 "$weft" labels tiny-recipe.txtpb --data none --out x
 expect 66 "$weft" labels none --check
+for option in "--set x=1" "--out b" "--data train.bin" --scores --resume "--weights a" "--batch 2" "--length 8" --no-rewrite \
+    "--label-value x" "--score-value x"; do
+    expect 2 "$weft" labels a --check $option
+    says err "check only reads a label file: ${option%% *} has no use"
+done
 expect 65 "$weft" labels train.bin --check
 says err 'not a label file'
 head -c 5000 a >cut
 expect 65 "$weft" labels cut --check
 says err 'the header promises 1249 windows'
 expect 78 "$weft" labels tiny-recipe.txtpb --set train.length=30000 --out x
+perl -e 'binmode STDOUT; print pack("v*", (70) x 100)' >high.bin # ids beyond the vocabulary
+expect 65 "$weft" labels tiny-recipe.txtpb --data high.bin --out x
+[ -e x.tmp ] && fail "x.tmp is there, without a window"
+{ head -c 8000 train.bin; cat high.bin; } >later.bin
+expect 65 "$weft" labels tiny-recipe.txtpb --data later.bin --out x
+[ -e x.tmp ] || fail "the windows before the failure are gone"
+rm x.tmp
 
 # nothing of the user's is overwritten: not the tokens, by whatever name, nor any file that holds no labels
 cp train.bin kept.bin

@@ -140,6 +140,7 @@ grep -q 'taking' err && fail "it takes weights of another folder: $(cat err)"
 says err 'teacher is not here: taking g4/../../teacher'
 expect 78 "$weft" train mix.txtpb --set data.labels=m --out x --quiet
 says err 'm: these labels do not belong here: their weight hash (the extractor has other weights) is'
+says err "in mix.txtpb: data.labels; expected is the extractor here: 'teacher.\*' of teacher, 'sae.\*' of saew.safetensors"
 rm -rf teacher && mv away/teacher teacher
 
 # weft eval reads the labels of the validation data as training's evaluation does, and does without the extractor, too
@@ -188,7 +189,15 @@ cp -r teacher away/teacher
 expect 0 "$weft" train "$recipe" --steps 41 --set eval.every=0 --out teacher --quiet --resume
 expect 78 "$weft" eval mv
 says err 'weight hash (the extractor has other weights)'
+says err "in mv/recipe.txtpb: data.val_labels; expected is the extractor here: 'teacher.\*' of teacher, 'sae.\*' of"
 rm -rf teacher && mv away/teacher teacher
+
+# a model without labels: who asked for them is said
+for verb in train check; do
+    expect 65 "$weft" $verb "$recipe" --set data.train=train.bin --set data.val=val.bin --set data.sampling=windows --set data.labels=m
+    says err "computes no value 'label'"
+    says err "in .*gpt2-tiny.txtpb: .*label"
+done
 
 # refused, with the reason
 refuse() { # STATUS MESSAGE ARGUMENT...

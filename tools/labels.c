@@ -81,6 +81,29 @@ static int check(weft_ctx *c, const char *path, bool json)
     return finish(c, weft_labels_verify(c, path, &r), &r, path, json);
 }
 
+/* An option that --check has no use for; NULL: none was given. */
+static const char *needless(const weft_label_options *o, const char *weights, const cli_list *set)
+{
+    const struct {
+        const char *name;
+        bool given;
+    } option[] = {{"out", o->out},
+                  {"data", o->data},
+                  {"scores", o->scores},
+                  {"label-value", o->label_value},
+                  {"score-value", o->score_value},
+                  {"resume", o->resume},
+                  {"weights", weights},
+                  {"set", set->n},
+                  {"batch", o->batch},
+                  {"length", o->length},
+                  {"no-rewrite", o->no_rewrite}};
+    for (size_t i = 0; i < sizeof option / sizeof *option; i++)
+        if (option[i].given)
+            return option[i].name;
+    return NULL;
+}
+
 static int label(weft_ctx *c, const char *model, const char *weights, const cli_list *set,
                  weft_label_options *o, bool json)
 {
@@ -146,6 +169,9 @@ int verb_labels(weft_ctx *c, int argc, char **argv)
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;
+    const char *extra = look ? needless(&o, weights, &set) : NULL;
+    if (extra)
+        return cli_usage("labels", "--check only reads a label file: --%s has no use", extra);
     if (threads && weft_threads_set(c, (int)threads))
         return cli_fail(c);
     return look ? check(c, argv[0], json) : label(c, argv[0], weights, &set, &o, json);
