@@ -105,7 +105,7 @@ static weft_status examine(weft_ctx *c, report *r, const cli_list *set, const ch
     weft_status s = load(c, r, set, loss);
     if (!s)
         s = weft_graph_measure(r->forward, &r->size);
-    if (!s && !loss && !r->size.trainable)
+    if (!s && !loss && r->kind == WEFT_FILE_RECIPE && !r->size.trainable)
         r->loss = NULL; /* a recipe that only evaluates */
     /* A loss that only the recipe names is left to plan(), whose error says that it is the
      * recipe's. */
