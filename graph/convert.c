@@ -556,6 +556,23 @@ static weft_status list_names(weft_ctx *c, weft_string *s)
     return WEFT_OK;
 }
 
+weft_status weft_names_scope(weft_ctx *c, const char *name, char **out)
+{
+    weft_string s;
+    weft_names names;
+    *out = NULL;
+    weft_string_init(&s, c);
+    weft_arena *a = weft_arena_new(c, 0);
+    weft_status st = a ? weft_names_load(a, name, &names) : c->status;
+    if (!st)
+        weft_string_printf(&s, "%s", names.msg->scope ? names.msg->scope : "");
+    weft_arena_free(a);
+    if (!st)
+        return weft_string_take(&s, out);
+    weft_string_free(&s);
+    return st;
+}
+
 weft_status weft_names_text(weft_ctx *c, const char *name, char **out)
 {
     weft_string s;

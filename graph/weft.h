@@ -366,6 +366,9 @@ WEFT_API weft_status weft_tensors_distance(weft_tensors *a, int i, weft_tensors 
                                            double *out);
 /* The text of a shipped name map, or (NULL) a line for each of them. */
 WEFT_API weft_status weft_names_text(weft_ctx *c, const char *name, char **out);
+/* What a model that has such weights as a part calls the part: "sae."; "": they are a whole model's.
+ */
+WEFT_API weft_status weft_names_scope(weft_ctx *c, const char *name, char **out);
 
 /* Compiles what `fetch` (names of outputs or values) needs of g, which is not kept. The session
  * gets g's states. */

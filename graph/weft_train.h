@@ -141,6 +141,10 @@ typedef struct {
     const char *const *log_name;
     double log[WEFT_MAX_LOG];
 } weft_eval_result;
+/* Would what the recipe of t evaluates say anything of the weights in `path`, which one of its `load`
+ * entries gives it below `scope`? MISMATCH if it reads none of them, or trainable weights that no
+ * file gives, with their names. Nothing is run. */
+WEFT_API weft_status weft_trained_reads(weft_trained *t, const char *path, const char *scope);
 /* On the recipe's own data.val its data.val_labels are read, as in training: MISMATCH when they are of
  * another model, length or extractor. On other data labels are computed. */
 WEFT_API weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,

@@ -36,6 +36,19 @@ for weights in hf gpt2.safetensors; do
     expect 0 "$weft" eval "$root/models/gpt2.txtpb" $small --weights $weights --json
     says out "\"loss\":$loss"
 done
+# in a recipe a whole model is the one that is evaluated
+expect 0 "$weft" eval teacher --batches=4
+loss=$(sed -n 's/^loss *//p' out)
+expect 0 "$weft" import hf --names=hf-gpt2 --out=gpt2.safetensors --check="$recipe" --data=val.bin --batches=4
+says out "^loss  *$loss$"
+says out '^checked'
+expect 0 "$weft" import hf --names=hf-gpt2 --out=gpt2.safetensors --check="$recipe" --data=val.bin --batches=4 --json
+says out "^\[{\"name\":\"loss\",\"value\":${loss%???}"
+# nothing is said of weights by start values beside them, nor by a value that does not read them
+expect 78 "$weft" import hf --names=hf-gpt2 --out=x.safetensors --check=sae.txtpb --as='load[0].file'
+says err 'sae.txtpb evaluates weights that have their start values'
+says err '4 without a file: .*pre_bias'
+says out '^left out .*n_layer.*: no parameters of sae.txtpb'
 expect 78 "$weft" import hf --names=hf-gpt2 --out=x.safetensors --check="$root/models/gpt2.txtpb" --set vocab=65
 says err 'vocab is 64 by .*, but 65 by --set'
 sed -i 's/"model-00002/"..\/model-00002/' hf/model.safetensors.index.json
@@ -54,6 +67,14 @@ for names in saelens openai-sae; do
     says out '^l0  *4\.0'
     [ -s err ] && fail "$names: $(cat err)"
 done
+cat >blind.txtpb <<EOF
+model: "$root/models/sae_check.txtpb"
+load { file: "teacher" scope: "teacher." }
+load { file: "sae" scope: "sae." }
+train { batch: 1 loss: "lm_loss" }
+EOF
+expect 78 "$weft" import saelens --names=saelens --out=x.safetensors ${check/*sae-check.txtpb/--check=blind.txtpb}
+says err 'evaluates nothing that reads a weight of x.safetensors'
 perl -ne 'exit !/"architecture": "topk"/ if /archi/' saelens/cfg.json || fail "no architecture"
 sed -i 's/"topk"/"standard"/;s/layer_norm/none/' saelens/cfg.json
 expect 0 "$weft" import saelens --names=saelens --out=trap.safetensors $check --set k=4

@@ -1,16 +1,15 @@
 /* import.c - weft import and weft export: weights of other programs, by name maps. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/verbs.h"
+#include "tools/import.h"
 
 typedef struct {
     weft_convert_options o;
+    import_check check;
     cli_list set, field;
-    const char *out, *check, *as, *scope, *data, *shard, *show;
+    const char *out, *shard, *show;
     const char *told[CLI_LIST_MAX]; /* of `set`: parameters; the rest is for the recipe */
-    int64_t batches;
     bool list, json, set_wanted;
 } settings;
 
@@ -84,112 +83,6 @@ static bool parse_bytes(const char *text, int64_t *out)
     return false;
 }
 
-/* ---- does a model take what was written? ---- */
-static int split_lines(char *text, const char **line, int most)
-{
-    int n = 0;
-    for (char *p = strtok(text, "\n"); p && n < most; p = strtok(NULL, "\n"))
-        line[n++] = p;
-    return n;
-}
-
-static weft_status load_into(weft_ctx *c, const settings *s, weft_model *m)
-{
-    weft_graph *g = NULL;
-    weft_session *session = NULL;
-    weft_status st = weft_graph_expand(m, &g);
-    if (!st)
-        st = weft_session_new(c, false, &session);
-    if (!st)
-        st = weft_session_add_states(session, g);
-    if (!st)
-        st = weft_weights_load(session, s->out, s->scope ? s->scope : "");
-    weft_session_free(session);
-    weft_graph_free(g);
-    return st;
-}
-
-/* What was meant by the choice of a reading: the one that explains most. Outputs named
- * explained_variance_NAME are the other readings of the same weights. */
-static void judge(const weft_eval_result *r)
-{
-    static const char name[] = "explained_variance";
-    double own = NAN, best = -INFINITY;
-    const char *reading = "";
-    for (int i = 0; i < r->n_log; i++) {
-        size_t n = sizeof name - 1;
-        if (strncmp(r->log_name[i], name, n))
-            continue;
-        if (!r->log_name[i][n])
-            own = r->log[i];
-        else if (r->log[i] > best) {
-            best = r->log[i];
-            reading = r->log_name[i] + n + 1;
-        }
-    }
-    if (best > own + 0.02) /* more than batches of a few thousand tokens differ by */
-        fprintf(
-            stderr,
-            "weft: warning: read as %s these weights explain %.3f of the variance, as they were "
-            "read %.3f: is the description right?\n",
-            reading, best, own);
-    else if (own < 0.3)
-        fprintf(stderr,
-                "weft: warning: only %.3f of the variance is explained: are these the activations "
-                "that it was trained on (--set t_tap), and the tokens?\n",
-                own);
-}
-
-/* Runs the recipe with the weights in the place that --as names. */
-static weft_status check_recipe(weft_ctx *c, const settings *s, const char *const *set, int n)
-{
-    weft_trained *t = NULL;
-    weft_eval_result r;
-    const weft_eval_options o = {.batches = s->batches};
-    weft_status st = weft_trained_open(c, s->check, NULL, set, n, &t);
-    const char *data = s->data ? s->data : t ? weft_trained_file(t, WEFT_RECIPE_VAL) : NULL;
-    if (!st && !data) {
-        weft_trained_free(t);
-        return (weft_status)cli_usage("import", "--check with a recipe needs --data=TOKENS");
-    }
-    if (!st)
-        st = weft_evaluate(t, data, &o, &r);
-    for (int i = 0; !st && i < r.n_log; i++)
-        printf(s->json ? "%s{\"name\":\"%s\",\"value\":%.9g}%s" : "%s%-28s %.6f%s",
-               s->json && !i ? "[" : "", r.log_name[i], r.log[i],
-               !s->json          ? "\n"
-               : i + 1 < r.n_log ? ","
-                                 : "]\n");
-    if (!st)
-        judge(&r);
-    weft_trained_free(t);
-    return st;
-}
-
-/* Parameters that the files told come first, those of the command line last. */
-static weft_status check_model(weft_ctx *c, const settings *s, char *known)
-{
-    const char *set[2 * CLI_LIST_MAX + 1];
-    char own[512];
-    weft_model *m = NULL;
-    weft_file_kind kind;
-    int n = split_lines(known, set, CLI_LIST_MAX);
-    for (int i = 0; i < s->set.n; i++)
-        set[n++] = s->set.item[i];
-    weft_status st = weft_file_sniff(c, s->check, &kind);
-    if (!st && kind == WEFT_FILE_RECIPE) {
-        snprintf(own, sizeof own, "%s=%s", s->as, s->out);
-        set[n++] = own;
-        return check_recipe(c, s, set, n);
-    }
-    if (!st)
-        st = weft_model_load(c, s->check, set, n, &m);
-    if (!st)
-        st = load_into(c, s, m);
-    weft_model_free(m);
-    return st;
-}
-
 /* ---- verbs ---- */
 static int list_maps(weft_ctx *c, const char *name)
 {
@@ -215,7 +108,7 @@ static int parse(const cli_spec *spec, settings *s, int *argc, char ***argv)
         if (!memchr(s->set.item[i], '.', strcspn(s->set.item[i], "=")))
             s->told[s->o.n_set++] = s->set.item[i];
     s->o.set = s->told;
-    s->o.more_settings = s->check != NULL;
+    s->o.more_settings = s->check.model != NULL;
     s->o.field = s->field.item;
     s->o.n_field = s->field.n;
     return -1;
@@ -223,7 +116,7 @@ static int parse(const cli_spec *spec, settings *s, int *argc, char ***argv)
 
 int verb_import(weft_ctx *c, int argc, char **argv)
 {
-    settings s = {.as = "load[1].file", .batches = 16, .set_wanted = true};
+    settings s = {.check = {.batches = 16}, .set_wanted = true};
     weft_convert_result r;
     const cli_option option[] = {
         {"names", CLI_TEXT, &s.o.names, "MAP", "a shipped name map, or the path of one", 0, 0},
@@ -231,14 +124,17 @@ int verb_import(weft_ctx *c, int argc, char **argv)
         {"prefix", CLI_TEXT, &s.o.prefix, "TEXT", "put before every name written", 0, 0},
         {"set", CLI_LIST, &s.set, "NAME=VALUE", "parameter of the model that the files do not tell",
          0, 0},
-        {"check", CLI_TEXT, &s.check, "MODEL",
+        {"check", CLI_TEXT, &s.check.model, "MODEL",
          "load the result into this model file with these parameters, or run it in this recipe", 0,
          0},
-        {"data", CLI_TEXT, &s.data, "FILE", "tokens for a recipe's --check", 0, 0},
-        {"batches", CLI_INT, &s.batches, "N", "how many of them (default 16)", 1, 1e9},
-        {"as", CLI_TEXT, &s.as, "FIELD",
-         "field of the recipe that names the weights (default load[1].file)", 0, 0},
-        {"scope", CLI_TEXT, &s.scope, "TEXT",
+        {"data", CLI_TEXT, &s.check.data, "FILE", "tokens for a recipe's --check", 0, 0},
+        {"batches", CLI_INT, &s.check.batches, "N", "how many of them (default 16)", 1, 1e9},
+        {"as", CLI_TEXT, &s.check.as, "FIELD",
+         "field of the recipe that names the weights, like load[1].file (default: the load entry "
+         "with "
+         "the scope of the map, or the whole model)",
+         0, 0},
+        {"scope", CLI_TEXT, &s.check.scope, "TEXT",
          "with --check: the weights whose names begin so, like sae.", 0, 0},
         {"list", CLI_FLAG, &s.list, NULL, "list the shipped name maps", 0, 0},
         {"show", CLI_TEXT, &s.show, "MAP", "print a shipped name map", 0, 0},
@@ -261,11 +157,10 @@ int verb_import(weft_ctx *c, int argc, char **argv)
     if (weft_weights_import(c, argv[0], s.out, &s.o, &r))
         return cli_fail(c);
     print_result(&s, &r);
-    code = s.check ? (int)check_model(c, &s, r.set) : WEFT_OK;
-    if (code && weft_error_status(c))
-        code = cli_fail(c);
-    if (s.check && !code && !s.json)
-        printf("checked     %s takes it\n", s.check);
+    s.check.names = s.o.names;
+    s.check.set = s.set;
+    s.check.json = s.json;
+    code = s.check.model ? import_check_run(c, &s.check, s.out, r.set) : WEFT_OK;
     weft_convert_result_free(c, &r);
     return code;
 }
