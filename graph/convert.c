@@ -258,12 +258,41 @@ static weft_status write_items(job *j, const char *path, const char *prefix, int
     return WEFT_OK;
 }
 
+static bool is_same_file(weft_ctx *c, const char *a, const char *b)
+{
+    weft_file_id x, y;
+    return !c->io->identify(c->io->user, a, &x) && !c->io->identify(c->io->user, b, &y) &&
+           x.inode == y.inode && x.device == y.device;
+}
+
+/* What is replaced is an earlier import at most: never other data, never what is being read. */
+static weft_status check_output(job *j, const char *out)
+{
+    weft_tensor_file *f;
+    char shown[512];
+    if (weft_exists(j->ctx, out) <= 0) /* what cannot be looked at cannot be written */
+        return WEFT_OK;
+    weft_printable(shown, sizeof shown, out);
+    for (int i = 0; i < j->set.n; i++)
+        if (is_same_file(j->ctx, out, j->set.file[i]->path))
+            return weft_fail(j->ctx, WEFT_CANTCREATE,
+                             "%s: is a file of what is imported; choose another", shown);
+    weft_status s = weft_tensor_file_open(j->ctx, out, &f);
+    weft_tensor_file_close(f);
+    if (!s || s == WEFT_NOMEM)
+        return s;
+    weft_error_clear(j->ctx);
+    return weft_fail(j->ctx, WEFT_CANTCREATE,
+                     "%s: is there already, and no safetensors file; choose another", shown);
+}
+
 static weft_status import(job *j, const char *path, const char *out)
 {
     weft_meta *meta;
     int n_meta;
     j->to = weft_file_dtype_of(WEFT_F32);
     WEFT_TRY(weft_tensor_set_open(&j->set, path, j->names.msg->weights));
+    WEFT_TRY(check_output(j, out));
     weft_match_init(&j->match, j->arena, &j->names, false, "", path);
     WEFT_TRY(match_all(j));
     if (!j->match.n)

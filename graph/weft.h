@@ -337,8 +337,9 @@ typedef struct {
 } weft_convert_result;
 /* Weights of another program (a safetensors file, an index of shards, or a folder) under the names
  * and in the layout of a model file, as one safetensors file of f32. Strict: MISMATCH lists
- * missing, extra and misshapen names; UNSUPPORTED says why a model cannot be expressed. Memory does
- * not depend on the size of the tensors. */
+ * missing, extra and misshapen names; UNSUPPORTED says why a model cannot be expressed. Of files only
+ * a safetensors file that is none of the source is replaced (else CANTCREATE). Memory does not depend
+ * on the size of the tensors. */
 WEFT_API weft_status weft_weights_import(weft_ctx *c, const char *path, const char *out,
                                          const weft_convert_options *o, weft_convert_result *r);
 /* The other way round: a run, checkpoint or safetensors file into a folder as the other program

@@ -467,6 +467,53 @@ static void test_export(void **state)
     free(a);
 }
 
+/* An import replaces an earlier one, but nothing else, and nothing that it reads. */
+static void test_output(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *out;
+        weft_status status;
+        const char *part;
+    } table[] = {
+        {"new", WEFT_OK, ""},
+        {"new", WEFT_OK, ""},
+        {"a.safetensors", WEFT_OK, ""},
+        {"tokens.bin", WEFT_CANTCREATE, "tokens.bin: is there already, and no safetensors file"},
+        {"out/config.json", WEFT_CANTCREATE, "is there already"},
+        {"out/model.safetensors.index.json", WEFT_CANTCREATE, "is there already"},
+        {"out/model-00002-of-00028.safetensors", WEFT_CANTCREATE, "a file of what is imported"},
+        {"link/model-00028-of-00028.safetensors", WEFT_CANTCREATE, "a file of what is imported"},
+    };
+    char error[4096];
+    char *a = strdup(join(dir, "a.safetensors")), *folder = strdup(join(dir, "out"));
+    bundle *b = gpt2("", 2);
+    save(b, a);
+    const char *set[] = {"n_head=2"};
+    weft_convert_options o = {.names = "hf-gpt2", .set = set, .n_set = 1, .max_shard = 1};
+    assert_int_equal(export_as(a, folder, &o, error), WEFT_OK);
+    put_text(join(dir, "tokens.bin"), "tokens of a text");
+    assert_int_equal(symlink(folder, join(dir, "link")), 0);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        size_t n = 0, m = 0;
+        char *out = strdup(join(dir, table[i].out));
+        unsigned char *old = table[i].status ? get_file(out, &n) : NULL, *now;
+        weft_status s = import(folder, "hf-gpt2", out, error, NULL);
+        if (s != table[i].status || !strstr(error, table[i].part))
+            fail_msg("case %zu: %d, %s", i, (int)s, error);
+        now = get_file(out, &m);
+        if (s && (n != m || memcmp(old, now, n)))
+            fail_msg("case %zu: %s was changed", i, out);
+        free(old);
+        free(now);
+        free(out);
+    }
+    assert_int_equal(import(folder, "hf-gpt2", folder, error, NULL), WEFT_CANTCREATE);
+    free_bundle(b);
+    free(a);
+    free(folder);
+}
+
 /* ---- failures of memory and disk ---- */
 static weft_status run_once(weft_ctx *c)
 {
@@ -532,9 +579,9 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make_dir, clear_dir)
     const struct CMUnitTest tests[] = {
-        CASE(test_round_trips),  CASE(test_layout), CASE(test_blocks),
-        CASE(test_half_types),   CASE(test_dtypes), CASE(test_misfits),
-        CASE(test_descriptions), CASE(test_export), CASE(test_failures),
+        CASE(test_round_trips), CASE(test_layout),   CASE(test_blocks),       CASE(test_half_types),
+        CASE(test_dtypes),      CASE(test_misfits),  CASE(test_descriptions), CASE(test_export),
+        CASE(test_output),      CASE(test_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
