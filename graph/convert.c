@@ -493,6 +493,7 @@ static weft_status export(job *j, const char *path, const char *folder)
     int n;
     WEFT_TRY(weft_weights_find(j->arena, path, &path));
     WEFT_TRY(weft_weights_check(j->arena, path));
+    WEFT_TRY(weft_convert_check_model(j->arena, path));
     WEFT_TRY(weft_tensor_set_open(&j->set, path, "model.safetensors"));
     const char *prefix = j->o->prefix;
     if (!prefix)

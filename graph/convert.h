@@ -21,6 +21,9 @@ typedef struct {
 /* put of a weft_tensor_source: converts and, where the rule says so, transposes block by block.
  * NUMERIC for NaN, infinities, and values beyond the element type. */
 weft_status weft_stream_put(void *stream, weft_writer *w);
+/* Refuses (UNSUPPORTED) to export the weights at `path` where their model, which lies beside them,
+ * intervenes on what it computes. */
+weft_status weft_convert_check_model(weft_arena *a, const char *path);
 /* Do two tensors of the source hold the same bytes? */
 weft_status weft_tensor_same(weft_tensor_file *fa, const weft_tensor_entry *a, weft_tensor_file *fb,
                              const weft_tensor_entry *b, bool *same);

@@ -89,7 +89,9 @@ enum {
     WEFT_LOWER_FIRST = 128,
     /* row in, row out: output 0 has the sizes of input 0, each row (along the last axis) is made of
      * that row of input 0 alone; all rows share the other inputs */
-    WEFT_ROWS = 256
+    WEFT_ROWS = 256,
+    /* an intervention on a trained model: a layout of its weights alone cannot hold it */
+    WEFT_INTERVENES = 512
 };
 
 typedef struct weft_tensor {

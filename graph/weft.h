@@ -343,7 +343,8 @@ typedef struct {
 WEFT_API weft_status weft_weights_import(weft_ctx *c, const char *path, const char *out,
                                          const weft_convert_options *o, weft_convert_result *r);
 /* The other way round: a run, checkpoint or safetensors file into a folder as the other program
- * writes it, description included. Files that are there are not replaced (CANTCREATE). */
+ * writes it, description included. Files that are there are not replaced (CANTCREATE). A model that
+ * intervenes on what it computes is UNSUPPORTED: its weights alone are another model. */
 WEFT_API weft_status weft_weights_export(weft_ctx *c, const char *path, const char *folder,
                                          const weft_convert_options *o, weft_convert_result *r);
 WEFT_API void weft_convert_result_free(weft_ctx *c, weft_convert_result *r);

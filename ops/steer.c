@@ -157,7 +157,7 @@ const weft_op weft_op_steer = {
              {"amount", WEFT_ATTR_FLOAT, 0, "factor, summand or new value", .required = true},
              {"from", WEFT_ATTR_INT, 0, "first position", 0, 4e15},
              {"to", WEFT_ATTR_INT, -1, "first position after the part; -1: the end", -1, 4e15}},
-    .flags = WEFT_INPLACE,
+    .flags = WEFT_INPLACE | WEFT_INTERVENES,
     .infer = infer_steer,
     .grad = grad_steer,
     .incr = incr_steer,

@@ -57,6 +57,19 @@ says err 'expected a file of the same folder'
 expect 0 "$weft" export teacher --names=hf-gpt2 --out=half --dtype=bf16 --json
 says half/config.json '"torch_dtype": "bfloat16"'
 
+# a steered model is more than its weights, wherever these are named
+expect 0 "$weft" steer teacher --steer 3+10 --steer-at logits --out steered
+for weights in steered steered/model.safetensors; do
+    expect 69 "$weft" export $weights --names=hf-gpt2 --out=x --set n_head=2
+    says err "steered/model.txtpb intervenes on what it computes ('logits'), which no layout of weights holds"
+done
+[ -e x ] && fail "a refused export leaves a folder"
+cp -r steered run && mkdir -p run/checkpoints && cp -r teacher/checkpoints/step-000060 run/checkpoints/
+expect 69 "$weft" export run --names=hf-gpt2 --out=x
+sed 's/op: "steer"/op: "scale"/;/attr: .*id=/d' steered/model.txtpb >run/model.txtpb # another op
+expect 69 "$weft" export run --names=hf-gpt2 --out=x
+says err "('logits')"
+
 # an autoencoder to both formats and back, run on activations; TopK weights that call themselves ReLU are noticed
 check="--check=$root/models/recipes/sae-check.txtpb --data=val.bin --batches=90 --set load[0].file=teacher
        --set t_layer=2 --set t_head=2 --set t_ctx=32 --set t_tap=1 --set vocab=64"
