@@ -23,6 +23,15 @@ typedef struct {
 } job;
 
 /* ---- what was known and found ---- */
+static bool is_set_by(char *const *set, size_t n, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < n; i++)
+        if (!strncmp(set[i], name, len) && set[i][len] == '=')
+            return true;
+    return false;
+}
+
 /* Does the map speak of this parameter, in a shape, a key or a form? */
 static bool is_mentioned(const job *j, const char *name)
 {
@@ -33,10 +42,9 @@ static bool is_mentioned(const job *j, const char *name)
         for (size_t k = 0; k < n->form[i]->n_field; k++)
             if (n->form[i]->field[k]->param && !strcmp(n->form[i]->field[k]->param, name))
                 return true;
-        for (size_t k = 0; k < n->form[i]->n_set; k++)
-            if (!strncmp(n->form[i]->set[k], name, strlen(name)) &&
-                n->form[i]->set[k][strlen(name)] == '=')
-                return true;
+        if (is_set_by(n->form[i]->set, n->form[i]->n_set, name) ||
+            is_set_by(n->form[i]->assume, n->form[i]->n_assume, name))
+            return true;
     }
     return false;
 }
@@ -182,8 +190,9 @@ static void note_unknown(job *j)
     for (size_t k = 0; form && k < form->n_field; k++) {
         const char *p = form->field[k]->param;
         if (p && !weft_params_find(&j->match.params, p, strlen(p)))
-            weft_string_printf(&j->notes, "%s is not told by these files: give --set %s=NUMBER\n",
-                               p, p);
+            weft_string_printf(&j->notes, "%s is not told by these files: give --set %s=NUMBER%s\n",
+                               p, p,
+                               j->o->more_settings ? "; checked with the model's default" : "");
     }
 }
 
@@ -289,6 +298,7 @@ static weft_status check_output(job *j, const char *out)
 static weft_status import(job *j, const char *path, const char *out)
 {
     weft_meta *meta;
+    const char *guess;
     int n_meta;
     j->to = weft_file_dtype_of(WEFT_F32);
     WEFT_TRY(weft_tensor_set_open(&j->set, path, j->names.msg->weights));
@@ -299,7 +309,10 @@ static weft_status import(job *j, const char *path, const char *out)
         return weft_fail(j->ctx, WEFT_MISMATCH, "%s: there is no tensor", path);
     WEFT_TRY(read_description(j, path));
     WEFT_TRY(bind_settings(j, true));
+    WEFT_TRY(weft_names_assume(&j->match, &guess));
     WEFT_TRY(drop_tied(j));
+    if (guess)
+        weft_string_printf(&j->notes, "%s\n", guess);
     note_unknown(j);
     WEFT_TRY(find_meta(j, &meta, &n_meta));
     return write_items(j, out, j->o->prefix ? j->o->prefix : "", 0, j->match.n, meta, n_meta);

@@ -104,6 +104,9 @@ typedef struct {
 /* Takes the first form that holds, checks it and binds its parameters. UNSUPPORTED: the model
  * cannot be expressed, with the reason. */
 weft_status weft_names_read(weft_match *m, const weft_description *d);
+/* After all that tells parameters: binds what the form assumes of those left, or takes the form that
+ * suits what was told instead. *note is what to say of a guess that decided, or NULL. */
+weft_status weft_names_assume(weft_match *m, const char **note);
 
 typedef struct {
     const char *key, *value; /* JSON text */

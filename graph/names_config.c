@@ -145,6 +145,34 @@ static weft_status parse_set(weft_match *m, const char *set, const char **name, 
     return WEFT_OK;
 }
 
+/* Are the parameters what the "name=value" texts say, as far as they are known? */
+static weft_status agree(weft_match *m, char *const *set, size_t n, bool *yes)
+{
+    for (size_t i = 0; *yes && i < n; i++) {
+        const char *name;
+        double v;
+        WEFT_TRY(parse_set(m, set[i], &name, &v));
+        const weft_param *p = weft_params_find(&m->params, name, strlen(name));
+        *yes = !p || p->value == v;
+    }
+    return WEFT_OK;
+}
+
+static weft_status suits(weft_match *m, const Weft__Form *form, bool *yes)
+{
+    *yes = !form->refuse;
+    WEFT_TRY(agree(m, form->set, form->n_set, yes));
+    return agree(m, form->assume, form->n_assume, yes);
+}
+
+static weft_status bind_set(weft_match *m, const char *set, const char *origin)
+{
+    const char *name;
+    double v;
+    WEFT_TRY(parse_set(m, set, &name, &v));
+    return weft_match_bind(m, name, v, origin);
+}
+
 static weft_status read_form(weft_match *m, const weft_description *d, const Weft__Form *form)
 {
     value v = {.text = "this model"};
@@ -156,12 +184,8 @@ static weft_status read_form(weft_match *m, const weft_description *d, const Wef
     }
     for (size_t i = 0; i < form->n_field; i++)
         WEFT_TRY(read_field(m, d, form->field[i]));
-    for (size_t i = 0; i < form->n_set; i++) {
-        const char *name;
-        double x;
-        WEFT_TRY(parse_set(m, form->set[i], &name, &x));
-        WEFT_TRY(weft_match_bind(m, name, x, d->label));
-    }
+    for (size_t i = 0; i < form->n_set; i++)
+        WEFT_TRY(bind_set(m, form->set[i], d->label));
     return WEFT_OK;
 }
 
@@ -196,6 +220,28 @@ weft_status weft_names_read(weft_match *m, const weft_description *d)
             return read_form(m, d, n->form[i]);
     }
     return n->n_form ? no_form(m, d) : WEFT_OK;
+}
+
+weft_status weft_names_assume(weft_match *m, const char **note)
+{
+    const Weft__Names *n = m->names->msg;
+    const Weft__Form *form = m->form;
+    bool yes = true;
+    int known = m->params.n;
+    *note = NULL;
+    if (!form || !form->n_assume)
+        return WEFT_OK;
+    WEFT_TRY(agree(m, form->assume, form->n_assume, &yes));
+    for (size_t i = 0; yes && i < form->n_assume; i++)
+        WEFT_TRY(bind_set(m, form->assume[i], m->names->label));
+    if (m->params.n > known)
+        *note = form->note;
+    for (size_t i = 0; !yes && i < n->n_form; i++) {
+        WEFT_TRY(suits(m, n->form[i], &yes));
+        if (yes)
+            m->form = n->form[i];
+    }
+    return WEFT_OK;
 }
 
 /* ---- writing ---- */
@@ -256,19 +302,6 @@ static weft_status put(weft_arena *a, pairs *l, const char *key, const char *tex
     if (!WEFT_GROW(a, l->kv, l->n, l->cap))
         return weft_error_status(weft_arena_ctx(a));
     l->kv[l->n++] = (weft_key_value){key, json};
-    return WEFT_OK;
-}
-
-static weft_status suits(weft_match *m, const Weft__Form *form, bool *yes)
-{
-    *yes = !form->refuse;
-    for (size_t i = 0; *yes && i < form->n_set; i++) {
-        const char *name;
-        double v;
-        WEFT_TRY(parse_set(m, form->set[i], &name, &v));
-        const weft_param *p = weft_params_find(&m->params, name, strlen(name));
-        *yes = !p || p->value == v;
-    }
     return WEFT_OK;
 }
 

@@ -56,17 +56,21 @@ static inline void drop(bundle *b, const char *name)
     *t = b->t[--b->n];
 }
 
-static void save(const bundle *b, const char *path)
+/* With one more pair in __metadata__, unless `value` is NULL. */
+static void save_with(const bundle *b, const char *path, const char *key, const char *value)
 {
     weft_ctx *c = weft_open(NULL);
     weft_tensor_out out[64];
-    const weft_meta meta = {"format", "pt"};
+    const weft_meta meta[] = {{"format", "pt"}, {key, value}};
     for (int i = 0; i < b->n; i++)
         out[i] = (weft_tensor_out){
             b->t[i].name, weft_type_make(WEFT_F32, b->t[i].rank, b->t[i].dim), b->t[i].data};
-    assert_int_equal(weft_tensor_file_write(c, path, out, b->n, &meta, 1, NULL, NULL), WEFT_OK);
+    assert_int_equal(weft_tensor_file_write(c, path, out, b->n, meta, value ? 2 : 1, NULL, NULL),
+                     WEFT_OK);
     weft_close(c);
 }
+
+static void save(const bundle *b, const char *path) { save_with(b, path, NULL, NULL); }
 
 static bundle *gpt2(const char *prefix, int layers)
 {

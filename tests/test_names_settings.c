@@ -120,6 +120,43 @@ static void test_written(void **state)
     free(out);
 }
 
+/* Tensors without a word on the activation: a guess that is told, and that --set may overrule. */
+static void test_guess(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *activation, *set;
+        weft_status status;
+        const char *part; /* of the parameters and the notes, or of the error */
+    } table[] = {
+        {NULL, "k=3", WEFT_OK, "k=3\nrelu=0\n|activation is not told; taken for TopK"},
+        {NULL, "relu=1", WEFT_OK, "relu=1\n|"},
+        {NULL, "relu=0", WEFT_OK, "relu=0\n|k is not told by these files: give --set k=NUMBER\n"},
+        {"TopK", "relu=1", WEFT_MISMATCH, "relu is 0 by "},
+        {"ReLU", "relu=0", WEFT_MISMATCH, "relu is 1 by "},
+        {"ReLU", "relu=1", WEFT_OK, "relu=1\n|"},
+        {"Tanh", "relu=1", WEFT_UNSUPPORTED, "activation is Tanh"},
+    };
+    bundle *b = openai_sae();
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char text[1024];
+        weft_convert_options o = {.names = "openai-sae", .set = &table[i].set, .n_set = 1};
+        weft_convert_result r;
+        save_with(b, join(run, "model.safetensors"), "activation", table[i].activation);
+        weft_ctx *c = weft_open(NULL);
+        weft_status s = weft_weights_import(c, run, join(dir, "w"), &o, &r);
+        snprintf(text, sizeof text, "%s%s%s", s ? weft_error(c) : r.set, s ? "" : "|",
+                 !s && r.notes ? r.notes : "");
+        size_t n = strlen(table[i].part);
+        bool ends = n < 2 || table[i].part[n - 1] != '|' || text[strlen(text) - 1] == '|';
+        if (s != table[i].status || !strstr(text, table[i].part) || !ends)
+            fail_msg("case %zu: %d, %s", i, (int)s, text);
+        weft_convert_result_free(c, &r);
+        weft_close(c);
+    }
+    free_bundle(b);
+}
+
 /* Scaling by the norms of the decoder is nothing where they are 1. */
 static void test_unit_rows(void **state)
 {
@@ -190,7 +227,7 @@ static int clear_dir(void **state)
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make_dir, clear_dir)
-    const struct CMUnitTest tests[] = {CASE(test_yaml), CASE(test_written), CASE(test_unit_rows),
-                                       CASE(test_memory)};
+    const struct CMUnitTest tests[] = {CASE(test_yaml), CASE(test_written), CASE(test_guess),
+                                       CASE(test_unit_rows), CASE(test_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
