@@ -310,6 +310,7 @@ static weft_status import(job *j, const char *path, const char *out)
     WEFT_TRY(read_description(j, path));
     WEFT_TRY(bind_settings(j, true));
     WEFT_TRY(weft_names_assume(&j->match, &guess));
+    WEFT_TRY(weft_names_bounds(&j->match));
     WEFT_TRY(drop_tied(j));
     if (guess)
         weft_string_printf(&j->notes, "%s\n", guess);

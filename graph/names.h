@@ -108,6 +108,10 @@ weft_status weft_names_read(weft_match *m, const weft_description *d);
  * suits what was told instead. *note is what to say of a guess that decided, or NULL. */
 weft_status weft_names_assume(weft_match *m, const char **note);
 
+/* Are the parameters of the form (without one of the first) within the bounds of their fields? Those
+ * that --set told, too. MISMATCH with what was found and expected. */
+weft_status weft_names_bounds(const weft_match *m);
+
 typedef struct {
     const char *key, *value; /* JSON text */
 } weft_key_value;

@@ -93,6 +93,21 @@ static weft_status is_harmless(weft_match *m, const Weft__Field *f, bool *yes)
     return WEFT_OK;
 }
 
+/* "null" is no number: it leaves the value to the other program's default. */
+static weft_status check_number(weft_match *m, const weft_description *d, const Weft__Field *f,
+                                const value *v)
+{
+    double want;
+    char why[256], a[40], b[40];
+    if (!f->number || !v->number ||
+        !weft_expr_eval(&m->params, f->number, strlen(f->number), &want, why, sizeof why) ||
+        want == v->f)
+        return WEFT_OK;
+    return weft_fail(m->ctx, WEFT_MISMATCH, "%s: %s is %s, expected %s = %s", d->label, f->key,
+                     weft_names_number(a, sizeof a, v->f), f->number,
+                     weft_names_number(b, sizeof b, want));
+}
+
 static weft_status read_field(weft_match *m, const weft_description *all, const Weft__Field *f)
 {
     const weft_description beside = {.label = all->settings_label, .json = all->settings};
@@ -111,6 +126,7 @@ static weft_status read_field(weft_match *m, const weft_description *all, const 
         }
         return refuse(m, d, f->key, &v, f->why ? f->why : want);
     }
+    WEFT_TRY(check_number(m, d, f, &v));
     if (!f->param || !v.there || !strcmp(v.text, "null"))
         return WEFT_OK;
     if (!v.number)
@@ -244,6 +260,49 @@ weft_status weft_names_assume(weft_match *m, const char **note)
     return WEFT_OK;
 }
 
+/* ---- bounds ---- */
+/* A bound in words, "n_latent = 32"; false: there is none, or it needs what is not known. */
+static bool eval_bound(const weft_match *m, const char *expr, double *v, char *text, size_t n)
+{
+    char why[256], number[40];
+    if (!expr || !weft_expr_eval(&m->params, expr, strlen(expr), v, why, sizeof why))
+        return false;
+    weft_names_number(number, sizeof number, *v);
+    if (strcmp(number, expr))
+        snprintf(text, n, "%s = %s", expr, number);
+    else
+        snprintf(text, n, "%s", expr);
+    return true;
+}
+
+static weft_status check_bounds(const weft_match *m, const Weft__Field *f)
+{
+    const weft_param *p = f->param ? weft_params_find(&m->params, f->param, strlen(f->param)) : 0;
+    char least[128] = "", most[128] = "", of[128] = "", found[40];
+    double lo = 1, hi = 0, whole = 0;
+    if (!p || f->real)
+        return WEFT_OK;
+    bool low = eval_bound(m, f->least, &lo, least, sizeof least);
+    bool high = eval_bound(m, f->most, &hi, most, sizeof most);
+    bool part = eval_bound(m, f->divides, &whole, of, sizeof of);
+    if (p->value == floor(p->value) && fabs(p->value) < 0x1p53 && (!low || p->value >= lo) &&
+        (!high || p->value <= hi) && (!part || fmod(whole, p->value) == 0))
+        return WEFT_OK;
+    return weft_fail(m->ctx, WEFT_MISMATCH,
+                     "%s: %s is %s by %s, expected a whole number from %s%s%s%s%s", m->from,
+                     f->param, weft_names_number(found, sizeof found, p->value), p->origin, least,
+                     high ? " to " : "", most, part ? " that divides " : "", of);
+}
+
+weft_status weft_names_bounds(const weft_match *m)
+{
+    const Weft__Names *n = m->names->msg;
+    const Weft__Form *form = m->form ? m->form : n->n_form ? n->form[0] : NULL;
+    for (size_t i = 0; form && i < form->n_field; i++)
+        WEFT_TRY(check_bounds(m, form->field[i]));
+    return WEFT_OK;
+}
+
 /* ---- writing ---- */
 /* JSON text of a value: numbers and words as they stand, lists and objects too when they come from
  * a map (`raw`), the rest quoted. */
@@ -273,6 +332,7 @@ static weft_status field_text(weft_match *m, const Weft__Field *f, const char **
         v = p->value;
     else if (f->expr)
         known = weft_expr_eval(&m->params, f->expr, strlen(f->expr), &v, why, sizeof why);
+    WEFT_TRY(check_bounds(m, f));
     if (known) {
         weft_names_number(buf, sizeof buf, v);
         *text =

@@ -315,6 +315,15 @@ static void test_misfits(void **state)
          "n_layer is 2 by the layers found, but 3 by "},
         {change_nothing, "{\"n_head\": \"two\"}", WEFT_MALFORMED,
          "n_head is two, expected a number"},
+        {change_nothing, "{\"n_head\": -2}", WEFT_MISMATCH,
+         "(n_head), expected a whole number from 1 that divides d = 8"},
+        {change_nothing, "{\"n_head\": 3}", WEFT_MISMATCH, "n_head is 3 by "},
+        {change_nothing, "{\"n_head\": 2.5}", WEFT_MISMATCH, "n_head is 2.5 by "},
+        {change_nothing, "{\"n_head\": 16}", WEFT_MISMATCH, "n_head is 16 by "},
+        {change_nothing, "{\"n_head\": 8, \"n_inner\": null}", WEFT_OK, ""},
+        {change_nothing, "{\"n_inner\": 32}", WEFT_OK, ""},
+        {change_nothing, "{\"n_inner\": 16}", WEFT_MISMATCH,
+         "config.json: n_inner is 16, expected 4*d = 32"},
         {change_nothing, "{\"model_type\": \"opt\"}", WEFT_UNSUPPORTED, "model_type is opt"},
         {change_nothing, "{\"activation_function\": \"relu\"}", WEFT_UNSUPPORTED,
          "activation_function is relu: gpt2.txtpb has the tanh form of GELU"},
@@ -350,8 +359,9 @@ static void test_misfits(void **state)
 static void test_descriptions(void **state)
 {
     (void)state;
-#define TOPK "\"architecture\":\"topk\",\"k\":3,"
-#define LN   "\"normalize_activations\":\"layer_norm\""
+#define KS(k) "\"architecture\":\"topk\",\"k\":" k ","
+#define TOPK  "\"architecture\":\"topk\",\"k\":3,"
+#define LN    "\"normalize_activations\":\"layer_norm\""
     static const struct {
         const char *config;
         weft_status status;
@@ -359,6 +369,13 @@ static void test_descriptions(void **state)
     } table[] = {
         {"{" TOPK LN "}", WEFT_OK, "k=3\nrelu=0\n"},
         {"{" TOPK LN ",\"d_in\":8,\"d_sae\":20}", WEFT_OK, "d=8\nn_latent=20\n"},
+        {"{" KS("0") LN "}", WEFT_MISMATCH,
+         "cfg.json (k), expected a whole number from 1 to n_latent = 20"},
+        {"{" KS("-3") LN "}", WEFT_MISMATCH, "k is -3 by "},
+        {"{" KS("4.5") LN "}", WEFT_MISMATCH, "k is 4.5 by "},
+        {"{" KS("21") LN "}", WEFT_MISMATCH, "k is 21 by "},
+        {"{" KS("20") LN "}", WEFT_OK, "k=20\n"},
+        {"{" KS("1e300") LN "}", WEFT_MISMATCH, "k is 1e+300 by "},
         {"{" TOPK LN ",\"d_sae\":21}", WEFT_MISMATCH, "n_latent is 20 by W_enc, but 21 by"},
         {"{" TOPK "\"normalize_activations\":\"none\"}", WEFT_UNSUPPORTED,
          "normalize_activations is none: sae.txtpb standardises every row"},
@@ -419,6 +436,10 @@ static void test_export(void **state)
     assert_int_equal(export_as(a, folder, &o, error), WEFT_USAGE);
     assert_non_null(strstr(error, "'n_head' is not known: give --set n_head=NUMBER"));
     const char *set[] = {"n_head=2"}, *field[] = {"name=a \"b\"", "extra.x=1"};
+    const char *three = "n_head=3";
+    o = (weft_convert_options){.names = "hf-gpt2", .set = &three, .n_set = 1};
+    assert_int_equal(export_as(a, folder, &o, error), WEFT_MISMATCH);
+    assert_non_null(strstr(error, "n_head is 3 by --set, expected a whole number from 1 that"));
     o = (weft_convert_options){
         .names = "hf-gpt2", .set = set, .n_set = 1, .field = field, .n_field = 2, .dtype = "bf16"};
     assert_int_equal(export_as(a, folder, &o, error), WEFT_OK);

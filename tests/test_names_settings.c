@@ -79,6 +79,9 @@ static void test_yaml(void **state)
         {"concept_num: nan\n", WEFT_MALFORMED, "concept_num is nan, expected a number"},
         {"concept_num: 1\nconcept_num: 2\n", WEFT_MALFORMED, "config.yaml"},
         {"concept_dim: 21\n", WEFT_MISMATCH, "n_concept is 20 by "},
+        {"concept_num: 21\n", WEFT_MISMATCH, "expected a whole number from 1 to n_concept = 20"},
+        {"insert_layer_index: 2\n", WEFT_MISMATCH, "a whole number from 0 to n_layer-1 = 1"},
+        {"insert_layer_index: 0\n", WEFT_OK, "insert=0\n"},
         {"mode: ntp\n", WEFT_UNSUPPORTED, "mode is ntp: expected cocomix or absent"},
     };
     char text[1024];
@@ -133,6 +136,7 @@ static void test_guess(void **state)
         {NULL, "relu=1", WEFT_OK, "relu=1\n|"},
         {NULL, "relu=0", WEFT_OK, "relu=0\n|k is not told by these files: give --set k=NUMBER\n"},
         {"TopK", "relu=1", WEFT_MISMATCH, "relu is 0 by "},
+        {"TopK", "k=21", WEFT_MISMATCH, "k is 21 by --set, expected a whole number from 1 to"},
         {"ReLU", "relu=0", WEFT_MISMATCH, "relu is 1 by "},
         {"ReLU", "relu=1", WEFT_OK, "relu=1\n|"},
         {"Tanh", "relu=1", WEFT_UNSUPPORTED, "activation is Tanh"},
