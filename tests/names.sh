@@ -86,12 +86,17 @@ load { file: "teacher" scope: "teacher." }
 load { file: "sae" scope: "sae." }
 train { batch: 1 loss: "lm_loss" }
 EOF
+cp blind.txtpb dumb.txtpb && echo 'eval { log: ["explained_variance_topk"] }' >>dumb.txtpb
+expect 78 "$weft" import saelens --names=saelens --out=x.safetensors ${check/*sae-check.txtpb/--check=dumb.txtpb}
+says err 'dumb.txtpb gives no explained_variance'
 expect 78 "$weft" import saelens --names=saelens --out=x.safetensors ${check/*sae-check.txtpb/--check=blind.txtpb}
 says err 'evaluates nothing that reads a weight of x.safetensors'
 perl -ne 'exit !/"architecture": "topk"/ if /archi/' saelens/cfg.json || fail "no architecture"
 sed -i 's/"topk"/"standard"/;s/layer_norm/none/' saelens/cfg.json
-expect 0 "$weft" import saelens --names=saelens --out=trap.safetensors $check --set k=4
-says err 'warning: read as topk these weights explain 0\.9.* right?'
+expect 78 "$weft" import saelens --names=saelens --out=trap.safetensors $check --set k=4
+says out 'explained_variance_topk  *0.9'
+grep -q '^checked' out && fail "weights that are read wrongly are taken"
+says err 'error: read as topk these weights explain 0\.9.* right?'
 sed -i 's/"standard"/"gated"/' saelens/cfg.json
 expect 69 "$weft" import saelens --names=saelens --out=x.safetensors
 says err 'architecture is gated: sae.txtpb has no gate'

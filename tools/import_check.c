@@ -10,6 +10,7 @@
 typedef struct {
     char field[64];  /* "load[1].file"; "": they are the whole model's */
     char scope[256]; /* of that entry */
+    bool part;       /* the map is for such parts */
 } place;
 
 /* The value of a "key=value" line, or NULL; it ends with the line. */
@@ -37,7 +38,7 @@ static bool scope_of(const char *settings, int entry, char *out, size_t n)
 static void choose_place(const import_check *o, const char *settings, const char *scope, place *p)
 {
     int entry = 0;
-    *p = (place){.field = ""};
+    *p = (place){.part = *scope != 0};
     if (o->as) {
         snprintf(p->field, sizeof p->field, "%s", o->as);
         if (sscanf(o->as, "load[%d].file", &entry) == 1)
@@ -93,35 +94,56 @@ static void print_values(const import_check *o, const char *loss, const weft_eva
         printf("]\n");
 }
 
-/* What was meant by the choice of a reading: the one that explains most. Outputs named
- * explained_variance_NAME are the other readings of the same weights. */
-static void judge(const weft_eval_result *r)
+/* explained_variance, and the best of the other readings of the same weights, whose names go on
+ * behind it; NaN: not evaluated. */
+static void find_readings(const weft_eval_result *r, double *own, double *best,
+                          const char **reading)
 {
     static const char name[] = "explained_variance";
-    double own = NAN, best = -INFINITY;
-    const char *reading = "";
+    const size_t n = sizeof name - 1;
+    *own = *best = NAN;
+    *reading = "";
     for (int i = 0; i < r->n_log; i++) {
-        size_t n = sizeof name - 1;
         if (strncmp(r->log_name[i], name, n))
             continue;
         if (!r->log_name[i][n])
-            own = r->log[i];
-        else if (r->log[i] > best) {
-            best = r->log[i];
-            reading = r->log_name[i] + n + 1;
+            *own = r->log[i];
+        else if (isnan(*best) || r->log[i] > *best) {
+            *best = r->log[i];
+            *reading = r->log_name[i] + n + 1;
         }
     }
-    if (best > own + 0.02) /* more than batches of a few thousand tokens differ by */
-        fprintf(
-            stderr,
-            "weft: warning: read as %s these weights explain %.3f of the variance, as they were "
-            "read %.3f: is the description right?\n",
-            reading, best, own);
+}
+
+/* What was meant by the choice of a reading: the one that explains most. `part`: the weights are an
+ * autoencoder's or the like, of which the loss says nothing. */
+static int judge(const import_check *o, bool part, const weft_eval_result *r)
+{
+    double own, best;
+    const char *reading;
+    find_readings(r, &own, &best, &reading);
+    if (!isfinite(r->loss))
+        fprintf(stderr, "weft: error: the loss is %g\n", r->loss);
+    else if (isnan(own) && !part && isnan(best))
+        return WEFT_OK;
+    else if (!isfinite(own))
+        fprintf(stderr,
+                "weft: error: %s gives no explained_variance, by which these weights are judged: "
+                "does it stand in eval.log, as in models/recipes/sae-check.txtpb?\n",
+                o->model);
+    else if (best > own + 0.02) /* more than batches of a few thousand tokens differ by */
+        fprintf(stderr,
+                "weft: error: read as %s these weights explain %.3f of the variance, as they were "
+                "read %.3f: is the description right?\n",
+                reading, best, own);
     else if (own < 0.3)
         fprintf(stderr,
-                "weft: warning: only %.3f of the variance is explained: are these the activations "
+                "weft: error: only %.3f of the variance is explained: are these the activations "
                 "that it was trained on (--set t_tap), and the tokens?\n",
                 own);
+    else
+        return WEFT_OK;
+    return WEFT_MISMATCH;
 }
 
 /* ---- both kinds of check ---- */
@@ -132,6 +154,7 @@ static int check_recipe(weft_ctx *c, const import_check *o, const char *file, co
 {
     place p;
     char own[4200];
+    int code = WEFT_OK;
     weft_trained *t = NULL;
     weft_eval_result r;
     const weft_eval_options eval = {.batches = o->batches};
@@ -152,10 +175,10 @@ static int check_recipe(weft_ctx *c, const import_check *o, const char *file, co
         st = weft_evaluate(t, data, &eval, &r);
     if (!st) {
         print_values(o, weft_recipe_eval_loss(weft_trained_recipe(t)), &r);
-        judge(&r);
+        code = judge(o, p.part, &r);
     }
     weft_trained_free(t);
-    return st ? cli_fail(c) : WEFT_OK;
+    return st ? cli_fail(c) : code;
 }
 
 static weft_status load_into(weft_ctx *c, const import_check *o, const char *file, weft_model *m)
