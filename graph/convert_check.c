@@ -1,5 +1,6 @@
-/* convert_check.c - would an evaluation say anything of imported weights? A recipe can evaluate a
- * value that reads none of them, or one that start values make as good as noise. */
+/* convert_check.c - do imported weights fit a model, and would an evaluation say anything of them?
+ * A recipe can evaluate a value that reads none of them, or one that start values make as good as
+ * noise. */
 #include <string.h>
 
 #include "graph/checkpoint.h"
@@ -106,4 +107,39 @@ weft_status weft_trained_reads(weft_trained *t, const char *path, const char *sc
     weft_tensor_set_close(&r.set);
     weft_arena_free(r.set.arena);
     return s;
+}
+
+/* ---- in a model ---- */
+static bool has_part(const weft_session *s, const char *part)
+{
+    for (int i = 0; *part && i < s->n_state; i++)
+        if (!strncmp(s->state[i].name, part, strlen(part)))
+            return true;
+    return false;
+}
+
+/* Frozen weights are not asked for, unless the model has no others. */
+static void leave_frozen(weft_session *s)
+{
+    bool trains = false;
+    for (int i = 0; i < s->n_state; i++)
+        trains = trains || s->state[i].trainable;
+    for (int i = 0; i < s->n_state; i++)
+        s->state[i].external = trains && !s->state[i].trainable;
+}
+
+weft_status weft_weights_fit(const weft_graph *g, const char *path, const char *part)
+{
+    weft_session *s = NULL;
+    weft_status st = weft_session_new(g->ctx, false, &s);
+    if (!st)
+        st = weft_session_add_states(s, g);
+    if (!st && !has_part(s, part)) {
+        leave_frozen(s);
+        part = "";
+    }
+    if (!st)
+        st = weft_weights_load(s, path, part);
+    weft_session_free(s);
+    return st;
 }

@@ -368,6 +368,9 @@ WEFT_API weft_status weft_tensors_distance(weft_tensors *a, int i, weft_tensors 
                                            double *out);
 /* The text of a shipped name map, or (NULL) a line for each of them. */
 WEFT_API weft_status weft_names_text(weft_ctx *c, const char *name, char **out);
+/* Do the weights of a file fit g, strictly? They are those whose names in g begin with `part`, or, if
+ * g has none, those that g trains: frozen ones are of other files. MISMATCH lists names. */
+WEFT_API weft_status weft_weights_fit(const weft_graph *g, const char *path, const char *part);
 /* What a model that has such weights as a part calls the part: "sae."; "": they are a whole model's.
  */
 WEFT_API weft_status weft_names_scope(weft_ctx *c, const char *name, char **out);

@@ -91,6 +91,17 @@ expect 78 "$weft" import saelens --names=saelens --out=x.safetensors ${check/*sa
 says err 'dumb.txtpb gives no explained_variance'
 expect 78 "$weft" import saelens --names=saelens --out=x.safetensors ${check/*sae-check.txtpb/--check=blind.txtpb}
 says err 'evaluates nothing that reads a weight of x.safetensors'
+# the model files that --list names take them, with their own names for the sizes
+toy="--set t_head=2 --set k_aux=16"
+expect 0 "$weft" import saelens --names=saelens --out=x.safetensors --check="$root/models/sae.txtpb" $toy --set t_d=32
+says out '^left out    d: no parameters of .*models/sae.txtpb'
+expect 0 "$weft" import saelens --names=saelens --out=x.safetensors --check="$root/models/sae_check.txtpb" --set t_head=2
+expect 78 "$weft" import saelens --names=saelens --out=x.safetensors --check="$root/models/sae.txtpb" $toy
+says err '3 of another shape: .*pre_bias \[32\] where the graph has \[768\]'
+expect 78 "$weft" import saelens --names=saelens --out=x.safetensors --check="$root/models/sae_check.txtpb" --set t_head=2 --scope=teacher.
+says err '4 not in the graph'
+expect 2 "$weft" import saelens --names=saelens --out=x.safetensors --check="$root/models/sae.txtpb" --set t_b=32
+says err "no such parameter; did you mean 't_d'"
 perl -ne 'exit !/"architecture": "topk"/ if /archi/' saelens/cfg.json || fail "no architecture"
 sed -i 's/"topk"/"standard"/;s/layer_norm/none/' saelens/cfg.json
 expect 78 "$weft" import saelens --names=saelens --out=trap.safetensors $check --set k=4

@@ -135,7 +135,7 @@ int verb_import(weft_ctx *c, int argc, char **argv)
          "the scope of the map, or the whole model)",
          0, 0},
         {"scope", CLI_TEXT, &s.check.scope, "TEXT",
-         "with --check: the weights whose names begin so, like sae.", 0, 0},
+         "with --check=MODEL: the weights whose names begin so, like sae. (default: found)", 0, 0},
         {"list", CLI_FLAG, &s.list, NULL, "list the shipped name maps", 0, 0},
         {"show", CLI_TEXT, &s.show, "MAP", "print a shipped name map", 0, 0},
         {"json", CLI_FLAG, &s.json, NULL, "for machines", 0, 0},

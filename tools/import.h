@@ -9,7 +9,7 @@ typedef struct {
     const char *model; /* model file or recipe */
     const char *names; /* the map that was used */
     const char *as;    /* field of the recipe that names the weights; NULL: found */
-    const char *scope; /* of a model: the weights whose names begin so; NULL: all */
+    const char *scope; /* of a model: the weights whose names begin so; NULL: found */
     const char *data;  /* tokens for a recipe; NULL: its own */
     cli_list set;
     int64_t batches;

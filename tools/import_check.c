@@ -181,17 +181,25 @@ static int check_recipe(weft_ctx *c, const import_check *o, const char *file, co
     return st ? cli_fail(c) : code;
 }
 
+/* Below the scope of the command line, or where a model has such weights. */
 static weft_status load_into(weft_ctx *c, const import_check *o, const char *file, weft_model *m)
 {
     weft_graph *g = NULL;
     weft_session *session = NULL;
+    char *part = NULL;
     weft_status st = weft_graph_expand(m, &g);
-    if (!st)
+    if (!st && !o->scope) {
+        st = weft_names_scope(c, o->names, &part);
+        if (!st)
+            st = weft_weights_fit(g, file, part);
+    } else if (!st) {
         st = weft_session_new(c, false, &session);
-    if (!st)
-        st = weft_session_add_states(session, g);
-    if (!st)
-        st = weft_weights_load(session, file, o->scope ? o->scope : "");
+        if (!st)
+            st = weft_session_add_states(session, g);
+        if (!st)
+            st = weft_weights_load(session, file, o->scope);
+    }
+    weft_text_free(c, part);
     weft_session_free(session);
     weft_graph_free(g);
     return st;
