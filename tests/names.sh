@@ -112,6 +112,15 @@ sed -i 's/"standard"/"gated"/' saelens/cfg.json
 expect 69 "$weft" import saelens --names=saelens --out=x.safetensors
 says err 'architecture is gated: sae.txtpb has no gate'
 
+# what is wrong with the check is said before anything is written
+rm -f new.safetensors
+expect 2 "$weft" import openai-sae --names=openai-sae --out=new.safetensors ${check/--data=val.bin/}
+says err 'a recipe needs --data=TOKENS'
+expect 66 "$weft" import openai-sae --names=openai-sae --out=new.safetensors --check=gone.txtpb
+expect 2 "$weft" import openai-sae --names=openai-sae --out=new.safetensors --check="$root/models/sae.txtpb" --data=val.bin
+says err 'for a recipe, but .*sae.txtpb is a model file'
+[ -e new.safetensors ] && fail "written before the command line was looked at"
+
 # looking into files
 expect 0 "$weft" weights gpt2.safetensors --stats
 says out '^wte.weight  *F32\[64,32\]  *min .* std '

@@ -154,12 +154,14 @@ int verb_import(weft_ctx *c, int argc, char **argv)
         return code;
     if (s.list || s.show)
         return list_maps(c, s.show);
-    if (weft_weights_import(c, argv[0], s.out, &s.o, &r))
-        return cli_fail(c);
-    print_result(&s, &r);
     s.check.names = s.o.names;
     s.check.set = s.set;
     s.check.json = s.json;
+    if (s.check.model && (code = import_check_begin(c, &s.check)) >= 0)
+        return code;
+    if (weft_weights_import(c, argv[0], s.out, &s.o, &r))
+        return cli_fail(c);
+    print_result(&s, &r);
     code = s.check.model ? import_check_run(c, &s.check, s.out, r.set) : WEFT_OK;
     weft_convert_result_free(c, &r);
     return code;

@@ -164,15 +164,10 @@ static int check_recipe(weft_ctx *c, const import_check *o, const char *file, co
         set[n++] = own;
     if (!st)
         st = weft_trained_open(c, o->model, *p.field ? NULL : file, set, n, &t);
-    const char *data = o->data ? o->data : t ? weft_trained_file(t, WEFT_RECIPE_VAL) : NULL;
-    if (!st && !data) {
-        weft_trained_free(t);
-        return cli_usage("import", "--check with a recipe needs --data=TOKENS");
-    }
     if (!st && *p.field)
         st = weft_trained_reads(t, file, p.scope);
     if (!st)
-        st = weft_evaluate(t, data, &eval, &r);
+        st = weft_evaluate(t, o->data ? o->data : weft_trained_file(t, WEFT_RECIPE_VAL), &eval, &r);
     if (!st) {
         print_values(o, weft_recipe_eval_loss(weft_trained_recipe(t)), &r);
         code = judge(o, p.part, &r);
@@ -251,6 +246,25 @@ static int known_settings(weft_ctx *c, const import_check *o, weft_file_kind kin
     if (*sep)
         printf(": no parameters of %s\n", o->model);
     return n;
+}
+
+int import_check_begin(weft_ctx *c, const import_check *o)
+{
+    weft_file_kind kind;
+    weft_recipe *r = NULL;
+    if (weft_file_sniff(c, o->model, &kind))
+        return cli_fail(c);
+    if (kind == WEFT_FILE_MODEL)
+        return o->data || o->as ? cli_usage("import",
+                                            "--data and --as are for a recipe, but %s is a "
+                                            "model file",
+                                            o->model)
+                                : -1;
+    if (weft_recipe_load(c, o->model, o->set.item, o->set.n, &r))
+        return cli_fail(c);
+    bool has_data = o->data || weft_recipe_file(r, WEFT_RECIPE_VAL);
+    weft_recipe_free(r);
+    return has_data ? -1 : cli_usage("import", "--check with a recipe needs --data=TOKENS");
 }
 
 /* Parameters that the files told come first, those of the command line last. */
