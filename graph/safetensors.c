@@ -303,13 +303,14 @@ static weft_status read_header(weft_tensor_file *f)
         return bad(f, NULL, "%" PRId64 " bytes, a safetensors file has at least 8", size);
     uint64_t n;
     WEFT_TRY(weft_read_at(c, f->fd, f->path, &n, sizeof n, 0));
-    if (n > HEADER_LIMIT && other_kind(&n))
+    const bool fits = n <= HEADER_LIMIT && (int64_t)n <= size - 8;
+    if (!fits && other_kind(&n))
         return weft_fail(c, WEFT_UNSUPPORTED, "%s: this is %s", f->path, other_kind(&n));
     if (n > HEADER_LIMIT)
         return bad(f, NULL,
                    "header of %" PRIu64 " bytes, the limit is %d (not a safetensors file?)", n,
                    HEADER_LIMIT);
-    if ((int64_t)n > size - 8)
+    if (!fits)
         return bad(f, NULL, "header of %" PRIu64 " bytes in a file of %" PRId64 " (truncated?)", n,
                    size);
     weft_arena *a = weft_arena_new(c, (size_t)n * 8 + HEADER_ROOM);

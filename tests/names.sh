@@ -163,6 +163,16 @@ says err '[0-9]* missing: transformer.pre_bias\|[0-9]* missing: transformer.wte.
 printf 'PK\003\004 and so on, with more bytes' >w.pt
 expect 69 "$weft" import w.pt --names=openai-sae --out=x
 says err 'tools/convert-pt'
+mkdir bin zip && cp w.pt bin/pytorch_model.bin
+printf 'PK\003\004\000\000\000\000 read as a number this would be a header' >zip/pytorch_model.bin
+for folder in bin zip; do
+    expect 69 "$weft" import $folder --names=hf-gpt2 --out=x
+    says err "$folder/pytorch_model.bin: this is a zip archive.*tools/convert-pt"
+done
+mkdir none && echo 'raise ImportError("no such thing")' >none/torch.py
+PYTHONPATH=none expect 1 python3 "$root/tools/convert-pt" w.pt w.safetensors
+says err 'PyTorch is needed, and .* has none (no such thing)'
+[ "$(wc -l <err)" = 1 ] || fail "a traceback"
 for python in /usr/bin/python3 python3; do
     "$python" -c 'import torch' 2>/dev/null || continue
     "$python" - <<EOF || fail "no .pt file"
