@@ -137,6 +137,18 @@ expect 0 "$weft" weights teacher half.safetensors --tolerance=0.01
 expect 0 "$weft" weights half --json --stats
 python3 -c 'import json, sys; j = json.load(sys.stdin); sys.exit(not (len(j) == 28 and j[0]["type"].startswith("BF16")))' <out || fail "no JSON"
 
+python3 - <<'EOF'
+import json, struct
+for path, shape in ("odd.safetensors", [1]), ("odd2.safetensors", [1, 1]):
+    text = json.dumps({"a\u001b]0;b\u0007": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + bytes(4))
+EOF
+for paths in odd.safetensors "odd.safetensors odd2.safetensors" "half odd.safetensors" "odd.safetensors half"; do
+    "$weft" weights $paths >out 2>err
+    says out '^a\\x1b\]0;b\\x07  *[Fo]'
+    grep -q "$(printf '\033')" out && fail "an escape sequence of a file reaches the terminal"
+done
+
 # command lines
 expect 0 "$weft" import --list
 [ "$(wc -l <out)" = "$(ls "$root"/models/names/*.txtpb | wc -l)" ] || fail "not all maps are listed"

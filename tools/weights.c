@@ -2,12 +2,20 @@
 #include <math.h>
 #include <string.h>
 
+#include "graph/util.h"
 #include "tools/verbs.h"
 
 typedef struct {
     bool stats, json;
     double tolerance;
 } settings;
+
+/* A name is whatever the file says: control characters do not reach the terminal. */
+static void print_name(const char *name)
+{
+    char shown[512];
+    printf("%-48s ", weft_printable(shown, sizeof shown, name));
+}
 
 static void print_type(const weft_tensor_info *t, char *buf, size_t n)
 {
@@ -55,8 +63,10 @@ static int inspect(weft_ctx *c, const char *path, const settings *s)
             printf("%s{\"name\":", n ? ",\n" : "[");
             cli_json_text(stdout, t.name);
             printf(",\"type\":\"%s\"", type);
-        } else
-            printf("%-48s %-20s", t.name, type);
+        } else {
+            print_name(t.name);
+            printf("%-20s", type);
+        }
         if (s->stats)
             print_stats(&t, s->json);
         printf(s->json ? "}" : "\n");
@@ -85,14 +95,16 @@ static int compare(weft_ctx *c, const char *pa, const char *pb, const settings *
     for (int i = 0; !st && weft_tensors_at(a, i, &t); i++) {
         int k = weft_tensors_find(b, t.name);
         if (k < 0) {
-            printf("%-48s only in %s\n", t.name, pa);
+            print_name(t.name);
+            printf("only in %s\n", pa);
             differ++;
             continue;
         }
         weft_tensors_at(b, k, &u);
         /* a distance needs equal shapes; element types may differ (bf16 against f32) */
         if (t.rank != u.rank || memcmp(t.dim, u.dim, (size_t)t.rank * sizeof *t.dim)) {
-            printf("%-48s of another shape\n", t.name);
+            print_name(t.name);
+            printf("of another shape\n");
             differ++;
             continue;
         }
@@ -101,12 +113,14 @@ static int compare(weft_ctx *c, const char *pa, const char *pb, const settings *
             equal++;
             continue;
         }
-        printf("%-48s differs by up to %.6g\n", t.name, d);
+        print_name(t.name);
+        printf("differs by up to %.6g\n", d);
         differ++;
     }
     for (int i = 0; !st && weft_tensors_at(b, i, &t); i++)
         if (weft_tensors_find(a, t.name) < 0) {
-            printf("%-48s only in %s\n", t.name, pb);
+            print_name(t.name);
+            printf("only in %s\n", pb);
             differ++;
         }
     weft_tensors_close(a);
