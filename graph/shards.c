@@ -56,6 +56,29 @@ static weft_status add_shard(weft_tensor_set *fs, const char *index, const weft_
     return WEFT_OK;
 }
 
+/* Shards and index say the same: a tensor that the index does not list, or lists elsewhere, is
+ * nobody's.
+ */
+static weft_status check_listed(const weft_tensor_set *fs, const char *index, const weft_json *map)
+{
+    weft_ctx *c = weft_arena_ctx(fs->arena);
+    weft_map *listed = weft_map_new(fs->arena);
+    char file[512], name[256];
+    for (const weft_json *v = map->child; listed && v; v = v->next)
+        for (int k = 0; k < fs->n; k++)
+            if (!strcmp(fs->name[k], v->text) && !weft_map_set(listed, v->key, k))
+                return c->status;
+    for (int k = 0; listed && k < fs->n; k++)
+        for (int i = 0; i < fs->file[k]->n; i++) {
+            const weft_tensor_entry *e = weft_tensor_file_at(fs->file[k], i);
+            if (weft_map_get(listed, e->name, -1) != k)
+                return weft_fail(c, WEFT_MALFORMED, "%s: weight_map: '%s' of %s is not in it",
+                                 weft_printable(file, sizeof file, index),
+                                 weft_printable(name, sizeof name, e->name), fs->name[k]);
+        }
+    return c->status;
+}
+
 #define INDEX_LIMIT ((size_t)64 << 20)
 
 static weft_status open_index(weft_tensor_set *fs, const char *path)
@@ -72,7 +95,7 @@ static weft_status open_index(weft_tensor_set *fs, const char *path)
                          weft_printable(file, sizeof file, path), weft_json_name(map));
     for (const weft_json *v = map->child; v; v = v->next)
         WEFT_TRY(add_shard(fs, path, v));
-    return WEFT_OK;
+    return check_listed(fs, path, map);
 }
 
 static bool ends_with(const char *s, const char *end)

@@ -175,9 +175,16 @@ static void test_shards(void **state)
         {"{}", WEFT_MALFORMED, "weight_map is nothing, expected an object"},
         {"[]", WEFT_MALFORMED, "the file is a list, expected an object"},
         {"{\"weight_map\":\n{\"a\":}}", WEFT_MALFORMED, "index.json:2:6: expected a value"},
+        /* the second shard holds "c" as well from here on */
+        {"{\"weight_map\":{\"wte.weight\":\"model-00001-of-00002.safetensors\","
+         "\"h.0.b\":\"model-00002-of-00002.safetensors\"}}",
+         WEFT_MALFORMED, "weight_map: 'c' of model-00002-of-00002.safetensors is not in it"},
         {"{\"weight_map\":{}}", WEFT_MISMATCH, "2 missing: wte.weight, h.0.b"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (strstr(table[i].part ? table[i].part : "", "'c' of"))
+            put_weights(join(dir, "model-00002-of-00002.safetensors"),
+                        (hf_tensor[]){BIAS(""), {"c", 1, {3}, 5}}, 2);
         put_file(index, table[i].map, strlen(table[i].map));
         expect_weights(s, i % 2 ? index : dir, "", table[i].status, table[i].part);
     }
