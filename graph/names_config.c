@@ -378,24 +378,55 @@ static weft_status put_form(weft_match *m, const Weft__Form *form, bool settings
     return WEFT_OK;
 }
 
-static weft_status put_extra(weft_match *m, const char *text, pairs *l)
+/* The field of the form that is written with this key, or NULL. */
+static const Weft__Field *field_of(const Weft__Form *form, const char *key)
+{
+    for (size_t i = 0; form && i < form->n_field; i++)
+        if (!strcmp(form->field[i]->key, key))
+            return form->field[i];
+    return NULL;
+}
+
+/* What the user says of a key may not be another model than the weights are. */
+static weft_status check_extra(weft_match *m, const Weft__Form *form, const char *key,
+                               const char *text)
+{
+    const Weft__Field *f = field_of(form, key);
+    const weft_param *p =
+        f && f->param ? weft_params_find(&m->params, f->param, strlen(f->param)) : NULL;
+    value v = {.there = true, .text = text};
+    const weft_description d = {.label = "--field"};
+    char found[40], shown[128];
+    v.number = weft_parse_f64(text, &v.f);
+    if (p && !(v.number && v.f == p->value))
+        return weft_fail(m->ctx, WEFT_MISMATCH, "field %s=%s: %s is %s by %s", key,
+                         weft_printable(shown, sizeof shown, text), f->param,
+                         weft_names_number(found, sizeof found, p->value), p->origin);
+    if (f && f->n_accept && !accepts(f, &v))
+        return refuse(m, &d, key, &v, f->why ? f->why : "an import would refuse it");
+    return f ? check_number(m, &d, f, &v) : WEFT_OK;
+}
+
+static weft_status put_extra(weft_match *m, const Weft__Form *form, const char *text, pairs *l)
 {
     size_t n = strcspn(text, "=");
     const char *key = weft_arena_strndup(m->arena, text, n);
     if (!n || !text[n] || !text[n + 1])
         return weft_fail(m->ctx, WEFT_USAGE, "field '%s': expected KEY=VALUE", text);
-    return key ? put(m->arena, l, key, text + n + 1, false) : WEFT_NOMEM;
+    WEFT_TRY(key ? check_extra(m, form, key, text + n + 1) : WEFT_NOMEM);
+    return put(m->arena, l, key, text + n + 1, false);
 }
 
 /* The first form that suits, if the map has any. */
-static weft_status put_fields(weft_match *m, bool settings, pairs *l)
+static weft_status put_fields(weft_match *m, bool settings, pairs *l, const Weft__Form **form)
 {
     const Weft__Names *msg = m->names->msg;
     bool yes = msg->n_form == 0;
+    *form = NULL;
     for (size_t i = 0; !yes && i < msg->n_form; i++) {
         WEFT_TRY(suits(m, msg->form[i], &yes));
         if (yes)
-            WEFT_TRY(put_form(m, msg->form[i], settings, l));
+            WEFT_TRY(put_form(m, *form = msg->form[i], settings, l));
     }
     if (!yes)
         return weft_fail(m->ctx, WEFT_UNSUPPORTED,
@@ -406,7 +437,8 @@ static weft_status put_fields(weft_match *m, bool settings, pairs *l)
 weft_status weft_names_write_settings(weft_match *m, weft_key_value **out, int *n)
 {
     pairs l = {0};
-    WEFT_TRY(put_fields(m, true, &l));
+    const Weft__Form *form;
+    WEFT_TRY(put_fields(m, true, &l, &form));
     *out = l.kv;
     *n = l.n;
     return WEFT_OK;
@@ -416,9 +448,10 @@ weft_status weft_names_write(weft_match *m, const char *const *extra, int n_extr
                              weft_key_value **out, int *n)
 {
     pairs l = {0};
-    WEFT_TRY(put_fields(m, false, &l));
+    const Weft__Form *form;
+    WEFT_TRY(put_fields(m, false, &l, &form));
     for (int i = 0; i < n_extra; i++)
-        WEFT_TRY(put_extra(m, extra[i], &l));
+        WEFT_TRY(put_extra(m, form, extra[i], &l));
     *out = l.kv;
     *n = l.n;
     return WEFT_OK;

@@ -488,6 +488,42 @@ static void test_export(void **state)
     free(a);
 }
 
+/* --field adds keys, and replaces those that say nothing of the weights. */
+static void test_fields(void **state)
+{
+    (void)state;
+    char error[4096];
+    char *a = strdup(join(dir, "a.safetensors")), *folder = strdup(join(dir, "out"));
+    const char *set = "n_head=2";
+    weft_convert_options o = {.names = "hf-gpt2", .set = &set, .n_set = 1};
+    bundle *b = gpt2("", 2);
+    save(b, a);
+    static const char *const wrong[][2] = {
+        {"n_embd=7", "field n_embd=7: d is 8 by wte.weight"},
+        {"n_head=4", "field n_head=4: n_head is 2 by --set"},
+        {"n_layer=two", "field n_layer=two: n_layer is 2 by the layers found"},
+        {"n_inner=16", "n_inner is 16, expected 4*d = 32"},
+        {"activation_function=relu", "activation_function is relu: gpt2.txtpb has the tanh form"},
+        {"model_type=opt", "model_type is opt"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        o.field = &wrong[i][0];
+        o.n_field = 1;
+        weft_status s = export_as(a, folder, &o, error);
+        if (s == WEFT_OK || s == WEFT_USAGE || !strstr(error, wrong[i][1]))
+            fail_msg("case %zu: %d, %s", i, (int)s, error);
+        assert_int_not_equal(access(folder, F_OK), 0);
+    }
+    const char *right[] = {"n_embd=8", "resid_pdrop=0.3", "bos_token_id=3", "n_inner=32"};
+    o.field = right;
+    o.n_field = 4;
+    assert_int_equal(export_as(a, folder, &o, error), WEFT_OK);
+    remove_dir(folder);
+    free_bundle(b);
+    free(folder);
+    free(a);
+}
+
 /* An import replaces an earlier one, but nothing else, and nothing that it reads. */
 static void test_output(void **state)
 {
@@ -600,9 +636,9 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make_dir, clear_dir)
     const struct CMUnitTest tests[] = {
-        CASE(test_round_trips), CASE(test_layout),   CASE(test_blocks),       CASE(test_half_types),
-        CASE(test_dtypes),      CASE(test_misfits),  CASE(test_descriptions), CASE(test_export),
-        CASE(test_output),      CASE(test_failures),
+        CASE(test_round_trips), CASE(test_layout),  CASE(test_blocks),       CASE(test_half_types),
+        CASE(test_dtypes),      CASE(test_misfits), CASE(test_descriptions), CASE(test_export),
+        CASE(test_fields),      CASE(test_output),  CASE(test_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
