@@ -20,6 +20,9 @@ typedef struct {
     weft_string known, notes;
     const weft_file_dtype *to;
     void *scratch;
+    const char **written; /* files of the export so far */
+    int n_written, cap_written;
+    const char *made; /* the folder of the export, if it is new */
 } job;
 
 /* ---- what was known and found ---- */
@@ -234,6 +237,24 @@ static weft_type written_type(const weft_match_item *it)
     return weft_type_make(WEFT_F32, rank, dim);
 }
 
+static weft_status note_written(job *j, const char *path)
+{
+    if (!WEFT_GROW(j->arena, j->written, j->n_written, j->cap_written))
+        return j->ctx->status;
+    j->written[j->n_written++] = path;
+    return WEFT_OK;
+}
+
+/* A part of a model is worse than none: what a failed export wrote is gone with it. */
+static void undo_export(job *j)
+{
+    const weft_io *io = j->ctx->io;
+    for (int i = 0; i < j->n_written; i++)
+        io->unlink(io->user, j->written[i]);
+    if (j->made)
+        io->rmdir(io->user, j->made);
+}
+
 /* Items first .. first + n - 1 as one file; `prefix` is put before names that take one. */
 static weft_status write_items(job *j, const char *path, const char *prefix, int first, int n,
                                const weft_meta *meta, int n_meta)
@@ -261,6 +282,7 @@ static weft_status write_items(job *j, const char *path, const char *prefix, int
         j->r->parameters += weft_type_count(&out[i].type);
     }
     WEFT_TRY(weft_tensor_file_stream(j->ctx, path, out, source, n, meta, n_meta, &bytes));
+    WEFT_TRY(note_written(j, path));
     j->r->bytes += bytes;
     j->r->tensors += n;
     j->r->files++;
@@ -407,6 +429,8 @@ static weft_status write_index(job *j, const char *folder, const char *prefix, c
     weft_status st = s.failed || !path || j->ctx->status
                          ? j->ctx->status
                          : weft_write_file(j->ctx, path, s.s, s.len);
+    if (!st)
+        st = note_written(j, path);
     weft_string_free(&s);
     return st;
 }
@@ -420,6 +444,8 @@ static weft_status write_keys(job *j, const char *folder, const char *name,
     weft_string_init(&s, j->ctx);
     put(&s, kv, n);
     weft_status st = s.failed || !path ? j->ctx->status : weft_write_file(j->ctx, path, s.s, s.len);
+    if (!st)
+        st = note_written(j, path);
     weft_string_free(&s);
     return st;
 }
@@ -430,6 +456,8 @@ static weft_status check_folder(job *j, const char *folder)
     const Weft__Names *n = j->names.msg;
     const char *name[] = {n->weights, weft_arena_printf(j->arena, "%s.index.json", n->weights),
                           n->config, n->settings};
+    if (!weft_exists(j->ctx, folder))
+        j->made = folder;
     WEFT_TRY(weft_make_dirs(j->ctx, folder));
     for (int i = 0; i < 4; i++) {
         if (!name[i])
@@ -520,7 +548,10 @@ static weft_status export(job *j, const char *path, const char *folder)
     WEFT_TRY(weft_names_write(&j->match, j->o->field, j->o->n_field, &kv, &n));
     if (*prefix)
         weft_string_printf(&j->notes, "names in the model begin with %s\n", prefix);
-    return write_folder(j, folder, kv, n);
+    weft_status s = write_folder(j, folder, kv, n);
+    if (s)
+        undo_export(j);
+    return s;
 }
 
 /* ---- both ---- */

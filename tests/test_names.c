@@ -245,7 +245,21 @@ static void test_dtypes(void **state)
     assert_int_equal(export_as(join(dir, "a.safetensors"), join(dir, "x"), &o, error),
                      WEFT_NUMERIC);
     assert_non_null(strstr(error, "tensor 'pre_bias': 70000 is beyond the range of F16"));
-    assert_int_not_equal(access(join(dir, "x/model.safetensors"), F_OK), 0);
+    assert_int_not_equal(access(join(dir, "x"), F_OK), 0); /* nor a folder, nor the shards before */
+    o.max_shard = 1;
+    b->t[0].data[2] = 1;
+    b->t[3].data[2] = 7e4f; /* in the last shard */
+    save(b, join(dir, "a.safetensors"));
+    assert_int_equal(export_as(join(dir, "a.safetensors"), join(dir, "x"), &o, error),
+                     WEFT_NUMERIC);
+    assert_int_not_equal(access(join(dir, "x"), F_OK), 0);
+    assert_int_equal(mkdir(join(dir, "x"), 0777), 0); /* but nothing that somebody else made */
+    put_text(join(dir, "x/notes"), "");
+    assert_int_equal(export_as(join(dir, "a.safetensors"), join(dir, "x"), &o, error),
+                     WEFT_NUMERIC);
+    assert_int_equal(access(join(dir, "x/notes"), F_OK), 0);
+    assert_int_not_equal(access(join(dir, "x/model-00001-of-00004.safetensors"), F_OK), 0);
+    remove_dir(join(dir, "x"));
     o.dtype = "f64";
     assert_int_equal(export_as(join(dir, "a.safetensors"), join(dir, "x"), &o, error), WEFT_USAGE);
     free_bundle(b);
