@@ -16,7 +16,8 @@ typedef struct {
     bool json;
 } import_check;
 
-/* Before anything is written: what is wrong with the check itself. -1 to go on, or the exit code. */
+/* Before anything is written: what is wrong with the check itself. -1 to go on, or the exit code.
+ */
 int import_check_begin(weft_ctx *c, const import_check *o);
 /* Tries `file`; `known`: parameters that the import told, a "name=value" line each (cut into pieces
  * here). The exit code; what went wrong is printed or is c's error. */
