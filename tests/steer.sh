@@ -56,6 +56,16 @@ says err 'no parameters B and T'
 expect 73 "$weft" steer r --steer-at x --steer 3*5 --out s
 says err 'choose another directory'
 expect 2 "$weft" steer r --steer 3*5
+# a saved model is steered everywhere and by one strength: what only measuring uses is refused, not ignored
+for word in "steer-on prompt" "steer-on promt" "how set" "strengths 7" "concept 3" "data val.bin" "prompt x" "prompts 8" \
+    "prompt-tokens 16" "tokens 64" "temperature 0.8" "top-k 0" "top-p 1" "seed 1" "k 2" "judge none" "active none" "show 1" \
+    "svg a.svg" json quiet "tokenizer tok.json"; do
+    expect 2 "$weft" steer r --steer-at x --steer 3*5 --out t --$word
+    says err "^weft: error: --${word%% *} needs --measure"
+    [ -e t ] && fail "--$word: a model is saved"
+done
+expect 2 "$weft" steer r --steer-at x --steer 3*5 --out t --steer-on prompt
+says err 'no notion of a prompt'
 expect 2 "$weft" generate r --ids --prompt 1 --compare
 
 # concepts between tokens: the same text with the cache, on two time scales

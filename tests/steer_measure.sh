@@ -214,7 +214,7 @@ done <<'TABLE'
 --measure --concept 3 --tokens 9 --quiet --svg none/a.svg|73|none/a.svg
 --measure --concept 3 --out d|2|--measure saves nothing
 --measure --steer 3+4|2|--measure saves nothing
---concept 3 --out d --steer 3+4|2|need --measure
+--concept 3 --out d --steer 3+4|2|--data needs --measure
 --measure --concept 3 --data no.bin|66|no.bin
 TABLE
 echo "$refused ways to ask for what cannot be measured refused"

@@ -63,6 +63,27 @@ static bool parse_number(const cli_option *o, const char *text, double *f, int64
     return !(o->min < o->max) || (*f >= o->min && *f <= o->max);
 }
 
+/* Names of the options of the last line, in its order; each once. */
+static struct {
+    const char *name[MAX_OPTIONS];
+    int n;
+} given;
+
+const char *cli_given(const char *const *names)
+{
+    for (int i = 0; i < given.n; i++)
+        for (int k = 0; names[k]; k++)
+            if (!strcmp(given.name[i], names[k]))
+                return names[k];
+    return NULL;
+}
+
+static void note_given(const char *name)
+{
+    if (!cli_given((const char *const[]){name, NULL}))
+        given.name[given.n++] = name;
+}
+
 static bool store(const cli_spec *s, const cli_option *o, const char *text)
 {
     double f = 0;
@@ -142,6 +163,7 @@ int cli_parse(const cli_spec *s, int *argc, char ***argv)
 {
     struct option t[MAX_OPTIONS + 2] = {{0}};
     int n = build_table(s, t), code;
+    given.n = 0;
     optind = 0; /* glibc: start over, a verb may be the second parse of the process */
     /* getopt's own complaints do not know the nearest name */
     opterr = 0;
@@ -157,6 +179,7 @@ int cli_parse(const cli_spec *s, int *argc, char ***argv)
             return complain_unknown(s, t, n, word);
         if (!store(s, &s->option[code - FIRST_CODE], optarg))
             return WEFT_USAGE;
+        note_given(s->option[code - FIRST_CODE].name);
     }
     *argc -= optind;
     *argv += optind;

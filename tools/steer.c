@@ -118,16 +118,34 @@ static int measure(weft_ctx *c, const steer_options *o, const char *path)
     return code;
 }
 
+/* Saving would ignore them. */
+static int check_saving(const steer_options *o)
+{
+    static const char *const measured[] = {
+        "concept", "how",       "strengths", "data",  "prompt-tokens", "prompt",
+        "prompts", "tokens",    "top-k",     "top-p", "seed",          "k",
+        "judge",   "active",    "show",      "svg",   "temperature",   "json",
+        "quiet",   "tokenizer", NULL};
+    const char *name = cli_given(measured);
+    if (cli_given((const char *const[]){"steer-on", NULL}))
+        return cli_usage("steer", "--steer-on needs --measure: a saved model has no notion of a "
+                                  "prompt, it is steered at all positions");
+    if (name)
+        return cli_usage("steer",
+                         "--%s needs --measure: a model is saved by --steer, --steer-at "
+                         "and --out",
+                         name);
+    if (!o->dir || !o->steer.n)
+        return cli_usage("steer", "--steer=ID*F and --out=DIR are needed, or --measure");
+    return -1;
+}
+
 static int check_use(const steer_options *o)
 {
     if (o->measure && (o->dir || o->steer.n))
         return cli_usage("steer", "--measure saves nothing and takes --concept, --how and "
                                   "--strengths, not --steer and --out");
-    if (!o->measure && (o->m.concept || o->m.data || o->m.prompt || o->m.svg || o->m.json))
-        return cli_usage("steer", "--concept, --data, --prompt, --svg and --json need --measure");
-    if (!o->measure && (!o->dir || !o->steer.n))
-        return cli_usage("steer", "--steer=ID*F and --out=DIR are needed, or --measure");
-    return -1;
+    return o->measure ? -1 : check_saving(o);
 }
 
 int verb_steer(weft_ctx *c, int argc, char **argv)

@@ -66,6 +66,9 @@ typedef struct {
  * arguments. Returns -1 to go on, or the exit code: 0 after --help, WEFT_USAGE after a complaint on
  * stderr. */
 int cli_parse(const cli_spec *s, int *argc, char ***argv);
+/* The first option of the line that cli_parse read last that is one of `names` (NULL ends them), or
+ * NULL: to refuse what would be ignored. */
+const char *cli_given(const char *const *names);
 
 /* ---- talking ---- */
 int cli_fail(weft_ctx *c); /* prints the error of c; returns its status */
