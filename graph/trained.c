@@ -2,6 +2,7 @@
  * model file. */
 #include "graph/trained.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "graph/cached.h"
@@ -239,6 +240,24 @@ static weft_status prepare(weft_trained *t, weft_session *s, const weft_graph *g
     return status;
 }
 
+/* A mean that is no number is no result, whoever prints it. */
+static weft_status check_finite(weft_ctx *c, const char *name, double v, int64_t tokens)
+{
+    return isfinite(v) ? WEFT_OK
+                       : weft_fail(c, WEFT_NUMERIC, "'%s' over %lld tokens is %g", name,
+                                   (long long)tokens, v);
+}
+
+static weft_status run_checked(weft_evaluator *e, weft_ctx *c, int64_t batches,
+                               weft_eval_result *out)
+{
+    WEFT_TRY(weft_evaluator_run(e, batches, out));
+    WEFT_TRY(check_finite(c, e->loss, out->loss, out->tokens));
+    for (int i = 0; i < out->n_log; i++)
+        WEFT_TRY(check_finite(c, out->log_name[i], out->log[i], out->tokens));
+    return WEFT_OK;
+}
+
 static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *g, bool labels,
                             const weft_eval_options *o, weft_evaluator *e, weft_eval_result *out)
 {
@@ -250,7 +269,7 @@ static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *
     WEFT_TRY(weft_trained_fill(t, g, s));
     if (labels)
         WEFT_TRY(weft_cached_check(t->recipe, g, s, t->folder, NULL, e->sampler.labels));
-    return weft_evaluator_run(e, o->batches, out);
+    return run_checked(e, t->ctx, o->batches, out);
 }
 
 weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,

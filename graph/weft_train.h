@@ -146,7 +146,8 @@ typedef struct {
  * file gives, with their names. Nothing is run. */
 WEFT_API weft_status weft_trained_reads(weft_trained *t, const char *path, const char *scope);
 /* On the recipe's own data.val its data.val_labels are read, as in training: MISMATCH when they are of
- * another model, length or extractor. On other data labels are computed. */
+ * another model, length or extractor. On other data labels are computed.
+ * NUMERIC when a mean is not finite. */
 WEFT_API weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,
                                    weft_eval_result *out);
 

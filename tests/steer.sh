@@ -42,6 +42,11 @@ loss=$(sed 's/.*"loss":\([0-9.]*\).*/\1/' out)
 expect 0 "$weft" eval r --batch 1 --json --steer-at x --steer 3*5 --steer 4+2
 steered=$(sed 's/.*"loss":\([0-9.]*\).*/\1/' out)
 [ "$loss" != "$steered" ] || fail "steering does not change the loss"
+for json in "" --json; do
+    expect 80 "$weft" eval r --batches 1 $json --steer-at logits --steer 3=3e38 --steer 3*10
+    says err "^weft: error: 'loss' over [0-9]* tokens is -\?\(nan\|inf\)"
+    [ -s out ] && fail "a loss that is no number is printed: $(cat out)"
+done
 expect 0 "$weft" steer r --steer-at x --steer 3*5 --steer 4+2 --out s
 expect 0 "$weft" eval s --json --data val.bin
 says out "\"loss\":$steered,"
