@@ -292,7 +292,9 @@ static void take_prompt(generator *g)
 static weft_status start(generator *g)
 {
     weft_graph *full = NULL;
-    weft_status s = weft_trained_changed(g->t, 1, 0, g->o->intervene, g->o->n_intervene, &full);
+    const char *keep[] = {"logits"};
+    weft_status s =
+        weft_trained_changed(g->t, 1, 0, g->o->intervene, g->o->n_intervene, keep, 1, &full);
     if (!s)
         s = check_logits(g, full);
     if (!s)

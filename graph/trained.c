@@ -3,6 +3,7 @@
 #include "graph/trained.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "graph/cached.h"
@@ -164,14 +165,61 @@ weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, w
     return s;
 }
 
+/* The values of the outputs that g has among `keep`, and their names for a message. Returns how
+ * many. */
+static int find_outputs(const weft_graph *g, const char *const *keep, int n, weft_val *value,
+                        char *names, size_t size)
+{
+    int found = 0;
+    *names = 0;
+    for (int i = 0; i < n; i++) {
+        size_t k = strlen(names);
+        if ((value[found] = weft_graph_find_output(g, keep[i])) == WEFT_NONE)
+            continue;
+        snprintf(names + k, size - k, "%s'%s'", found++ ? " or " : "", keep[i]);
+    }
+    return found;
+}
+
+/* A change that nothing wanted reads would be without effect, and nobody would know why. In g the
+ * names are those of what the interventions made. */
+static weft_status check_reach(const weft_graph *g, const weft_intervention *list, int n,
+                               const char *const *keep, int n_keep)
+{
+    char names[256];
+    weft_graph *part = NULL;
+    weft_val *value = weft_arena_array(g->arena, (size_t)n_keep + 1, sizeof *value);
+    weft_val *map = weft_arena_array(g->arena, (size_t)g->n_value + 1, sizeof *map);
+    int found = value && map ? find_outputs(g, keep, n_keep, value, names, sizeof names) : 0;
+    if (!found) /* who reads them knows how to say so */
+        return g->ctx->status;
+    WEFT_TRY(weft_graph_prune(g, value, found, &part, map));
+    weft_graph_free(part);
+    for (int i = 0; i < n; i++) {
+        weft_val v = weft_graph_need_value(g, list[i].value);
+        if (v == WEFT_NONE || map[v] == WEFT_NONE)
+            return weft_fail(g->ctx, WEFT_USAGE,
+                             "'%s' does not reach %s: to change it changes nothing", list[i].value,
+                             names);
+    }
+    return WEFT_OK;
+}
+
 weft_status weft_trained_changed(weft_trained *t, int64_t batch, int64_t length,
-                                 const weft_intervention *list, int n, weft_graph **out)
+                                 const weft_intervention *list, int n, const char *const *keep,
+                                 int n_keep, weft_graph **out)
 {
     weft_graph *g = NULL;
     WEFT_TRY(weft_trained_graph(t, batch, length, n ? &g : out));
     if (!n)
         return WEFT_OK;
     weft_status s = weft_graph_intervene(g, list, n, out);
+    if (!s)
+        s = check_reach(*out, list, n, keep, n_keep);
+    if (s) {
+        weft_graph_free(*out);
+        *out = NULL;
+    }
     weft_graph_free(g);
     return s;
 }
@@ -222,6 +270,15 @@ static bool has_labels(const weft_trained *t, const char *data, const weft_eval_
            weft_recipe_file(t->recipe, WEFT_RECIPE_VAL_LABELS);
 }
 
+/* The graph with what is evaluated in it. */
+static weft_status changed(weft_trained *t, int64_t batch, int64_t length,
+                           const weft_eval_options *o, weft_graph **out)
+{
+    const char *keep[1 + WEFT_MAX_LOG] = {t->loss};
+    int n = t->recipe ? weft_eval_outputs(t->recipe, keep) : 1;
+    return weft_trained_changed(t, batch, length, o->intervene, o->n_intervene, keep, n, out);
+}
+
 /* `one`: of one sequence at a time, for what is left after the last whole batch. */
 static weft_status prepare(weft_trained *t, weft_session *s, const weft_graph *g, bool labels,
                            const weft_eval_options *o, weft_evaluator *e)
@@ -231,7 +288,7 @@ static weft_status prepare(weft_trained *t, weft_session *s, const weft_graph *g
     const weft_compile_options w = {.reference = o->reference, .no_rewrite = o->no_rewrite};
     bool rest = weft_evaluator_rest(&e->sampler, o->batches);
     if (rest || labels)
-        WEFT_TRY(weft_trained_changed(t, 1, e->sampler.T, o->intervene, o->n_intervene, &one));
+        WEFT_TRY(changed(t, 1, e->sampler.T, o, &one));
     if (labels)
         status = weft_cached_open(t->recipe, g, one, WEFT_RECIPE_VAL_LABELS, &e->sampler);
     if (!status)
@@ -291,11 +348,8 @@ weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_opt
             return weft_fail(t->ctx, WEFT_USAGE,
                              "only generated text has a prompt and is fed strengths: an evaluation "
                              "is intervened on at all positions");
-    weft_status status = weft_trained_changed(t,
-                                              o->batch    ? o->batch
-                                              : t->recipe ? 0
-                                                          : 1,
-                                              o->length, o->intervene, o->n_intervene, &g);
+    int64_t batch = o->batch ? o->batch : t->recipe ? 0 : 1;
+    weft_status status = changed(t, batch, o->length, o, &g);
     if (!status)
         status = weft_tokens_open(t->ctx, data, t->vocab ? t->vocab : 65536, &e.sampler.tokens);
     if (!status)

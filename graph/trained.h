@@ -16,8 +16,10 @@ struct weft_trained {
     int64_t vocab;
 };
 
-/* weft_trained_graph with interventions. */
+/* weft_trained_graph with interventions. `keep`: the outputs that are wanted of it; WEFT_USAGE for
+ * an intervention on a value that none of those which the model has is computed from. */
 weft_status weft_trained_changed(weft_trained *t, int64_t batch, int64_t length,
-                                 const weft_intervention *list, int n, weft_graph **out);
+                                 const weft_intervention *list, int n, const char *const *keep,
+                                 int n_keep, weft_graph **out);
 
 #endif

@@ -147,7 +147,7 @@ typedef struct {
 WEFT_API weft_status weft_trained_reads(weft_trained *t, const char *path, const char *scope);
 /* On the recipe's own data.val its data.val_labels are read, as in training: MISMATCH when they are of
  * another model, length or extractor. On other data labels are computed.
- * NUMERIC when a mean is not finite. */
+ * NUMERIC when a mean is not finite, USAGE for an intervention that reaches none of them. */
 WEFT_API weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,
                                    weft_eval_result *out);
 
@@ -167,7 +167,8 @@ typedef struct {
     void *user;
 } weft_generate_options;
 /* Draws tokens one by one. When the context is full, the older half of it is dropped. Token i
- * depends on (weights, prompt, seed, sample, i) alone. */
+ * depends on (weights, prompt, seed, sample, i) alone. WEFT_USAGE for an intervention on a value
+ * that the logits are not computed from. */
 WEFT_API weft_status weft_generate(weft_trained *t, const weft_generate_options *o);
 /* The same for many samples: compiled once, then run with the number of each sample instead of
  * o->sample. What `o` points to must stay. NULL is fine for free. */
@@ -183,7 +184,7 @@ WEFT_API void weft_generator_free(weft_generator *g);
 /* Writes the model with interventions as a run directory that stands on its own: `dir` gets
  * model.txtpb (a flat graph of batch 1 in which the interventions are nodes; what the loss and the
  * logits need), model.safetensors, recipe.txtpb and the tokenizer. WEFT_CANTCREATE if `dir` holds a
- * recipe.txtpb already. */
+ * recipe.txtpb already, WEFT_USAGE for an intervention that neither loss nor logits depend on. */
 WEFT_API weft_status weft_trained_save(weft_trained *t, const weft_intervention *list, int n,
                                        const char *dir);
 

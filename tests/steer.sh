@@ -86,6 +86,15 @@ done
 expect 2 "$weft" generate "$root/models/cocomix.txtpb" $concepts --ids --prompt 1 --steer 40*2
 says err "id=40 is none of the 40 ids"
 
+# what nothing that is wanted is computed from cannot be steered
+refuses_rec() { # VERB OUTPUTS OPTION...: the autoencoder's reconstruction is in the graph, but only training it reads it
+    expect 2 "$weft" "$1" "$root/models/cocomix.txtpb" $concepts --steer 3+5 --steer-at rec "${@:3}"
+    says err "'rec' does not reach $2: to change it changes nothing"
+}
+refuses_rec generate "'logits'" --ids --prompt 1
+refuses_rec eval "'loss'" --data val.bin
+refuses_rec steer "'loss' or 'logits'" --out z
+
 # what is no steering word: word | what the message says
 refused=0
 while IFS='|' read -r word message; do

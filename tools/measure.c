@@ -12,6 +12,7 @@
 
 #include "graph/data.h"
 #include "graph/io.h"
+#include "graph/trained.h"
 
 #define FEED "strength=dose"
 
@@ -352,16 +353,16 @@ static weft_status measure_one(measuring *w, measure_concept *c, int32_t *prompt
     return s;
 }
 
-/* Ids are checked, by the op, before the first text is drawn. */
+/* Ids are checked, by the op, and whether the value matters, before the first text is drawn. */
 static weft_status check_concepts(measuring *w)
 {
+    const char *keep[] = {"logits"};
     for (int i = 0; i < w->m->n_concept; i++) {
-        weft_graph *g = NULL, *changed = NULL;
+        weft_graph *changed = NULL;
         snprintf(w->attrs, sizeof w->attrs, "id=%lld amount=1", (long long)w->m->concept[i].id);
         const weft_intervention x = {w->m->o.at, "steer", w->attrs, w->m->where, FEED};
-        WEFT_TRY(weft_trained_graph(w->m->trained, 1, w->m->length, &g));
-        weft_status s = weft_graph_intervene(g, &x, 1, &changed);
-        weft_graph_free(g);
+        weft_status s =
+            weft_trained_changed(w->m->trained, 1, w->m->length, &x, 1, keep, 1, &changed);
         weft_graph_free(changed);
         WEFT_TRY(s);
     }
