@@ -244,6 +244,31 @@ static weft_status load_checkpoint(weft_trained *t, weft_session *s, const weft_
                : WEFT_OK;
 }
 
+/* Is it a trained weight that got no value, and does a program read it? Where there is no program,
+ * all are read. */
+static bool is_start(const weft_session *s, const weft_state *st)
+{
+    bool read = !s->n_program;
+    if (!st->trainable || st->ready)
+        return false;
+    for (int p = 0; p < s->n_program && !read; p++) {
+        weft_val v = weft_graph_find(s->program[p]->graph, st->name);
+        read = v != WEFT_NONE && s->program[p]->graph->value[v].kind == WEFT_VALUE_STATE;
+    }
+    return read;
+}
+
+/* What a model that has learned nothing says looks like what one says that has. */
+static void warn_of_start(weft_trained *t, const weft_session *s)
+{
+    for (int i = 0; i < s->n_state && !t->weights && !t->warned; i++)
+        if (is_start(s, &s->state[i])) {
+            weft_log(t->ctx, "warning: the model's own weights have start values: name a run, or "
+                             "--weights");
+            t->warned = true;
+        }
+}
+
 weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s)
 {
     weft_frozen *frozen;
@@ -258,6 +283,7 @@ weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session
             WEFT_TRY(weft_weights_load(s, t->weights, ""));
     }
     WEFT_TRY(weft_frozen_warn(s, t->arena, t->recipe));
+    warn_of_start(t, s);
     return weft_session_init(s, t->recipe ? t->recipe->msg->train->seed : 1);
 }
 

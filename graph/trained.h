@@ -14,6 +14,7 @@ struct weft_trained {
     const char *weights;       /* NULL: start values */
     const char *loss, *folder; /* folder: the run directory, NULL without one */
     int64_t vocab;
+    bool warned; /* that weights have start values */
 };
 
 /* weft_trained_graph with interventions. `keep`: the outputs that are wanted of it; WEFT_USAGE for

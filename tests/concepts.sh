@@ -125,6 +125,14 @@ expect 2 concepts run --top 3 --concept-value logits --embedding nothing
 says err 'expected weights'
 expect 0 concepts run --top 3 --tokens 64 --by norm --from label
 
+# of a model that nobody trained: a warning, once
+for words in "--text Nothing" "--top 3 --tokens 64"; do
+    expect 0 concepts tiny.txtpb $words
+    [ "$(grep -c "^weft: warning: the model's own weights have start values" err)" = 1 ] || fail "start values, $words: $(cat err)"
+    expect 0 concepts run $words
+    [ -s err ] && fail "a run, $words: $(cat err)"
+done
+
 # ---- the page
 expect 0 concepts run --html page.html --tokens 640 --contexts 3
 [ "$(stat -c %s page.html)" -lt 5000000 ] || fail "a large page"

@@ -95,6 +95,14 @@ refuses_rec generate "'logits'" --ids --prompt 1
 refuses_rec eval "'loss'" --data val.bin
 refuses_rec steer "'loss' or 'logits'" --out z
 
+# a model without weights says something too: that these are start values is told, once
+for verb in "generate --ids --prompt 1 --tokens 1 --compare --steer 3+5" "eval --data val.bin" "steer --steer 3+5 --out z"; do
+    expect 0 "$weft" ${verb%% *} "$root/models/cocomix.txtpb" $concepts ${verb#* }
+    [ "$(grep -c "^weft: warning: the model's own weights have start values" err)" = 1 ] || fail "${verb%% *}: start values: $(cat err)"
+done
+expect 0 "$weft" generate r --ids --prompt 1 --tokens 1
+[ -s err ] && fail "a trained model: $(cat err)"
+
 # what is no steering word: word | what the message says
 refused=0
 while IFS='|' read -r word message; do
