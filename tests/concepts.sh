@@ -125,6 +125,11 @@ expect 2 concepts run --top 3 --concept-value logits --embedding nothing
 says err 'expected weights'
 expect 0 concepts run --top 3 --tokens 64 --by norm --from label
 
+# without labels: nothing of the extractor
+for words in "--text Nothing" "--concept 3 --tokens 64" "--top 3 --tokens 64"; do
+    expect 0 concepts run --label-value none $words
+    grep -q 'label\|extractor\|agreement' out && fail "labels with --label-value none: $(cat out)"
+done
 # of a model that nobody trained: a warning, once
 for words in "--text Nothing" "--top 3 --tokens 64"; do
     expect 0 concepts tiny.txtpb $words
@@ -170,9 +175,55 @@ done <<'END'
 78|run --top 3 --concept-value loss|expected f32.B,T,n_concept
 78|run --top 3 --label-value loss|label-value\|i32\|expected
 2|run --top 3 --decoder nothing|expected weights
+2|run --top 3 --label-value none --by label|no labels
+2|run --top 3 --label-value none --from label|--label-value names
 73|run --html nowhere/page.html --tokens 64|nowhere
 END
 echo "$count questions refused"
+
+# ---- an extractor in files of its own, which may be gone: one warning, and no labels
+cat >apart.txtpb <<END
+name: "apart"
+model: "$root/models/cocomix.txtpb"
+set: ["n_layer=2", "n_head=2", "d=16", "vocab=300", "ctx=32", "insert=1", "n_concept=48", "k=4", "k_label=2",
+      "t_layer=2", "t_head=2", "t_d=24", "t_ctx=32", "t_tap=1"]
+load { file: "extractor.safetensors" scope: "teacher." }
+data { train: "data/train.bin" val: "data/val.bin" tokenizer: "tok.json" }
+train { steps: 2 batch: 2 length: 32 }
+END
+python3 - "$last/model.safetensors" <<'END'
+import json, struct, sys
+raw = open(sys.argv[1], 'rb').read()
+n = struct.unpack('<Q', raw[:8])[0]
+head, data, out = json.loads(raw[8:8 + n]), b'', {}
+for name, t in head.items():
+    if name.startswith('teacher.'):
+        a, b = t['data_offsets']
+        out[name[len('teacher.'):]] = dict(t, data_offsets=[len(data), len(data) + b - a])
+        data += raw[8 + n + a:8 + n + b]
+text = json.dumps(out).encode()
+text += b' ' * (-len(text) % 8)
+open('extractor.safetensors', 'wb').write(struct.pack('<Q', len(text)) + text + data)
+END
+expect 0 "$weft" train apart.txtpb --out apart --quiet
+expect 0 concepts apart --text "Nothing in graph" --json
+says out '"labels":\[{'
+predicted=$(sed 's/"labels":\[[^]]*\]//g; s/,"recall".*//' out)
+mv extractor.safetensors gone.safetensors
+expect 0 concepts apart --text "Nothing in graph" --json
+[ "$(sed 's/"labels":\[[^]]*\]//g; s/,"recall".*//' out)" = "$predicted" ] || fail "other predictions without labels: $(cat out)"
+grep -q '"labels":\[{' out && fail "labels without an extractor"
+for words in "--text Nothing" "--top 3 --tokens 64" "--concept 3 --tokens 64" "--html apart.html --tokens 64"; do
+    expect 0 concepts apart $words
+    [ "$(grep -c '^weft: warning: .*labels are left out: .*extractor.safetensors' err)" = 1 ] || fail "no warning, $words: $(cat err)"
+    grep -q 'label\|extractor' out && fail "labels of a missing extractor, $words: $(cat out)"
+    expect 0 concepts apart --label-value none $words
+    [ -s err ] && fail "--label-value none: $(cat err)"
+done
+for words in "--from label" "--by label" "--label-value label"; do
+    expect 66 concepts apart --top 3 --tokens 64 $words
+    says err 'extractor.safetensors'
+done
 expect 2 concepts run --text ""
 says err 'empty'
 expect 2 concepts "$root/models/cocomix.txtpb" --set T=8 --text x

@@ -31,7 +31,7 @@ static int choose(const char *option, const char *text, const char *const *name,
     return cli_usage("concepts", "--%s=%s: expected one of %s", option, text, all);
 }
 
-static int check_options(concept_options *o, concept_scan *s)
+static int check_options(concept_options *o, concepts *m, concept_scan *s)
 {
     static const char *const order[] = {"density", "mean", "max", "norm", "label"};
     static const char *const from[] = {"predicted", "label"};
@@ -51,6 +51,7 @@ static int check_options(concept_options *o, concept_scan *s)
     o->by = (concept_order)by;
     o->colour = colour == 1 || (colour == 0 && isatty(1));
     s->by_label = source == 1;
+    m->need_labels = s->by_label || o->by == BY_LABELS;
     s->only = o->html ? -1 : o->concept;
     s->hits = (int)o->contexts;
     return -1;
@@ -62,6 +63,8 @@ static weft_status scan(concepts *m, concept_options *o, concept_scan *s)
     bool text = o->text || o->file;
     if (text && !s->data && !o->html)
         return WEFT_OK;
+    if (o->by == BY_LABELS && !m->k_label)
+        return weft_fail(m->ctx, WEFT_USAGE, "--by=label: the model has no labels");
     s->data = s->data ? s->data : weft_trained_file(m->trained, WEFT_RECIPE_VAL);
     if (!s->data)
         return weft_fail(m->ctx, WEFT_USAGE,
@@ -144,8 +147,8 @@ int verb_concepts(weft_ctx *c, int argc, char **argv)
          1024},
         {"concept-value", CLI_TEXT, &m.concept_name, "NAME", "f32[B,T,n] (default: concept_logits)",
          0, 0},
-        {"label-value", CLI_TEXT, &m.label_name, "NAME", "i32[B,T,k] (default: the recipe's)", 0,
-         0},
+        {"label-value", CLI_TEXT, &m.label_name, "NAME",
+         "i32[B,T,k] (default: the recipe's; none: without)", 0, 0},
         {"score-value", CLI_TEXT, &m.score_name, "NAME", "f32[B,T,k] (default: the recipe's)", 0,
          0},
         {"decoder", CLI_TEXT, &m.decoder_name, "NAME", "weight f32[d,n], a column a concept", 0, 0},
@@ -172,7 +175,7 @@ int verb_concepts(weft_ctx *c, int argc, char **argv)
                            1,
                            1};
     int code = cli_parse(&spec, &argc, &argv);
-    if (code >= 0 || (code = check_options(&o, &s)) >= 0)
+    if (code >= 0 || (code = check_options(&o, &m, &s)) >= 0)
         return code;
     if (threads && weft_threads_set(c, (int)threads))
         return cli_fail(c);

@@ -45,12 +45,13 @@ typedef struct {
     const char *path;
     /* what is looked at: options, then as found */
     const char *concept_name, *label_name, *score_name, *decoder_name, *embed_name;
-    int64_t k;              /* activations of a token that count */
-    int64_t n, k_label;     /* concepts; labels of a token, 0: none */
-    int64_t length, vocab;  /* tokens of a window at most; ids */
+    int64_t k;             /* activations of a token that count */
+    int64_t n, k_label;    /* concepts; labels of a token, 0: none */
+    int64_t length, vocab; /* tokens of a window at most; ids */
     concept_effect effect[MAX_EFFECTS];
     int n_effect;
-    bool filled; /* the weights are there */
+    bool need_labels; /* asked for: without them there is no answer */
+    bool bare;        /* without labels, and so without the extractor's weights */
 } concepts;
 
 /* ---- concepts_model.c ---- */
@@ -66,15 +67,14 @@ typedef struct {
     const float *score;
 } concept_window;
 
+/* Opens, reads the weights, finds sizes, decoders and embeddings. Where the extractor's files are
+ * missing it warns and goes without labels, unless these were asked for. */
 weft_status concepts_open(concepts *m, const char *path, const char *weights, const cli_list *set,
                           const char *tokenizer);
 void concepts_close(concepts *m);
-/* Compiles; `labels`: with labels, where the model has them. Weights are read by concepts_fill. */
+/* Compiles; `labels`: with labels, where the model has them. */
 weft_status concepts_compile(concepts *m, int64_t batch, int64_t length, bool labels,
                              concept_window *out);
-/* Reads the weights, once, and finds decoders and embeddings: call it after a program with labels
- * is compiled, as what only labels need is read only then. */
-weft_status concepts_fill(concepts *m, const concept_window *w);
 weft_status concepts_run(concepts *m, concept_window *w, int64_t number);
 /* The k largest values of a row [n], descending, without zeros; equal ones by id. Returns how
  * many. */
@@ -88,19 +88,19 @@ const char *concepts_word(const concepts *m, int32_t id, char *buf, size_t n);
 /* ---- concepts_scan.c ---- */
 typedef struct {
     const char *data;
-    int64_t limit;     /* tokens at most; 0: all whole batches */
-    int64_t only;      /* contexts of this concept alone; -1: of all */
-    int hits;          /* contexts kept of each */
-    bool by_label;     /* activations are the scores of labels */
+    int64_t limit; /* tokens at most; 0: all whole batches */
+    int64_t only;  /* contexts of this concept alone; -1: of all */
+    int hits;      /* contexts kept of each */
+    bool by_label; /* activations are the scores of labels */
     bool quiet;
     /* results */
-    int64_t done;      /* tokens looked at */
+    int64_t done; /* tokens looked at */
     weft_tokens *file;
-    int64_t length;    /* of a window: contexts do not reach over its start */
-    double low, high;  /* range of the histograms; what lies outside is in the outer bins */
-    concept_stats *stats;      /* [n] */
-    concept_hit *hit;          /* [n][hits], or [hits] for `only`; value descending */
-    int *n_hit;                /* [n], or one */
+    int64_t length;       /* of a window: contexts do not reach over its start */
+    double low, high;     /* range of the histograms; what lies outside is in the outer bins */
+    concept_stats *stats; /* [n] */
+    concept_hit *hit;     /* [n][hits], or [hits] for `only`; value descending */
+    int *n_hit;           /* [n], or one */
     int64_t found, found_k, labels; /* labels among the k_label and the k best predictions; all */
 } concept_scan;
 

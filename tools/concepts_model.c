@@ -16,7 +16,22 @@ static bool has_output(const weft_graph *g, const char *name)
     return false;
 }
 
-/* Labels are wanted where the model hands them out, or where they are asked for by name. */
+/* Labels are wanted where the model hands them out, or where they are asked for by name; "none":
+ * nowhere. */
+static void find_labels(concepts *m, const weft_graph *g)
+{
+    const weft_recipe *r = weft_trained_recipe(m->trained);
+    if (!m->score_name)
+        m->score_name = weft_recipe_score_value(r);
+    m->bare = m->label_name && !strcmp(m->label_name, "none");
+    if (m->bare)
+        m->label_name = NULL;
+    else if (m->label_name)
+        m->need_labels = true;
+    else if (has_output(g, weft_recipe_label_value(r)) && has_output(g, m->score_name))
+        m->label_name = weft_recipe_label_value(r);
+}
+
 static weft_status find_names(concepts *m, const weft_graph *g)
 {
     double k = 32;
@@ -24,11 +39,7 @@ static weft_status find_names(concepts *m, const weft_graph *g)
     const char *input;
     if (!m->concept_name)
         m->concept_name = "concept_logits";
-    const weft_recipe *r = weft_trained_recipe(m->trained);
-    if (!m->score_name)
-        m->score_name = weft_recipe_score_value(r);
-    if (!m->label_name && has_output(g, weft_recipe_label_value(r)) && has_output(g, m->score_name))
-        m->label_name = weft_recipe_label_value(r);
+    find_labels(m, g);
     for (int i = 0; (input = weft_graph_input_at(g, i, &t)); i++)
         if (!strcmp(input, "tokens") && t.rank == 2)
             m->length = t.dim[1];
@@ -38,37 +49,6 @@ static weft_status find_names(concepts *m, const weft_graph *g)
     if (!m->k)
         m->k = weft_graph_parameter(g, "k", &k) && k >= 1 ? (int64_t)k : 32;
     return WEFT_OK;
-}
-
-weft_status concepts_open(concepts *m, const char *path, const char *weights, const cli_list *set,
-                          const char *tokenizer)
-{
-    weft_graph *g = NULL;
-    m->path = path;
-    m->tokens.ctx = m->ctx;
-    m->arena = weft_arena_new(m->ctx, 0);
-    if (!m->arena)
-        return weft_error_status(m->ctx);
-    WEFT_TRY(weft_trained_open(m->ctx, path, weights, set->item, set->n, &m->trained));
-    tokenizer = tokenizer ? tokenizer : weft_trained_file(m->trained, WEFT_RECIPE_TOKENIZER);
-    WEFT_TRY(cli_tokens_open(m->ctx, tokenizer, &m->tokens));
-    m->vocab = weft_trained_vocab(m->trained);
-    if (m->vocab && m->tokens.n > m->vocab)
-        return weft_fail(m->ctx, WEFT_MISMATCH,
-                         "the tokenizer has %d tokens, but the model knows only %lld", m->tokens.n,
-                         (long long)m->vocab);
-    WEFT_TRY(weft_trained_graph(m->trained, 1, 0, &g));
-    weft_status s = find_names(m, g);
-    weft_graph_free(g);
-    return s ? s : weft_session_new(m->ctx, false, &m->session);
-}
-
-void concepts_close(concepts *m)
-{
-    weft_session_free(m->session);
-    cli_tokens_close(&m->tokens);
-    weft_trained_free(m->trained);
-    weft_arena_free(m->arena);
 }
 
 /* ---- programs ---- */
@@ -168,21 +148,19 @@ static bool add_effect(concepts *m, const char *who, const char *decoder, const 
     return true;
 }
 
-/* Names of the official code, with and without their scopes; --decoder and --embedding go first. */
-weft_status concepts_fill(concepts *m, const concept_window *w)
+/* Names of the official code, with and without their scopes; --decoder and --embedding go first. An
+ * extractor without weights has start values, which say nothing. */
+static weft_status fill(concepts *m, const concept_window *w)
 {
     static const char *const student[] = {"transformer.", ""};
     static const char *const frozen[] = {"sae.", ""};
     char decoder[64], embed[64];
     weft_graph *g = NULL;
-    if (m->filled)
-        return WEFT_OK;
     WEFT_TRY(weft_trained_graph(m->trained, w->batch, w->length, &g));
     weft_status s = weft_trained_fill(m->trained, g, m->session);
     weft_graph_free(g);
     if (s)
         return s;
-    m->filled = true;
     if (m->decoder_name || m->embed_name) {
         const char *d = m->decoder_name ? m->decoder_name : "decoder.weight";
         const char *e = m->embed_name ? m->embed_name : "transformer.wte.weight";
@@ -198,7 +176,7 @@ weft_status concepts_fill(concepts *m, const concept_window *w)
         snprintf(embed, sizeof embed, "%swte.weight", student[i]);
         add_effect(m, "model", decoder, embed);
     }
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && !m->bare; i++) {
         snprintf(decoder, sizeof decoder, "%sdecoder.weight", frozen[i]);
         if (add_effect(m, "extractor", decoder, "teacher.wte.weight"))
             break;
@@ -206,6 +184,66 @@ weft_status concepts_fill(concepts *m, const concept_window *w)
     return weft_error_status(m->ctx);
 }
 
+/* ---- all of it ---- */
+/* Sizes, weights and decoders, by a program over one window with everything that is looked at. */
+static weft_status prepare(concepts *m)
+{
+    concept_window w;
+    WEFT_TRY(weft_session_new(m->ctx, false, &m->session));
+    WEFT_TRY(concepts_compile(m, 1, 0, true, &w));
+    return fill(m, &w);
+}
+
+/* The extractor's files may be gone, or those of a run that was copied: what the model predicts is
+ * still there, unless labels were asked for. */
+static weft_status prepare_what_is_there(concepts *m)
+{
+    weft_status s = prepare(m);
+    if (s != WEFT_MISSING || !m->label_name || m->need_labels)
+        return s;
+    weft_log(m->ctx, "warning: the extractor's weights are not there, so labels are left out: %s",
+             weft_error(m->ctx));
+    weft_error_clear(m->ctx);
+    weft_session_free(m->session);
+    m->session = NULL;
+    m->label_name = NULL;
+    m->bare = true;
+    m->k_label = 0;
+    return prepare(m);
+}
+
+weft_status concepts_open(concepts *m, const char *path, const char *weights, const cli_list *set,
+                          const char *tokenizer)
+{
+    weft_graph *g = NULL;
+    m->path = path;
+    m->tokens.ctx = m->ctx;
+    m->arena = weft_arena_new(m->ctx, 0);
+    if (!m->arena)
+        return weft_error_status(m->ctx);
+    WEFT_TRY(weft_trained_open(m->ctx, path, weights, set->item, set->n, &m->trained));
+    tokenizer = tokenizer ? tokenizer : weft_trained_file(m->trained, WEFT_RECIPE_TOKENIZER);
+    WEFT_TRY(cli_tokens_open(m->ctx, tokenizer, &m->tokens));
+    m->vocab = weft_trained_vocab(m->trained);
+    if (m->vocab && m->tokens.n > m->vocab)
+        return weft_fail(m->ctx, WEFT_MISMATCH,
+                         "the tokenizer has %d tokens, but the model knows only %lld", m->tokens.n,
+                         (long long)m->vocab);
+    WEFT_TRY(weft_trained_graph(m->trained, 1, 0, &g));
+    weft_status s = find_names(m, g);
+    weft_graph_free(g);
+    return s ? s : prepare_what_is_there(m);
+}
+
+void concepts_close(concepts *m)
+{
+    weft_session_free(m->session);
+    cli_tokens_close(&m->tokens);
+    weft_trained_free(m->trained);
+    weft_arena_free(m->arena);
+}
+
+/* ---- concepts ---- */
 double concepts_norm(const concept_effect *e, int64_t id)
 {
     double sum = 0;

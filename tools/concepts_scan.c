@@ -165,7 +165,6 @@ weft_status concepts_scan(concepts *m, concept_scan *s)
     if (s->only >= m->n)
         return weft_fail(m->ctx, WEFT_USAGE, "--concept=%lld: the model has concepts 0..%lld",
                          (long long)s->only, (long long)m->n - 1);
-    WEFT_TRY(concepts_fill(m, &w));
     s->length = w.length;
     WEFT_TRY(make_room(m, s));
     return scan_all(m, s, &w);

@@ -168,17 +168,12 @@ weft_status concepts_text(concepts *m, const concept_scan *s, const char *text, 
 {
     report r = {.m = m, .scan = s, .show = show, .colour = colour, .json = json};
     weft_ids ids = {.ctx = m->ctx};
-    concept_window probe;
     if (!m->tokens.bpe)
         return weft_fail(m->ctx, WEFT_USAGE,
                          "a text needs the model's tokenizer: --tokenizer=PATH");
     weft_status status = weft_bpe_encode(m->ctx, m->tokens.bpe, text, n, true, &ids);
     if (!status && !ids.n)
         status = weft_fail(m->ctx, WEFT_USAGE, "the text is empty");
-    if (!status) /* sizes are known after one program is compiled */
-        status = concepts_compile(m, 1, 0, true, &probe);
-    if (!status)
-        status = concepts_fill(m, &probe);
     int64_t most = m->n < m->k ? m->n : m->k;
     r.depth[0] = m->k_label && m->k_label < most ? m->k_label : most;
     r.depth[1] = r.depth[0] < 10 && most > 10 ? 10 : r.depth[0];
