@@ -110,6 +110,8 @@ END
 expect 0 concepts run --text "Nothing in graph" --show 3
 says out '^agreement: of'
 says out 'predicted .*->'
+says out "^predicted: largest values of concept_logits; label: the extractor's, with its score, .*; \*: a label that is one of the 4 best"
+[ "$(grep -c '^predicted: ' out)" = 1 ] || fail "legends: $(cat out)"
 grep -q "$(printf '\033')" out && fail "colours in a file"
 expect 0 concepts run --text "Nothing in graph" --color=always --data data/val.bin --tokens 64
 grep -q "$(printf '\033')\[7mN" out || fail "no colours"

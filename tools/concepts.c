@@ -169,8 +169,12 @@ int verb_concepts(weft_ctx *c, int argc, char **argv)
                            "of the k largest there; it is named by the tokens at which it is "
                            "strongest in a corpus, or\n"
                            "without one by the tokens (->) whose logits its decoder column raises "
-                           "most. Memory depends\n"
-                           "on the number of concepts, not on the corpus.",
+                           "most. Of a text, a\n"
+                           "prediction stands with its value, a label with the extractor's score, "
+                           "which has a scale of\n"
+                           "its own, and * (on a terminal: green) marks labels among the k best "
+                           "predictions. Memory\n"
+                           "depends on the number of concepts, not on the corpus.",
                            option,
                            1,
                            1};

@@ -163,6 +163,18 @@ static void report_recall(const report *r)
     printf("%s", r->json ? "}}\n" : r->labels ? "\n" : "");
 }
 
+/* What the lines of a token say. */
+static void print_legend(const report *r)
+{
+    const concepts *m = r->m;
+    printf("predicted: largest values of %s", m->concept_name);
+    if (m->label_name)
+        printf("; label: the extractor's, with its %s, on a scale of its own; %s: a label that is "
+               "one of the %lld best predictions",
+               m->score_name, r->colour ? "\033[32;1mgreen\033[0m" : "*", (long long)m->k);
+    printf("\n\n");
+}
+
 weft_status concepts_text(concepts *m, const concept_scan *s, const char *text, size_t n, int show,
                           bool colour, bool json)
 {
@@ -178,7 +190,10 @@ weft_status concepts_text(concepts *m, const concept_scan *s, const char *text, 
     r.depth[0] = m->k_label && m->k_label < most ? m->k_label : most;
     r.depth[1] = r.depth[0] < 10 && most > 10 ? 10 : r.depth[0];
     r.depth[2] = most;
-    printf("%s", json && !status ? "{\"tokens\":[" : "");
+    if (json && !status)
+        printf("{\"tokens\":[");
+    else if (!status)
+        print_legend(&r);
     for (size_t at = 0; !status && at < ids.n; at += (size_t)m->length) {
         size_t left = ids.n - at;
         status =
