@@ -115,6 +115,12 @@ says out "^predicted: largest values of concept_logits; label: the extractor's, 
 grep -q "$(printf '\033')" out && fail "colours in a file"
 expect 0 concepts run --text "Nothing in graph" --color=always --data data/val.bin --tokens 64
 grep -q "$(printf '\033')\[7mN" out || fail "no colours"
+# a byte 0 is a token like others
+printf 'a\0b' >zero.txt
+expect 0 concepts run --file zero.txt
+says out '^\[\\x00\]$'
+expect 0 concepts run --file zero.txt --json
+says out '"text":"\\\\x00"'
 head -c 3000 "$root/docs/design.md" >long.txt # several windows
 expect 0 concepts run --file long.txt --show 1
 says out '^agreement'

@@ -307,11 +307,12 @@ const char *concepts_word(const concepts *m, int32_t id, char *buf, size_t n)
         return buf;
     }
     size_t k = 0;
-    for (size_t i = 0; i < length && k + 3 < sizeof raw; i++) {
-        bool line = s[i] == '\n';
-        raw[k++] = line ? '\\' : s[i];
-        if (line)
-            raw[k++] = 'n';
+    for (size_t i = 0; i < length && k + 5 < sizeof raw; i++) {
+        const char *as = s[i] == '\n' ? "\\n" : s[i] ? NULL : "\\x00"; /* 0 would end the text */
+        if (as)
+            k += (size_t)snprintf(raw + k, sizeof raw - k, "%s", as);
+        else
+            raw[k++] = s[i];
     }
     raw[k] = 0;
     return weft_printable(buf, n, raw);
