@@ -154,6 +154,8 @@ seq 1 50 | "$weft" generate r --ids --prompt - --tokens 3 --json >out || fail "p
 says out '"tokens":\['
 expect 78 "$weft" generate r --ids --prompt 64
 expect 2 "$weft" generate r --ids --prompt x
+expect 2 "$weft" generate r --ids --prompt @
+says err '^weft: error: --prompt=@: expected the name of a file'
 expect 2 "$weft" generate r --prompt hello
 says err 'tokenizer'
 expect 66 "$weft" eval nowhere --data val.bin

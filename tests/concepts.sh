@@ -121,6 +121,7 @@ expect 0 concepts run --file zero.txt
 says out '^\[\\x00\]$'
 expect 0 concepts run --file zero.txt --json
 says out '"text":"\\\\x00"'
+expect 0 concepts run --text a --data data/val.bin --tokens 64 --from label --contexts 3
 head -c 3000 "$root/docs/design.md" >long.txt # several windows
 expect 0 concepts run --file long.txt --show 1
 says out '^agreement'
@@ -173,6 +174,14 @@ done <<'END'
 2|run --top 3 --by size|density, mean, max, norm, label
 2|run --top 3 --from above|predicted, label
 2|run --top 3 --color red|auto, always, never
+2|run --text a --from label|--from needs a corpus
+2|run --text a --contexts 3|--contexts needs a corpus
+2|run --file tok.json --tokens 64|--tokens needs a corpus
+2|run --text a --by norm|--by needs --top or --html
+2|run --concept 3 --by norm|--by needs --top or --html
+2|run --text a --data data/val.bin --by norm|--by needs --top or --html
+2|run --top 3 --page 9|--page needs --html
+2|run --top 3 --show 9|--show needs --text
 2|run --top 3 --contexts 65|an integer in 1..64
 66|run --top 3 --data nothing.bin|nothing.bin
 66|run --file nothing.txt|nothing.txt

@@ -8,7 +8,7 @@ expect 0 "$weft" train "$recipe" --out r --set train.steps=20 --json
 gen="$weft generate r --ids --prompt 1,2,3 --temperature 0 --steer-at logits"
 expect 0 $gen --tokens 5 --steer 7=1e6
 says out '^7 7 7 7 7$'
-expect 0 $gen --tokens 5
+expect 0 ${gen% --steer-at logits} --tokens 5
 cp out plain
 read -r first rest <plain
 expect 0 $gen --tokens 5 --steer 7=1e6 --steer-on generated
@@ -71,7 +71,16 @@ for word in "steer-on prompt" "steer-on promt" "how set" "strengths 7" "concept 
 done
 expect 2 "$weft" steer r --steer-at x --steer 3*5 --out t --steer-on prompt
 says err 'no notion of a prompt'
-expect 2 "$weft" generate r --ids --prompt 1 --compare
+for word in "steer-at nosuch" "steer-at x" "steer-on generated" compare; do
+    expect 2 "$weft" generate r --ids --prompt 1 --$word
+    says err "^weft: error: --${word%% *} needs --steer"
+done
+expect 2 "$weft" eval r --steer-at x
+says err '^weft: error: --steer-at needs --steer'
+# what ends a text early stands on a line of its own
+expect 80 "$weft" generate r --ids --prompt 1 --temperature 0 --steer-at logits --steer 3=3e38 --steer 3*10 --steer-on generated
+[ "$(wc -l <out)" = 1 ] && says out '^[0-9]*$' || fail "no text before the error, or no newline: $(cat out)"
+says err '^weft: error: the logit of token 3 is inf'
 
 # concepts between tokens: the same text with the cache, on two time scales
 concepts="--set n_layer=3 --set n_head=2 --set d=32 --set vocab=64 --set ctx=32 --set insert=1 --set n_concept=40

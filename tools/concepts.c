@@ -31,6 +31,24 @@ static int choose(const char *option, const char *text, const char *const *name,
     return cli_usage("concepts", "--%s=%s: expected one of %s", option, text, all);
 }
 
+/* What an option is about must be asked for: else it would be ignored. */
+static int check_needs(const concept_options *o, const concept_scan *s)
+{
+    static const char *const corpus[] = {"from", "contexts", "tokens", NULL};
+    const char *name = NULL;
+    bool text = o->text || o->file;
+    if (text && !s->data && !o->html && (name = cli_given(corpus)))
+        return cli_usage("concepts", "--%s needs a corpus: with --text and --file give --data=FILE",
+                         name);
+    if (!o->top && !o->html && cli_given((const char *const[]){"by", NULL}))
+        return cli_usage("concepts", "--by needs --top or --html: there is nothing to sort");
+    if (!o->html && cli_given((const char *const[]){"page", NULL}))
+        return cli_usage("concepts", "--page needs --html");
+    if (!text && cli_given((const char *const[]){"show", NULL}))
+        return cli_usage("concepts", "--show needs --text or --file");
+    return -1;
+}
+
 static int check_options(concept_options *o, concepts *m, concept_scan *s)
 {
     static const char *const order[] = {"density", "mean", "max", "norm", "label"};
@@ -48,6 +66,8 @@ static int check_options(concept_options *o, concepts *m, concept_scan *s)
                          "give one");
     if (!asked && !o->html)
         return cli_usage("concepts", "one of --text, --file, --concept, --top or --html is needed");
+    if ((code = check_needs(o, s)) >= 0)
+        return code;
     o->by = (concept_order)by;
     o->colour = colour == 1 || (colour == 0 && isatty(1));
     s->by_label = source == 1;

@@ -113,7 +113,7 @@ int verb_eval(weft_ctx *c, int argc, char **argv)
         1,
         1};
     int code = cli_parse(&spec, &argc, &argv);
-    if (code >= 0)
+    if (code >= 0 || (code = cli_steering_check("eval", &steer)) >= 0)
         return code;
     weft_trained *t = NULL;
     eval_user u = {.tokens = {.ctx = c}};

@@ -15,6 +15,7 @@ typedef struct {
     weft_ids prompt, drawn;
     bool ids, json, to_end; /* ids: print numbers; to_end: go on after the end of a text */
     bool compare;           /* nothing is printed before both texts are there */
+    bool begun;             /* a line of the text is on standard output, not ended */
     weft_string text;       /* decoded so far (JSON, compare), or not yet printed */
 } speaker;
 
@@ -40,6 +41,10 @@ static char *read_prompt(weft_ctx *c, const char *spec, size_t *n)
     char *text = NULL;
     if (!strcmp(spec, "-"))
         return read_stream(c, stdin, "standard input", n);
+    if (!strcmp(spec, "@")) {
+        weft_fail(c, WEFT_USAGE, "--prompt=@: expected the name of a file behind the @");
+        return NULL;
+    }
     if (*spec == '@') {
         FILE *f = fopen(spec + 1, "rb");
         if (!f)
@@ -101,6 +106,7 @@ static void flush_text(speaker *s)
         return;
     fwrite(s->text.s, 1, s->text.len, stdout);
     fflush(stdout);
+    s->begun = s->text.s[s->text.len - 1] != '\n';
     s->text.len = 0;
 }
 
@@ -154,7 +160,11 @@ static const char *text_of(const speaker *s) { return s->text.s ? s->text.s : ""
 
 static int speak(weft_ctx *c, weft_generator *g, speaker *s, int64_t number, int64_t of)
 {
-    int code = draw(c, g, s, number) ? cli_fail(c) : WEFT_OK;
+    weft_status status = draw(c, g, s, number);
+    if (status && s->begun) /* the message has a line of its own */
+        printf("\n");
+    s->begun = false;
+    int code = status ? cli_fail(c) : WEFT_OK;
     if (!code && s->json) {
         printf("{\"sample\":%lld,", (long long)number);
         print_json_ids("prompt", &s->prompt);
@@ -296,11 +306,9 @@ int verb_generate(weft_ctx *c, int argc, char **argv)
                            1,
                            1};
     int code = cli_parse(&spec, &argc, &argv);
-    if (code >= 0)
+    if (code >= 0 || (code = cli_steering_check("generate", &steer)) >= 0)
         return code;
     o.seed = (uint64_t)seed;
-    if (s.compare && !steer.n)
-        return cli_usage("generate", "--compare needs --steer=ID*F: what should it compare with?");
     weft_trained *t = NULL;
     if ((threads && weft_threads_set(c, (int)threads)) ||
         cli_steering_parse(c, &steer, at, on, &steering) ||

@@ -84,6 +84,13 @@ weft_status cli_steering_parse(weft_ctx *c, const cli_list *text, const char *at
     return WEFT_OK;
 }
 
+int cli_steering_check(const char *verb, const cli_list *text)
+{
+    const char *name = cli_given((const char *const[]){"steer-at", "steer-on", "compare", NULL});
+    return !name || text->n ? -1
+                            : cli_usage(verb, "--%s needs --steer=ID*F: nothing is steered", name);
+}
+
 /* ---- the verb ---- */
 typedef struct {
     cli_list set, steer;

@@ -18,5 +18,7 @@ typedef struct {
  * all. WEFT_USAGE, said in c, for anything else. */
 weft_status cli_steering_parse(weft_ctx *c, const cli_list *text, const char *at, const char *on,
                                cli_steering *out);
+/* Refuses --steer-at, --steer-on and --compare without --steer: -1, or the exit code. */
+int cli_steering_check(const char *verb, const cli_list *text);
 
 #endif
