@@ -130,6 +130,13 @@ grep -q agreement out && fail "agreement without a label"
 # other values by name, and an extractor by itself
 expect 0 concepts run --concept 3 --tokens 64 --concept-value logits
 says out '^density'
+says err "labels are left out: 'label' has ids of 48 concepts, but 'logits' has 300 values"
+grep -q 'label\|extractor' out && fail "labels of other things: $(cat out)"
+expect 0 concepts run --concept 3 --tokens 64 --concept-value logits --label-value label # who asks gets them
+says out '^label'
+[ -s err ] && fail "labels by name: $(cat err)"
+expect 0 concepts run --concept 3 --tokens 64 --concept-value z
+says out '^label'
 expect 2 concepts run --top 3 --concept-value logits --embedding nothing
 says err 'expected weights'
 expect 0 concepts run --top 3 --tokens 64 --by norm --from label
@@ -189,6 +196,7 @@ done <<'END'
 65|run --top 3 --data short.bin|too few
 66|nothing --top 3|nothing
 2|run --top 3 --concept-value concept_logit|did you mean 'concept_logits'
+78|run --top 3 --concept-value h --label-value label|'label' has ids of 48 concepts, but 'h' has 24 values
 78|run --top 3 --concept-value loss|expected f32.B,T,n_concept
 78|run --top 3 --label-value loss|label-value\|i32\|expected
 2|run --top 3 --decoder nothing|expected weights

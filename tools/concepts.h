@@ -47,6 +47,7 @@ typedef struct {
     const char *concept_name, *label_name, *score_name, *decoder_name, *embed_name;
     int64_t k;             /* activations of a token that count */
     int64_t n, k_label;    /* concepts; labels of a token, 0: none */
+    int64_t label_ids;     /* labels are below it, 0: not known */
     int64_t length, vocab; /* tokens of a window at most; ids */
     concept_effect effect[MAX_EFFECTS];
     int n_effect;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/labels_part.h"
 #include "tools/concepts.h"
 
 /* ---- opening ---- */
@@ -30,6 +31,10 @@ static void find_labels(concepts *m, const weft_graph *g)
         m->need_labels = true;
     else if (has_output(g, weft_recipe_label_value(r)) && has_output(g, m->score_name))
         m->label_name = weft_recipe_label_value(r);
+    weft_label_shape shape = {0};
+    if (m->label_name && weft_label_shape_of(g, m->label_name, &shape))
+        weft_error_clear(m->ctx);
+    m->label_ids = shape.concepts;
 }
 
 static weft_status find_names(concepts *m, const weft_graph *g)
@@ -185,12 +190,44 @@ static weft_status fill(concepts *m, const concept_window *w)
 }
 
 /* ---- all of it ---- */
+static weft_status open_session(concepts *m, concept_window *w)
+{
+    WEFT_TRY(weft_session_new(m->ctx, false, &m->session));
+    return concepts_compile(m, 1, 0, true, w);
+}
+
+static void drop_labels(concepts *m)
+{
+    weft_session_free(m->session);
+    m->session = NULL;
+    m->label_name = NULL;
+    m->bare = true;
+    m->k_label = 0;
+}
+
+/* Numbers of other things are no labels of the values that are looked at; who asks for them by name
+ * may have them as far as there are values. */
+static weft_status check_labels(concepts *m, concept_window *w)
+{
+    static const char form[] = "'%s' has ids of %lld concepts, but '%s' has %lld values";
+    char text[512];
+    if (!m->label_name || !m->label_ids || m->label_ids == m->n)
+        return WEFT_OK;
+    snprintf(text, sizeof text, form, m->label_name, (long long)m->label_ids, m->concept_name,
+             (long long)m->n);
+    if (m->need_labels)
+        return m->label_ids < m->n ? WEFT_OK : weft_fail(m->ctx, WEFT_MISMATCH, "%s", text);
+    weft_log(m->ctx, "labels are left out: %s", text);
+    drop_labels(m);
+    return open_session(m, w);
+}
+
 /* Sizes, weights and decoders, by a program over one window with everything that is looked at. */
 static weft_status prepare(concepts *m)
 {
     concept_window w;
-    WEFT_TRY(weft_session_new(m->ctx, false, &m->session));
-    WEFT_TRY(concepts_compile(m, 1, 0, true, &w));
+    WEFT_TRY(open_session(m, &w));
+    WEFT_TRY(check_labels(m, &w));
     return fill(m, &w);
 }
 
@@ -204,11 +241,7 @@ static weft_status prepare_what_is_there(concepts *m)
     weft_log(m->ctx, "warning: the extractor's weights are not there, so labels are left out: %s",
              weft_error(m->ctx));
     weft_error_clear(m->ctx);
-    weft_session_free(m->session);
-    m->session = NULL;
-    m->label_name = NULL;
-    m->bare = true;
-    m->k_label = 0;
+    drop_labels(m);
     return prepare(m);
 }
 
