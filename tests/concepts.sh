@@ -162,6 +162,16 @@ if command -v node >/dev/null; then
     node "$root/tests/concepts_page.js" page.html >node.out || fail "the page's script: $(tail -3 node.out)"
 fi
 
+# a page replaces a page, and nothing else
+: >empty.html
+for path in page.html empty.html; do
+    expect 0 concepts run --html $path --tokens 64
+done
+cp data/val.bin kept.bin
+expect 73 concepts run --html data/val.bin --tokens 64
+says err "^weft: error: --html=data/val.bin: the file is there and does not begin with '<!doctype html': it is not replaced"
+same data/val.bin kept.bin
+
 # ---- what cannot be answered
 printf abc >odd.bin
 head -c 40 data/val.bin >short.bin

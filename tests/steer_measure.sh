@@ -143,6 +143,13 @@ expect 0 $planted --concept 3,5 --strengths 9,-6,9 --prompts 2 --tokens 6 --show
 says out '^concept 5: concept_logits add on all positions, 2 texts of 16 + 6 tokens'
 [ "$(grep -c '^9 ' out)" = 2 ] && [ "$(grep -c '^    0: [0-9 ]*$' out)" = 6 ] || fail "table: $(cat out)"
 [ -s err ] && fail "--quiet is not"
+cp planted.txtpb kept.txtpb
+expect 73 $planted --concept 3 --strengths 9 --prompts 2 --tokens 6 --svg planted.txtpb
+says err "^weft: error: --svg=planted.txtpb: the file is there and does not begin with '<svg': it is not replaced"
+same planted.txtpb kept.txtpb
+echo "<svg/>" >b.svg # a picture replaces a picture
+expect 0 $planted --concept 3 --strengths 9 --prompts 2 --tokens 6 --svg b.svg
+[ "$(tail -1 b.svg)" = "</svg>" ] || fail "b.svg"
 [ "$(grep -c '<clipPath' a.svg)" = 6 ] && [ "$(tail -1 a.svg)" = "</svg>" ] || fail "a.svg"
 expect 0 ${planted% --quiet} --concept 3 --strengths 9 --prompts 2 --tokens 6
 says err 'text 4 of 4, 0:00 left'

@@ -5,7 +5,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "graph/io.h"
 #include "tools/verbs.h"
 
 enum { MAX_OPTIONS = 40, FIRST_CODE = 1000, HELP_CODE = 999 };
@@ -212,6 +214,28 @@ int cli_print(weft_ctx *c, char *text)
     fputs(text, stdout);
     weft_text_free(c, text);
     return WEFT_OK;
+}
+
+weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
+                             const char *const *begins)
+{
+    char head[32] = "", shown[256];
+    int fd;
+    if (weft_exists(c, path) != 1)
+        return WEFT_OK;
+    WEFT_TRY(weft_open_read(c, path, &fd));
+    int64_t n = weft_size(c, fd);
+    n = n < (int64_t)sizeof head - 1 ? n : (int64_t)sizeof head - 1;
+    weft_status s = n > 0 ? weft_read_at(c, fd, path, head, (size_t)n, 0) : WEFT_OK;
+    weft_close_fd(c, fd);
+    for (int i = 0; !s && n > 0 && begins[i]; i++)
+        if (!strncasecmp(head, begins[i], strlen(begins[i])))
+            return WEFT_OK;
+    return s || n <= 0 ? s
+                       : weft_fail(c, WEFT_CANTCREATE,
+                                   "--%s=%s: the file is there and does not begin with '%s': it is "
+                                   "not replaced",
+                                   option, weft_printable(shown, sizeof shown, path), begins[0]);
 }
 
 void cli_json_text(FILE *f, const char *s)

@@ -77,6 +77,13 @@ static int check_options(concept_options *o, concepts *m, concept_scan *s)
     return -1;
 }
 
+/* Before anything is computed for it. */
+static weft_status check_page(weft_ctx *c, const char *path)
+{
+    static const char *const begins[] = {"<!doctype html", NULL};
+    return path ? cli_check_output(c, "html", path, begins) : WEFT_OK;
+}
+
 /* A corpus is looked through for everything but a text, which asks for one with --data. */
 static weft_status scan(concepts *m, concept_options *o, concept_scan *s)
 {
@@ -122,7 +129,9 @@ static weft_status answer(concepts *m, concept_options *o, concept_scan *s)
 
 static int inspect(concepts *m, const char *path, concept_options *o, concept_scan *s)
 {
-    weft_status status = concepts_open(m, path, o->weights, &o->set, o->tokenizer);
+    weft_status status = check_page(m->ctx, o->html);
+    if (!status)
+        status = concepts_open(m, path, o->weights, &o->set, o->tokenizer);
     if (!status)
         status = scan(m, o, s);
     if (!status)

@@ -194,7 +194,10 @@ static weft_status take_rows(measurement *m)
 static weft_status check_svg(measurement *m)
 {
     const char *dir = m->o.svg ? weft_parent_dir(m->arena, m->o.svg) : NULL;
-    if (!m->o.svg || !dir || weft_exists(m->ctx, dir) == 2)
+    static const char *const begins[] = {"<svg", "<?xml", NULL};
+    if (dir && weft_exists(m->ctx, dir) == 2)
+        return cli_check_output(m->ctx, "svg", m->o.svg, begins);
+    if (!dir)
         return weft_error_status(m->ctx);
     return weft_fail(m->ctx, WEFT_CANTCREATE, "--svg=%s: there is no folder '%s'", m->o.svg, dir);
 }

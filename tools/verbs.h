@@ -73,9 +73,13 @@ const char *cli_given(const char *const *names);
 /* ---- talking ---- */
 int cli_fail(weft_ctx *c); /* prints the error of c; returns its status */
 int cli_usage(const char *verb, const char *fmt, ...)
-    WEFT_PRINTF(2, 3);                      /* prints a complaint; returns WEFT_USAGE */
-int cli_finish(weft_ctx *c, int status);    /* flushes stdout; a full or closed stdout is WEFT_IO */
-int cli_print(weft_ctx *c, char *text);     /* prints text of the library and frees it; returns 0 */
+    WEFT_PRINTF(2, 3);                   /* prints a complaint; returns WEFT_USAGE */
+int cli_finish(weft_ctx *c, int status); /* flushes stdout; a full or closed stdout is WEFT_IO */
+int cli_print(weft_ctx *c, char *text);  /* prints text of the library and frees it; returns 0 */
+/* May --OPTION=PATH be written? CANTCREATE if there is a file already that does not begin with one
+ * of `begins` (NULL ends them): a file of another kind, named by a slip. An empty file may. */
+weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
+                             const char *const *begins);
 void cli_json_text(FILE *f, const char *s); /* "s" with escapes */
 /* before"key":number, or null when v is not finite */
 void cli_json_number(FILE *f, const char *before, const char *key, double v);
