@@ -160,6 +160,9 @@ expect 0 concepts run --html page.html --tokens 640 --contexts 3
 for word in '<noscript>' 'prefers-color-scheme' 'application/json'; do grep -q "$word" page.html || fail "no $word"; done
 if command -v node >/dev/null; then
     node "$root/tests/concepts_page.js" page.html >node.out || fail "the page's script: $(tail -3 node.out)"
+    # sorted by a column that the page does not have
+    expect 0 concepts run --html logits.html --tokens 64 --concept-value logits --by norm
+    node "$root/tests/concepts_page.js" logits.html >node.out || fail "a page without columns: $(tail -3 node.out)"
 fi
 
 # a page replaces a page, and nothing else

@@ -32,14 +32,23 @@ new Function('document', 'location', 'addEventListener', 'scrollTo', script)(
   document, location, (k, f) => { listeners[k] = f; }, () => {});
 
 const rows = () => main.all('tbody')[0].all('tr');
+if (!/\.w b\{[^}]*white-space:pre/.test(html)) throw new Error('words lose their spaces');
 const list = JSON.parse(data).list;
 console.log('rows', rows().length, 'of', list.length);
 if (rows().length !== Math.min(400, list.length) + (list.length > 400)) throw new Error('rows are missing');
 const ids = () => rows().map(r => Number(r.kids[0].text()));
 const sorted = list.slice().sort((a, b) => b.d - a.d)[0];
 if (list.find(c => c.i === ids()[0]).d !== sorted.d) throw new Error('not sorted by density');
+// one head is marked, for eyes and for readers of screens; all say what their column is
+const marked = () => main.all('th').filter(h => /[\u25b4\u25be]$/.test(h.text())).map(h => h.text() + h.attrs['aria-sort']).join();
+const sorts = () => main.all('th').filter(h => h.attrs['aria-sort'] !== 'none').length;
+if (marked() !== 'density \u25bedescending' || sorts() !== 1) throw new Error('the sorted column has no mark: ' + marked());
+if (!main.all('th').every(h => h.attrs.title)) throw new Error('a column says nothing of itself');
+const found = main.all('th').find(h => h.text() === 'found');
+if (found && !/labels.*best predictions/.test(found.attrs.title)) throw new Error('"found" is not explained');
 main.all('button')[0].on.click(); // by id, upwards
 if (ids()[0] !== Math.min(...list.map(c => c.i))) throw new Error('not sorted by id');
+if (marked() !== 'id \u25b4ascending' || sorts() !== 1) throw new Error('the mark does not move: ' + marked());
 main.querySelector('input').on.input({target: {value: String(sorted.i)}});
 if (!ids().includes(sorted.i) || rows().length > list.length) throw new Error('the search does not find an id');
 main.querySelector('input').on.input({target: {value: 'no such token'}});
@@ -49,6 +58,8 @@ for (const c of list) {
   location.hash = '#c=' + c.i;
   listeners.hashchange();
   if (!main.text().includes('Concept ' + c.i) || main.all('mark').length !== c.c.length) throw new Error('concept ' + c.i);
+  for (const [word] of c.e.flatMap(e => e[1])) // with its space
+    if (!main.all('b').some(b => b.text() === '"' + word + '"')) throw new Error('no word "' + word + '" of ' + c.i);
   if (main.all('rect').length !== c.h.length) throw new Error('no histogram of ' + c.i);
 }
 console.log(main.text().slice(0, 400));
