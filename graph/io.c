@@ -237,7 +237,7 @@ weft_status weft_writer_open(weft_ctx *c, const char *path, weft_writer **out)
     weft_xxh64_init(&w->hash, 0);
     w->fd = create_temp(c, w->temp);
     if (w->fd < 0) {
-        weft_io_fail(c, WEFT_CANTCREATE, "create", w->temp);
+        weft_io_fail(c, WEFT_CANTCREATE, "create", w->path);
         weft_arena_free(a);
         return c->status;
     }
