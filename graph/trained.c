@@ -181,10 +181,16 @@ static int find_outputs(const weft_graph *g, const char *const *keep, int n, wef
     return found;
 }
 
+static weft_val find_value(const weft_graph *g, const char *name)
+{
+    weft_val v = weft_graph_find_output(g, name);
+    return v == WEFT_NONE ? weft_graph_find(g, name) : v;
+}
+
 /* A change that nothing wanted reads would be without effect, and nobody would know why. In g the
- * names are those of what the interventions made. */
-static weft_status check_reach(const weft_graph *g, const weft_intervention *list, int n,
-                               const char *const *keep, int n_keep)
+ * names are those of what the interventions made, and what is not chosen is gone. */
+static weft_status check_chosen(const weft_graph *g, const weft_intervention *list, int n,
+                                const char *const *keep, int n_keep)
 {
     char names[256];
     weft_graph *part = NULL;
@@ -196,13 +202,23 @@ static weft_status check_reach(const weft_graph *g, const weft_intervention *lis
     WEFT_TRY(weft_graph_prune(g, value, found, &part, map));
     weft_graph_free(part);
     for (int i = 0; i < n; i++) {
-        weft_val v = weft_graph_need_value(g, list[i].value);
+        weft_val v = find_value(g, list[i].value);
         if (v == WEFT_NONE || map[v] == WEFT_NONE)
             return weft_fail(g->ctx, WEFT_USAGE,
                              "'%s' does not reach %s: to change it changes nothing", list[i].value,
                              names);
     }
     return WEFT_OK;
+}
+
+static weft_status check_reach(const weft_graph *g, const weft_intervention *list, int n,
+                               const char *const *keep, int n_keep)
+{
+    weft_graph *chosen = NULL;
+    WEFT_TRY(weft_graph_choose(g, &chosen));
+    weft_status s = check_chosen(chosen ? chosen : g, list, n, keep, n_keep);
+    weft_graph_free(chosen);
+    return s;
 }
 
 weft_status weft_trained_changed(weft_trained *t, int64_t batch, int64_t length,
