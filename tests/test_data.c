@@ -419,7 +419,7 @@ static void test_hash(void **state)
     uint64_t before = hash_of(c, path);
     for (int at = 0; at < 2000000; at += 99998) {
         FILE *f = fopen(path, "r+b");
-        uint16_t was, other;
+        uint16_t was = 0, other;
         assert_int_equal(fseek(f, at, SEEK_SET) || fread(&was, 2, 1, f) != 1, 0);
         other = was ^ 1;
         assert_int_equal(fseek(f, at, SEEK_SET) || fwrite(&other, 2, 1, f) != 1 || fflush(f), 0);
