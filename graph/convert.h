@@ -1,5 +1,5 @@
-/* convert.h - between the public interface (weft_weights_import, weft_weights_export) and its
- * parts: tensors that stream from one file into another. */
+/* convert.h - what is below the public interface (weft_weights_import, weft_weights_export): one
+ * conversion, and tensors that stream from one file into another. */
 #ifndef WEFT_CONVERT_H
 #define WEFT_CONVERT_H
 
@@ -17,6 +17,50 @@ typedef struct {
 
 /* Bounds the memory of a conversion, whatever the tensors' sizes. */
 #define WEFT_CONVERT_BYTES ((size_t)32 << 20)
+
+/* One import or export. Everything but `scratch`, `known`, `notes` and what `match` and `set` hold
+ * is in the arena. */
+typedef struct {
+    weft_ctx *ctx;
+    weft_arena *arena;
+    const weft_convert_options *o;
+    weft_convert_result *r;
+    weft_names names;
+    weft_tensor_set set; /* what is read */
+    weft_match match;
+    weft_string known, notes; /* become r->set and r->notes */
+    const weft_file_dtype *to;
+    void *scratch;        /* WEFT_CONVERT_BYTES */
+    const char **written; /* files so far */
+    int n_written, cap_written;
+    const char *made; /* the folder of the export, if it is new */
+} weft_conversion;
+
+/* Loads the name map and takes memory. After it, whatever it returned, weft_convert_end. */
+weft_status weft_convert_begin(weft_conversion *j, weft_ctx *c, const weft_convert_options *o,
+                               weft_convert_result *r);
+/* Fills the result if `s` is OK, and frees what the conversion holds. Returns `s`, or NOMEM. */
+weft_status weft_convert_end(weft_conversion *j, weft_status s);
+/* Binds the options' settings, the last of a name. `strict`: a name that the map does not know is
+ * USAGE, unless the options say that it may be for somebody else. */
+weft_status weft_convert_bind(weft_conversion *j, bool strict);
+/* Binds a parameter that nobody has given yet; `origin` is what messages call its source. */
+weft_status weft_convert_bind_new(weft_conversion *j, const char *name, double v,
+                                  const char *origin);
+/* folder/name, parsed; *path is always set. *out stays NULL when there is no such file. */
+weft_status weft_convert_json(weft_conversion *j, const char *folder, const char *name,
+                              const char **path, weft_json **out);
+/* `path` itself or the folder that it lies in; NULL without memory. */
+const char *weft_convert_folder(weft_conversion *j, const char *path);
+/* Matches every tensor of j->set. */
+weft_status weft_convert_match(weft_conversion *j);
+/* Shape of an item in the file that is written. */
+weft_type weft_convert_type(const weft_match_item *it);
+/* Items first .. first + n - 1 as one file; `prefix` is put before names that take one. */
+weft_status weft_convert_write(weft_conversion *j, const char *path, const char *prefix, int first,
+                               int n, const weft_meta *meta, int n_meta);
+/* Remembers a file that was written. */
+weft_status weft_convert_wrote(weft_conversion *j, const char *path);
 
 /* put of a weft_tensor_source: converts and, where the rule says so, transposes block by block.
  * NUMERIC for NaN, infinities, and values beyond the element type. */

@@ -17,10 +17,4 @@ struct weft_trained {
     bool warned; /* that weights have start values */
 };
 
-/* weft_trained_graph with interventions. `keep`: the outputs that are wanted of it; WEFT_USAGE for
- * an intervention on a value that none of those which the model has is computed from. */
-weft_status weft_trained_changed(weft_trained *t, int64_t batch, int64_t length,
-                                 const weft_intervention *list, int n, const char *const *keep,
-                                 int n_keep, weft_graph **out);
-
 #endif

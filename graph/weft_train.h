@@ -182,6 +182,11 @@ WEFT_API weft_status weft_generator_run(weft_generator *g, uint32_t sample);
 WEFT_API weft_status weft_generator_feed(weft_generator *g, const char *name, float value);
 WEFT_API void weft_generator_free(weft_generator *g);
 
+/* weft_trained_graph with interventions. `keep`: the outputs that are wanted of it; WEFT_USAGE for an
+ * intervention on a value that none of those which the model has is computed from. */
+WEFT_API weft_status weft_trained_changed(weft_trained *t, int64_t batch, int64_t length,
+                                          const weft_intervention *list, int n,
+                                          const char *const *keep, int n_keep, weft_graph **out);
 /* Writes the model with interventions as a run directory that stands on its own: `dir` gets
  * model.txtpb (a flat graph of batch 1 in which the interventions are nodes; what the loss and the
  * logits need), model.safetensors, recipe.txtpb and the tokenizer. WEFT_CANTCREATE if `dir` holds a

@@ -103,7 +103,7 @@ static bundle *gpt2(const char *prefix, int layers)
     return b;
 }
 
-static bundle *cocomix(void)
+static inline bundle *cocomix(void)
 {
     bundle *b = gpt2("transformer.", 2);
     add(b, "transformer.pre_bias", 1, D, 0);
@@ -124,7 +124,7 @@ static inline bundle *openai_sae(void)
     return b;
 }
 
-static bundle *saelens(void)
+static inline bundle *saelens(void)
 {
     bundle *b = new_bundle();
     add(b, "b_dec", 1, D, 0);

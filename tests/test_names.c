@@ -1,61 +1,12 @@
 /* test_names.c - weights of other programs: every format there and back to the bit, prefixes,
- * shards, element types, and what is said of files that do not fit. */
+ * shards, and what is said of files that do not fit. */
 #include <math.h>
 
-#include "graph/names.h"
-#include "tests/bundle.h"
+#include "tests/names_run.h"
 
-/* ---- running it ---- */
-static const char *dir;
 static int cases;
 
-static void put_text(const char *path, const char *text) { put_file(path, text, strlen(text)); }
-
-static weft_status import(const char *from, const char *names, const char *out, char *error,
-                          char *set)
-{
-    weft_ctx *c = weft_open(NULL);
-    weft_convert_options o = {.names = names};
-    weft_convert_result r;
-    weft_status s = weft_weights_import(c, from, out, &o, &r);
-    snprintf(error, 4096, "%s", weft_error(c));
-    if (set)
-        snprintf(set, 1024, "%s", s ? "" : r.set);
-    weft_convert_result_free(c, &r);
-    weft_close(c);
-    return s;
-}
-
-static weft_status export_as(const char *from, const char *folder, const weft_convert_options *o,
-                             char *error)
-{
-    weft_ctx *c = weft_open(NULL);
-    weft_convert_result r;
-    weft_status s = weft_weights_export(c, from, folder, o, &r);
-    snprintf(error, 4096, "%s", weft_error(c));
-    weft_convert_result_free(c, &r);
-    weft_close(c);
-    return s;
-}
-
-static void same_files(const char *a, const char *b)
-{
-    size_t n, m;
-    unsigned char *x = get_file(a, &n), *y = get_file(b, &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
-}
-
 /* ---- there and back ---- */
-static const char hf_config[] = "{\"model_type\": \"gpt2\", \"n_layer\": 2, \"n_head\": 2, "
-                                "\"n_embd\": 8, \"vocab_size\": 12, \"n_positions\": 6}";
-static const char lens_config[] =
-    "{\"architecture\": \"topk\", \"d_in\": 8, \"d_sae\": 20, \"k\": 3, \"normalize_activations\": "
-    "\"layer_norm\", \"apply_b_dec_to_input\": true, \"metadata\": {\"sae_lens_version\": "
-    "\"6.1\"}}";
-
 /* import, export, import again: the same file to the bit, and the tensors are where the model has
  * them. */
 static void round_trip(bundle *b, const char *names, const char *weights, const char *config,
@@ -198,71 +149,6 @@ static void test_half_types(void **state)
     assert_int_equal(weft_f16_round(-INFINITY), 0xfc00);
     assert_int_equal(weft_f16_round(1e-10f), 0);
     assert_true((weft_f16_round(NAN) & 0x7fff) > 0x7c00);
-}
-
-/* Written rounded, read back widened; a second pass changes nothing. */
-static void test_dtypes(void **state)
-{
-    (void)state;
-    static const char *const types[] = {"bf16", "f16"};
-    char error[4096];
-    bundle *b = openai_sae();
-    for (int i = 0; i < 2; i++) {
-        char *a = strdup(join(dir, "a.safetensors")), *z = strdup(join(dir, "z.safetensors"));
-        char *one = strdup(join(dir, "one")), *two = strdup(join(dir, "two"));
-        const char *k = "k=3";
-        weft_convert_options o = {.names = "openai-sae", .dtype = types[i], .set = &k, .n_set = 1};
-        save(b, a);
-        assert_int_equal(export_as(a, one, &o, error), WEFT_OK);
-        assert_int_equal(import(one, "openai-sae", z, error, NULL), WEFT_OK);
-        assert_int_equal(export_as(z, two, &o, error), WEFT_OK);
-        same_files(join(one, "model.safetensors"), join(two, "model.safetensors"));
-        weft_ctx *c = weft_open(NULL);
-        weft_tensor_file *f;
-        float x[D];
-        assert_int_equal(weft_tensor_file_open(c, z, &f), WEFT_OK);
-        assert_int_equal(
-            weft_tensor_file_read(f, weft_tensor_file_find(f, "pre_bias"), WEFT_F32, true, x),
-            WEFT_OK);
-        for (int e = 0; e < D; e++) /* half a unit in the last of 8 or 11 bits */
-            assert_true(fabsf(x[e] - b->t[0].data[e]) <=
-                        fabsf(b->t[0].data[e]) * (i ? 0x1p-11f : 0x1p-8f));
-        weft_tensor_file_close(f);
-        weft_close(c);
-        remove_dir(one);
-        remove_dir(two);
-        free(a);
-        free(z);
-        free(one);
-        free(two);
-    }
-    b->t[0].data[2] = 7e4f; /* finite in f32 and bf16, not in f16 */
-    save(b, join(dir, "a.safetensors"));
-    weft_convert_options o = {.names = "openai-sae", .dtype = "f16"};
-    const char *k = "k=3";
-    o.set = &k;
-    o.n_set = 1;
-    assert_int_equal(export_as(join(dir, "a.safetensors"), join(dir, "x"), &o, error),
-                     WEFT_NUMERIC);
-    assert_non_null(strstr(error, "tensor 'pre_bias': 70000 is beyond the range of F16"));
-    assert_int_not_equal(access(join(dir, "x"), F_OK), 0); /* nor a folder, nor the shards before */
-    o.max_shard = 1;
-    b->t[0].data[2] = 1;
-    b->t[3].data[2] = 7e4f; /* in the last shard */
-    save(b, join(dir, "a.safetensors"));
-    assert_int_equal(export_as(join(dir, "a.safetensors"), join(dir, "x"), &o, error),
-                     WEFT_NUMERIC);
-    assert_int_not_equal(access(join(dir, "x"), F_OK), 0);
-    assert_int_equal(mkdir(join(dir, "x"), 0777), 0); /* but nothing that somebody else made */
-    put_text(join(dir, "x/notes"), "");
-    assert_int_equal(export_as(join(dir, "a.safetensors"), join(dir, "x"), &o, error),
-                     WEFT_NUMERIC);
-    assert_int_equal(access(join(dir, "x/notes"), F_OK), 0);
-    assert_int_not_equal(access(join(dir, "x/model-00001-of-00004.safetensors"), F_OK), 0);
-    remove_dir(join(dir, "x"));
-    o.dtype = "f64";
-    assert_int_equal(export_as(join(dir, "a.safetensors"), join(dir, "x"), &o, error), WEFT_USAGE);
-    free_bundle(b);
 }
 
 /* ---- what does not fit ---- */
@@ -438,153 +324,6 @@ static void test_descriptions(void **state)
     print_message("%zu descriptions of SAELens\n", n + 1);
 }
 
-/* ---- export ---- */
-static void test_export(void **state)
-{
-    (void)state;
-    char error[4096];
-    char *a = strdup(join(dir, "a.safetensors")), *folder = strdup(join(dir, "out"));
-    bundle *b = gpt2("", 2);
-    save(b, a);
-    weft_convert_options o = {.names = "hf-gpt2"};
-    assert_int_equal(export_as(a, folder, &o, error), WEFT_USAGE);
-    assert_non_null(strstr(error, "'n_head' is not known: give --set n_head=NUMBER"));
-    const char *set[] = {"n_head=2"}, *field[] = {"name=a \"b\"", "extra.x=1"};
-    const char *three = "n_head=3";
-    o = (weft_convert_options){.names = "hf-gpt2", .set = &three, .n_set = 1};
-    assert_int_equal(export_as(a, folder, &o, error), WEFT_MISMATCH);
-    assert_non_null(strstr(error, "n_head is 3 by --set, expected a whole number from 1 that"));
-    o = (weft_convert_options){
-        .names = "hf-gpt2", .set = set, .n_set = 1, .field = field, .n_field = 2, .dtype = "bf16"};
-    assert_int_equal(export_as(a, folder, &o, error), WEFT_OK);
-    size_t n;
-    char *config = (char *)get_file(join(folder, "config.json"), &n);
-    config[n] = 0;
-    /* what GPT2Config reads (reference: ecosystem.md 2.3) */
-    static const char *const keys[] = {"\"architectures\": [\"GPT2LMHeadModel\"]",
-                                       "\"model_type\": \"gpt2\"",
-                                       "\"vocab_size\": 12",
-                                       "\"n_positions\": 6",
-                                       "\"n_ctx\": 6",
-                                       "\"n_embd\": 8",
-                                       "\"n_layer\": 2",
-                                       "\"n_head\": 2",
-                                       "\"n_inner\": null",
-                                       "\"activation_function\": \"gelu_new\"",
-                                       "\"layer_norm_epsilon\": 1e-05",
-                                       "\"tie_word_embeddings\": true",
-                                       "\"bos_token_id\": 11",
-                                       "\"torch_dtype\": \"bfloat16\"",
-                                       "\"name\": \"a \\\"b\\\"\"",
-                                       "\"extra\": {\n    \"x\": 1\n  }\n}"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (!strstr(config, keys[i]))
-            fail_msg("no %s in %s", keys[i], config);
-    free(config);
-    assert_int_equal(export_as(a, folder, &o, error), WEFT_CANTCREATE);
-    assert_non_null(strstr(error, "model.safetensors: is there already"));
-    remove_dir(folder);
-    drop(b, "h.1.mlp.c_proj.weight");
-    add(b, "adam", 1, 3, 0);
-    save(b, a);
-    assert_int_equal(export_as(a, folder, &o, error), WEFT_MISMATCH);
-    assert_non_null(strstr(error, "1 missing: h.1.mlp.c_proj.weight"));
-    assert_non_null(strstr(error, "1 not in the map: adam"));
-    assert_int_not_equal(access(folder, F_OK), 0); /* nothing was begun */
-    free_bundle(b);
-    b = gpt2("student.", 1); /* a part of a larger model */
-    add(b, "other", 1, 3, 0);
-    save(b, a);
-    assert_int_equal(export_as(a, folder, &o, error), WEFT_OK);
-    remove_dir(folder);
-    free_bundle(b);
-    free(folder);
-    free(a);
-}
-
-/* --field adds keys, and replaces those that say nothing of the weights. */
-static void test_fields(void **state)
-{
-    (void)state;
-    char error[4096];
-    char *a = strdup(join(dir, "a.safetensors")), *folder = strdup(join(dir, "out"));
-    const char *set = "n_head=2";
-    weft_convert_options o = {.names = "hf-gpt2", .set = &set, .n_set = 1};
-    bundle *b = gpt2("", 2);
-    save(b, a);
-    static const char *const wrong[][2] = {
-        {"n_embd=7", "field n_embd=7: d is 8 by wte.weight"},
-        {"n_head=4", "field n_head=4: n_head is 2 by --set"},
-        {"n_layer=two", "field n_layer=two: n_layer is 2 by the layers found"},
-        {"n_inner=16", "n_inner is 16, expected 4*d = 32"},
-        {"activation_function=relu", "activation_function is relu: gpt2.txtpb has the tanh form"},
-        {"model_type=opt", "model_type is opt"},
-    };
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        o.field = &wrong[i][0];
-        o.n_field = 1;
-        weft_status s = export_as(a, folder, &o, error);
-        if (s == WEFT_OK || s == WEFT_USAGE || !strstr(error, wrong[i][1]))
-            fail_msg("case %zu: %d, %s", i, (int)s, error);
-        assert_int_not_equal(access(folder, F_OK), 0);
-    }
-    const char *right[] = {"n_embd=8", "resid_pdrop=0.3", "bos_token_id=3", "n_inner=32"};
-    o.field = right;
-    o.n_field = 4;
-    assert_int_equal(export_as(a, folder, &o, error), WEFT_OK);
-    remove_dir(folder);
-    free_bundle(b);
-    free(folder);
-    free(a);
-}
-
-/* An import replaces an earlier one, but nothing else, and nothing that it reads. */
-static void test_output(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *out;
-        weft_status status;
-        const char *part;
-    } table[] = {
-        {"new", WEFT_OK, ""},
-        {"new", WEFT_OK, ""},
-        {"a.safetensors", WEFT_OK, ""},
-        {"tokens.bin", WEFT_CANTCREATE, "tokens.bin: is there already, and no safetensors file"},
-        {"out/config.json", WEFT_CANTCREATE, "is there already"},
-        {"out/model.safetensors.index.json", WEFT_CANTCREATE, "is there already"},
-        {"out/model-00002-of-00028.safetensors", WEFT_CANTCREATE, "a file of what is imported"},
-        {"link/model-00028-of-00028.safetensors", WEFT_CANTCREATE, "a file of what is imported"},
-    };
-    char error[4096];
-    char *a = strdup(join(dir, "a.safetensors")), *folder = strdup(join(dir, "out"));
-    bundle *b = gpt2("", 2);
-    save(b, a);
-    const char *set[] = {"n_head=2"};
-    weft_convert_options o = {.names = "hf-gpt2", .set = set, .n_set = 1, .max_shard = 1};
-    assert_int_equal(export_as(a, folder, &o, error), WEFT_OK);
-    put_text(join(dir, "tokens.bin"), "tokens of a text");
-    assert_int_equal(symlink(folder, join(dir, "link")), 0);
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        size_t n = 0, m = 0;
-        char *out = strdup(join(dir, table[i].out));
-        unsigned char *old = table[i].status ? get_file(out, &n) : NULL, *now;
-        weft_status s = import(folder, "hf-gpt2", out, error, NULL);
-        if (s != table[i].status || !strstr(error, table[i].part))
-            fail_msg("case %zu: %d, %s", i, (int)s, error);
-        now = get_file(out, &m);
-        if (s && (n != m || memcmp(old, now, n)))
-            fail_msg("case %zu: %s was changed", i, out);
-        free(old);
-        free(now);
-        free(out);
-    }
-    assert_int_equal(import(folder, "hf-gpt2", folder, error, NULL), WEFT_CANTCREATE);
-    free_bundle(b);
-    free(a);
-    free(folder);
-}
-
 /* ---- failures of memory and disk ---- */
 static weft_status run_once(weft_ctx *c)
 {
@@ -631,28 +370,12 @@ static void test_failures(void **state)
     print_message("%d allocations and %d file operations failed in turn\n", memory - 1, disk - 1);
 }
 
-static int make_dir(void **state)
-{
-    (void)state;
-    dir = strdup(fresh_dir());
-    return 0;
-}
-
-static int clear_dir(void **state)
-{
-    (void)state;
-    remove_dir(dir);
-    free((void *)dir);
-    return 0;
-}
-
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make_dir, clear_dir)
     const struct CMUnitTest tests[] = {
-        CASE(test_round_trips), CASE(test_layout),  CASE(test_blocks),       CASE(test_half_types),
-        CASE(test_dtypes),      CASE(test_misfits), CASE(test_descriptions), CASE(test_export),
-        CASE(test_fields),      CASE(test_output),  CASE(test_failures),
+        CASE(test_round_trips), CASE(test_layout),       CASE(test_blocks),   CASE(test_half_types),
+        CASE(test_misfits),     CASE(test_descriptions), CASE(test_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

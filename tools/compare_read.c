@@ -117,19 +117,6 @@ static weft_status read_speed(reader *r)
 }
 
 /* ---- a run ---- */
-/* What its training had to say about the recipe was said then. */
-static weft_status measure_quietly(comparison *k, weft_recipe *r, const char *path, cmp_run *run)
-{
-    weft_ctx *c = k->ctx;
-    void (*log)(void *, const char *) = c->log;
-    c->log = NULL;
-    weft_status s = compare_setup_read(k, r, path, &run->setup);
-    if (!s)
-        s = weft_recipe_measure(r, run->setup.graph, &run->size);
-    c->log = log;
-    return s;
-}
-
 static weft_status read_recipe(comparison *k, cmp_run *run)
 {
     weft_recipe *r = NULL;
@@ -141,7 +128,9 @@ static weft_status read_recipe(comparison *k, cmp_run *run)
                          run->dir);
     WEFT_TRY(weft_recipe_load(k->ctx, path, NULL, 0, &r));
     run->name = weft_arena_strdup(k->arena, weft_recipe_name(r));
-    weft_status s = measure_quietly(k, r, path, run);
+    weft_status s = compare_setup_read(k, r, path, &run->setup);
+    if (!s)
+        s = weft_recipe_measure(r, run->setup.graph, &run->size);
     weft_recipe_free(r);
     if (s)
         return weft_note(k->ctx, "in %s", path);

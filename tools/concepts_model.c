@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/labels_part.h"
 #include "tools/concepts.h"
 
 /* ---- opening ---- */
@@ -31,10 +30,7 @@ static void find_labels(concepts *m, const weft_graph *g)
         m->need_labels = true;
     else if (has_output(g, weft_recipe_label_value(r)) && has_output(g, m->score_name))
         m->label_name = weft_recipe_label_value(r);
-    weft_label_shape shape = {0};
-    if (m->label_name && weft_label_shape_of(g, m->label_name, &shape))
-        weft_error_clear(m->ctx);
-    m->label_ids = shape.concepts;
+    m->label_ids = m->label_name ? weft_label_range(g, m->label_name) : 0;
 }
 
 static weft_status find_names(concepts *m, const weft_graph *g)

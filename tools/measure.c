@@ -12,7 +12,6 @@
 
 #include "graph/data.h"
 #include "graph/io.h"
-#include "graph/trained.h"
 
 #define FEED "strength=dose"
 
