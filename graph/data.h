@@ -33,8 +33,8 @@ typedef struct {
     weft_tokens *tokens;
     int64_t B, T;
     uint64_t seed;
-    bool shuffle; /* an order of its own for each epoch */
-    bool fixed;   /* with `shuffle`: no shift */
+    bool shuffle;               /* an order of its own for each epoch */
+    bool fixed;                 /* with `shuffle`: no shift */
     struct weft_labels *labels; /* of the fixed windows, fed with their tokens; NULL: none */
     const char *label, *score;  /* inputs that they are fed to */
 } weft_sampler;

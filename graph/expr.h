@@ -27,8 +27,8 @@ bool weft_params_add(weft_arena *a, weft_params *s, const char *name, double val
 bool weft_expr_eval(const weft_params *s, const char *text, size_t n, double *out, char *why,
                     size_t why_size);
 /* The same, but the value must be a whole number. */
-bool weft_expr_eval_int(const weft_params *s, const char *text, size_t n, int64_t *out,
-                        char *why, size_t why_size);
+bool weft_expr_eval_int(const weft_params *s, const char *text, size_t n, int64_t *out, char *why,
+                        size_t why_size);
 /* Is the text one identifier? */
 bool weft_expr_is_name(const char *text, size_t n);
 

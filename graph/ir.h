@@ -45,12 +45,12 @@ typedef struct {
     const char *scope; /* "h.3.attn", "" at the top */
     const char *file;  /* where the user wrote it; NULL if made */
     int line;
-    uint32_t stream;   /* WEFT_DRAWS: random stream, stable under rewriting */
-    bool backward;     /* made by differentiation of a node of this scope */
+    uint32_t stream; /* WEFT_DRAWS: random stream, stable under rewriting */
+    bool backward;   /* made by differentiation of a node of this scope */
     /* > 0: inside a `recompute` call with this number; its values are computed again in
      * backward */
     int segment;
-    bool again;        /* such a second computation: never shared with the first */
+    bool again; /* such a second computation: never shared with the first */
 } weft_node;
 
 typedef struct {
@@ -74,12 +74,12 @@ struct weft_graph {
     int n_node, cap_node;
     weft_named *output; /* what the entry module hands out, and what passes add ("grad:h.0...") */
     int n_output, cap_output;
-    weft_map *names;    /* value name -> value */
+    weft_map *names;        /* value name -> value */
     weft_map *output_index; /* output name -> index; a hint, since passes may drop outputs */
     /* the input i64[2] {seed, step} of drawing ops, or WEFT_NONE; named "rng" */
     weft_val rng;
     uint32_t next_stream;
-    const char *entry;  /* name of the entry module */
+    const char *entry;      /* name of the entry module */
     weft_call_record *call; /* expanded graphs only; not kept by later passes */
     int n_call, cap_call;
     /* where emitted nodes say they come from */
@@ -101,32 +101,29 @@ weft_val weft_graph_rng(weft_graph *g);
 weft_status weft_graph_output(weft_graph *g, const char *name, weft_val v);
 /* WEFT_NONE if there is none */
 weft_val weft_graph_find_output(const weft_graph *g, const char *name);
-weft_val weft_graph_find(const weft_graph *g, const char *name);        /* value by name */
+weft_val weft_graph_find(const weft_graph *g, const char *name); /* value by name */
 
 /* Checks arity and element types, infers, appends. in[i] == WEFT_NONE: optional input left out.
  * Fills out[] (may be NULL); returns the node index or -1 with the error recorded. */
 int weft_graph_append(weft_graph *g, const weft_op *op, const weft_val *in, int n_in,
-                      const weft_attr *attr,
-                      weft_val *out);
+                      const weft_attr *attr, weft_val *out);
 /* Appends a copy of node `n` of `from` with mapped inputs, keeping scope, source, stream, names. */
 int weft_graph_copy_node(weft_graph *g, const weft_graph *from, int n, weft_val *map);
 /* By op name and attribute text; for passes outside callbacks. First output, or WEFT_NONE with
  * the error recorded. */
 weft_val weft_graph_emit(weft_graph *g, const char *op, const weft_val *in, int n_in,
-                         const char *attrs, ...)
-    WEFT_PRINTF(5, 6);
+                         const char *attrs, ...) WEFT_PRINTF(5, 6);
 /* names a value; the name must be free */
 void weft_graph_name(weft_graph *g, weft_val v, const char *name);
 
 /* Attributes from "axis=-1 eps=1e-5" (already evaluated values); errors name the op, nearest
  * attribute, range. */
-weft_status weft_attrs_parse(weft_ctx *c, weft_arena *a, const weft_op *op,
-                             const char *const *text, int n,
-                             weft_attr **out);
+weft_status weft_attrs_parse(weft_ctx *c, weft_arena *a, const weft_op *op, const char *const *text,
+                             int n, weft_attr **out);
 /* The same with values that are expressions over `params`. */
 weft_status weft_attrs_eval(weft_ctx *c, weft_arena *a, const weft_op *op,
-                            const struct weft_params *params,
-                            const char *const *text, int n, weft_attr **out);
+                            const struct weft_params *params, const char *const *text, int n,
+                            weft_attr **out);
 /* A number as the shortest text that reads back to the same double. */
 const char *weft_number_print(char *out, size_t n, double v);
 /* Index of an attribute in op->attr, -1 if the op has none of this name; number of inputs and
@@ -136,9 +133,8 @@ int weft_op_n_attr(const weft_op *op);
 int weft_op_n_in(const weft_op *op);
 int weft_op_n_out(const weft_op *op);
 /* Runs op->infer. types of the n_out outputs into out_type; false with the error recorded. */
-bool weft_graph_infer(weft_graph *g, const weft_op *op, const weft_attr *attr,
-                      const weft_val *in, int n_in,
-                      weft_type *out_type);
+bool weft_graph_infer(weft_graph *g, const weft_op *op, const weft_attr *attr, const weft_val *in,
+                      int n_in, weft_type *out_type);
 /* A call context over node `n` of g, for callbacks that only look (flops, view). in_type and
  * out_type are made in g's arena. */
 bool weft_call_node(weft_call *c, weft_graph *g, const weft_node *n);
@@ -156,7 +152,7 @@ struct weft_call {
     weft_type *out_type;      /* [n_out] */
     const weft_val *in, *out; /* grad, lower, incr: the node's values in `graph` */
     bool failed;
-    void *pass;               /* state of the pass that runs the callback */
+    void *pass;                     /* state of the pass that runs the callback */
     struct weft_rewriter *rewriter; /* rewrite.c, while a rule looks at a node */
     const weft_node *node;
     const weft_tensor *in_tensor, *out_tensor; /* kernel */
@@ -183,8 +179,8 @@ weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, w
  * names, inputs and states stay all. `map` (n_value entries or NULL): old -> new value,
  * WEFT_NONE when gone. A training graph is rewritten twice, before it is differentiated and
  * after: rules see forward patterns, and fused ops bring their own gradients. */
-weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o,
-                               weft_graph **out, weft_val *map);
+weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *o, weft_graph **out,
+                               weft_val *map);
 /* lower.c: nodes that only pass on some of their inputs (WEFT_LOWER_FIRST) resolved, and what
  * nobody needs any more dropped; states and inputs stay all. *out is NULL if g has no such node. */
 weft_status weft_graph_choose(const weft_graph *g, weft_graph **out);
@@ -193,17 +189,15 @@ weft_status weft_graph_choose(const weft_graph *g, weft_graph **out);
 weft_status weft_graph_lower_fused(const weft_graph *g, const weft_rewrite_options *o,
                                    weft_graph **out);
 /* prepare.c: the forward part of a training graph: lowered, pruned to the named outputs (all
- * states stay, and in training the model's own effects) and rewritten. Then it is differentiated, the optimizer appended, and the whole
- * compiled, which rewrites again. If one of the outputs does not exist, the graph is lowered
- * only, and whoever reads that output reports it. */
+ * states stay, and in training the model's own effects) and rewritten. Then it is differentiated,
+ * the optimizer appended, and the whole compiled, which rewrites again. If one of the outputs does
+ * not exist, the graph is lowered only, and whoever reads that output reports it. */
 weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n,
-                               const weft_rewrite_options *o,
-                               weft_graph **out);
+                               const weft_rewrite_options *o, weft_graph **out);
 /* incr.c: the graph over `n_new` new positions with key/value caches as states ("cache:..."),
  * an i32[] input "pos"; `time_inputs`: names of the inputs that are indexed by time on axis 1. */
 weft_status weft_graph_incremental(const weft_graph *g, int64_t n_new,
-                                   const char *const *time_inputs, int n,
-                                   weft_graph **out);
+                                   const char *const *time_inputs, int n, weft_graph **out);
 
 /* print.c */
 /* the stable one-line-per-node dump */

@@ -25,8 +25,7 @@ weft_pos weft_lines_get(const weft_lines *l, const void *message); /* {"?", 0, 0
  * `file` is used in errors ("file:line:col: ...") and kept by reference. Iterative; depth, size
  * and count limits of docs/graph-format.md. */
 weft_status weft_text_parse(weft_arena *a, const ProtobufCMessageDescriptor *d, const char *text,
-                            size_t n,
-                            const char *file, weft_lines *lines, ProtobufCMessage **out);
+                            size_t n, const char *file, weft_lines *lines, ProtobufCMessage **out);
 /* Canonical text: two spaces of indent, one field a line, short messages on one line; parses
  * back to equal bytes. */
 weft_status weft_text_print(const ProtobufCMessage *m, weft_string *out);
@@ -40,14 +39,13 @@ weft_status weft_message_set(weft_arena *a, ProtobufCMessage *m, const char *pat
  * fields) and unpacks into the arena under a byte budget. Errors: "file@offset: field path:
  * ...". */
 weft_status weft_binary_parse(weft_arena *a, const ProtobufCMessageDescriptor *d,
-                              const uint8_t *data, size_t n,
-                              const char *file, weft_lines *lines, ProtobufCMessage **out);
+                              const uint8_t *data, size_t n, const char *file, weft_lines *lines,
+                              ProtobufCMessage **out);
 weft_status weft_binary_pack(weft_arena *a, const ProtobufCMessage *m, uint8_t **data, size_t *n);
 
 /* Reads a whole regular file through the I/O seam and parses it as text or binary, by content. */
-weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d,
-                              const char *path, weft_lines *lines,
-                              ProtobufCMessage **out);
+weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d, const char *path,
+                              weft_lines *lines, ProtobufCMessage **out);
 /* Writes text for .txtpb and binary for .binpb, atomically. */
 weft_status weft_message_save(weft_ctx *c, const ProtobufCMessage *m, const char *path);
 
@@ -59,13 +57,13 @@ typedef struct {
 struct weft_model {
     weft_ctx *ctx;
     weft_arena *arena;
-    Weft__Model *root;             /* the file that was named */
-    const Weft__Module **module;   /* of all files, root first; names are unique */
+    Weft__Model *root;           /* the file that was named */
+    const Weft__Module **module; /* of all files, root first; names are unique */
     int n_module, cap_module;
-    weft_map *modules;             /* name -> index */
-    const Weft__Module *main;      /* the entry module */
+    weft_map *modules;        /* name -> index */
+    const Weft__Module *main; /* the entry module */
     weft_lines *lines;
-    weft_setting *set;             /* parameters of the entry module, names already checked */
+    weft_setting *set; /* parameters of the entry module, names already checked */
     int n_set, cap_set;
 };
 

@@ -73,10 +73,10 @@ typedef struct {
     const char *dtype;  /* what "@dtype" in a map means */
     weft_match_item *item;
     int n, cap;
-    weft_map *seen;     /* name that is read, without prefix -> item */
+    weft_map *seen;             /* name that is read, without prefix -> item */
     int ignored, tied, outside; /* tensors skipped: as no weights, as copies, as other scopes' */
-    const Weft__Form *form; /* that was taken on reading */
-    weft_params params; /* sizes and parameters known so far, with their origin */
+    const Weft__Form *form;     /* that was taken on reading */
+    weft_params params;         /* sizes and parameters known so far, with their origin */
     weft_name_list missing, extra, misshapen;
 } weft_match;
 
@@ -104,12 +104,12 @@ typedef struct {
 /* Takes the first form that holds, checks it and binds its parameters. UNSUPPORTED: the model
  * cannot be expressed, with the reason. */
 weft_status weft_names_read(weft_match *m, const weft_description *d);
-/* After all that tells parameters: binds what the form assumes of those left, or takes the form that
- * suits what was told instead. *note is what to say of a guess that decided, or NULL. */
+/* After all that tells parameters: binds what the form assumes of those left, or takes the form
+ * that suits what was told instead. *note is what to say of a guess that decided, or NULL. */
 weft_status weft_names_assume(weft_match *m, const char **note);
 
-/* Are the parameters of the form (without one of the first) within the bounds of their fields? Those
- * that --set told, too. MISMATCH with what was found and expected. */
+/* Are the parameters of the form (without one of the first) within the bounds of their fields?
+ * Those that --set told, too. MISMATCH with what was found and expected. */
 weft_status weft_names_bounds(const weft_match *m);
 
 typedef struct {

@@ -24,10 +24,10 @@ typedef weft_call weft_kernel; /* compile time of one step */
 /* Port kinds: what element types a port takes, and how it may be connected. Kernels see f32 (or
  * bf16); in reference mode every WEFT_FLOAT port is f64. */
 enum {
-    WEFT_FLOAT = 1,      /* f32 (f64 in reference mode, bf16 where the op says so) */
-    WEFT_INT = 2,        /* i32 or i64 */
-    WEFT_ANY = 3,        /* any element type */
-    WEFT_BYTE = 4,       /* bool */
+    WEFT_FLOAT = 1, /* f32 (f64 in reference mode, bf16 where the op says so) */
+    WEFT_INT = 2,   /* i32 or i64 */
+    WEFT_ANY = 3,   /* any element type */
+    WEFT_BYTE = 4,  /* bool */
     WEFT_KIND = 0xff,
     WEFT_OPTIONAL = 0x100, /* trailing inputs that may be absent */
     WEFT_VARIADIC = 0x200, /* last input only: one or more of these */
@@ -64,9 +64,9 @@ typedef struct {
 } weft_attr_def;
 
 typedef struct {
-    double f;              /* FLOAT */
-    int64_t i;             /* INT, BOOL, ENUM */
-    int n;                 /* INTS: count */
+    double f;  /* FLOAT */
+    int64_t i; /* INT, BOOL, ENUM */
+    int n;     /* INTS: count */
     int64_t v[WEFT_MAX_RANK];
 } weft_attr;
 
@@ -75,8 +75,8 @@ enum {
     WEFT_INPLACE = 1,
     /* the kernel takes inputs of any strides; otherwise the compiler makes them dense */
     WEFT_STRIDED = 2,
-    WEFT_ELEMENTWISE = 4,  /* same position in, same position out, with NumPy broadcasting */
-    WEFT_TRAIN_ONLY = 8,   /* outside training output 0 = input 0 (dropout) */
+    WEFT_ELEMENTWISE = 4, /* same position in, same position out, with NumPy broadcasting */
+    WEFT_TRAIN_ONLY = 8,  /* outside training output 0 = input 0 (dropout) */
     /* uses random numbers: gets a stream id; never shared with an equal node. What the
      * callback of such a node emits has its stream, so a gradient draws the same numbers again */
     WEFT_DRAWS = 16,
@@ -116,15 +116,15 @@ typedef struct weft_run {
     int threads;           /* for num_threads(); results must not depend on it */
     uint32_t stream;       /* random stream of this node */
     struct weft_fault *fault;
-    void *lib_scratch;     /* of the library's products (dnnl.h), `lib_stride` bytes a thread */
+    void *lib_scratch; /* of the library's products (dnnl.h), `lib_stride` bytes a thread */
     size_t lib_stride;
-    void *lib_shared;      /* the same, for all threads together */
+    void *lib_shared; /* the same, for all threads together */
 } weft_run;
 
 typedef struct weft_op {
     const char *name;
-    const char *doc;  /* one formal sentence with '=': "y = ..." */
-    weft_port in[24], out[8];  /* end at a NULL name */
+    const char *doc;          /* one formal sentence with '=': "y = ..." */
+    weft_port in[24], out[8]; /* end at a NULL name */
     weft_attr_def attr[10];
     unsigned flags;
     void (*infer)(weft_infer *c);
@@ -140,9 +140,9 @@ typedef struct weft_op {
     bool (*view)(const weft_call *c, const weft_tensor *x, weft_tensor *y);
     /* compile time; may call weft_kernel_run to choose the run function */
     void (*kernel)(weft_kernel *k);
-    void (*run)(const weft_run *r);        /* run time, when `kernel` chose nothing else */
-    void (*ref)(const weft_run *r);        /* plain double-precision loops; inputs of any strides */
-    double (*flops)(const weft_call *c);   /* multiply-adds count two; NULL: 0 */
+    void (*run)(const weft_run *r);      /* run time, when `kernel` chose nothing else */
+    void (*ref)(const weft_run *r);      /* plain double-precision loops; inputs of any strides */
+    double (*flops)(const weft_call *c); /* multiply-adds count two; NULL: 0 */
     /* elements of input `in` that one row of the result reads, where it picks some (rows of a
      * weight by index); -1 or NULL: all of them */
     int64_t (*active)(const weft_call *c, int in);
@@ -201,12 +201,12 @@ weft_val weft_emit_fill(weft_call *c, double value, const weft_type *t);
 const char *weft_attrs_text(weft_call *c);
 
 /* ---- grad -------------------------------------------------------------------------------- */
-weft_val weft_x(weft_grad *g, int i);    /* input i of the forward node; WEFT_NONE when absent */
-weft_val weft_y(weft_grad *g, int i);    /* output i */
+weft_val weft_x(weft_grad *g, int i); /* input i of the forward node; WEFT_NONE when absent */
+weft_val weft_y(weft_grad *g, int i); /* output i */
 /* gradient of output i; zeros (a fill node) if none reaches it */
 weft_val weft_dy(weft_grad *g, int i);
 bool weft_has_dy(weft_grad *g, int i);
-bool weft_needs(weft_grad *g, int i);    /* is the gradient of input i asked for? */
+bool weft_needs(weft_grad *g, int i); /* is the gradient of input i asked for? */
 /* adds v to the gradient of input i, summed over broadcast axes */
 void weft_dx(weft_grad *g, int i, weft_val v);
 
@@ -269,7 +269,7 @@ void weft_random4(uint32_t out[4], uint64_t seed, uint64_t step, uint32_t stream
  * float type. */
 /* linear index -> element offset by strides */
 int64_t weft_at(const weft_tensor *t, int64_t linear);
-double weft_get(const weft_tensor *t, int64_t linear);        /* any element type, as double */
+double weft_get(const weft_tensor *t, int64_t linear); /* any element type, as double */
 void weft_put(const weft_tensor *t, int64_t linear, double v);
 int64_t weft_get_int(const weft_tensor *t, int64_t linear);
 /* Linear index into the broadcast operand b for linear index i of y (NumPy rules). */

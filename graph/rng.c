@@ -81,7 +81,8 @@ INLINE void sincos_turn(uint32_t w, double *c, double *s)
     cs = 1 - z * (1.0 / ((n) * ((n)-1))) * cs;                                                     \
     sn = 1 - z * (1.0 / ((n) * ((n) + 1))) * sn;
     TERM(16)
-    TERM(14) TERM(12) TERM(10) TERM(8) TERM(6) TERM(4) TERM(2)
+    TERM(14)
+    TERM(12) TERM(10) TERM(8) TERM(6) TERM(4) TERM(2)
 #undef TERM
         sn *= t;
     double x = quarter & 1 ? sn : cs, y = quarter & 1 ? cs : sn;

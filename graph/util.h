@@ -16,7 +16,7 @@ struct weft_ctx {
     void *log_user;
     weft_status status; /* of the first failure */
     size_t error_len;
-    char error[8192];   /* fixed, so that running out of memory can be reported */
+    char error[8192]; /* fixed, so that running out of memory can be reported */
 };
 
 /* Records a failure: the first one wins, later ones are ignored until weft_error_clear. Returns
@@ -87,10 +87,14 @@ bool weft_map_set(weft_map *m, const char *key, int value); /* false: out of mem
 int weft_map_get(const weft_map *m, const char *key, int missing);
 
 /* ---- checked sizes ----------------------------------------------------------------------- */
-static inline bool weft_mul_ok(int64_t a, int64_t b,
-                               int64_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline bool weft_add_ok(int64_t a, int64_t b,
-                               int64_t *out) { return !__builtin_add_overflow(a, b, out); }
+static inline bool weft_mul_ok(int64_t a, int64_t b, int64_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
+static inline bool weft_add_ok(int64_t a, int64_t b, int64_t *out)
+{
+    return !__builtin_add_overflow(a, b, out);
+}
 
 /* ---- words ------------------------------------------------------------------------------- */
 /* Strict numbers: the whole string, in range, no leading space; false otherwise. */

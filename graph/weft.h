@@ -160,8 +160,7 @@ WEFT_API weft_status weft_recipe_set(weft_recipe *r, const char *setting);
 WEFT_API const char *weft_recipe_name(const weft_recipe *r);
 WEFT_API const char *
 weft_recipe_loss(const weft_recipe *r); /* name of the output that is minimised */
-WEFT_API const char *
-weft_recipe_eval_loss(const weft_recipe *r); /* of the one that is evaluated */
+WEFT_API const char *weft_recipe_eval_loss(const weft_recipe *r); /* of the one that is evaluated */
 /* Names of the values that label files hold, data.label_value and data.score_value; r NULL: the
  * defaults. */
 WEFT_API const char *weft_recipe_label_value(const weft_recipe *r);
@@ -193,7 +192,7 @@ typedef struct {
     int64_t active; /* trained scalars that one token needs: of weights of which it reads chosen
                        rows only (sparse products), those rows */
     int64_t tokens; /* of one optimizer step */
-    double flops;                  /* of one optimizer step, as the recipe trains */
+    double flops;   /* of one optimizer step, as the recipe trains */
     /* the same with every label computed in the step, and with none: what a label cache saves.
      * Equal to `flops` for models without labels. */
     double flops_computed, flops_cached;
@@ -322,7 +321,7 @@ typedef struct {
     const char *prefix;
     const char *const *set; /* "k=32": parameters of the model that files do not tell */
     int n_set;
-    bool more_settings; /* import: `set` also holds some that the map does not know */
+    bool more_settings;       /* import: `set` also holds some that the map does not know */
     const char *const *field; /* export: "metadata.hook_name=..." replaces or adds a key */
     int n_field;
     const char *dtype; /* export: "f32" (NULL), "bf16" or "f16", rounded to nearest even */
@@ -337,9 +336,9 @@ typedef struct {
 } weft_convert_result;
 /* Weights of another program (a safetensors file, an index of shards, or a folder) under the names
  * and in the layout of a model file, as one safetensors file of f32. Strict: MISMATCH lists
- * missing, extra and misshapen names; UNSUPPORTED says why a model cannot be expressed. Of files only
- * a safetensors file that is none of the source is replaced (else CANTCREATE). Memory does not depend
- * on the size of the tensors. */
+ * missing, extra and misshapen names; UNSUPPORTED says why a model cannot be expressed. Of files
+ * only a safetensors file that is none of the source is replaced (else CANTCREATE). Memory does not
+ * depend on the size of the tensors. */
 WEFT_API weft_status weft_weights_import(weft_ctx *c, const char *path, const char *out,
                                          const weft_convert_options *o, weft_convert_result *r);
 /* The other way round: a run, checkpoint or safetensors file into a folder as the other program
@@ -360,7 +359,7 @@ typedef struct {
 WEFT_API weft_status weft_tensors_open(weft_ctx *c, const char *path, weft_tensors **out);
 WEFT_API void weft_tensors_close(weft_tensors *f); /* NULL is fine */
 WEFT_API bool weft_tensors_at(const weft_tensors *f, int i,
-                              weft_tensor_info *out); /* false: beyond the end */
+                              weft_tensor_info *out);                    /* false: beyond the end */
 WEFT_API int weft_tensors_find(const weft_tensors *f, const char *name); /* -1: none */
 WEFT_API weft_status weft_tensors_measure(weft_tensors *f, int i, weft_tensor_info *out);
 /* Largest difference of two tensors of one shape; Inf where only one of two elements is NaN. */
@@ -368,10 +367,11 @@ WEFT_API weft_status weft_tensors_distance(weft_tensors *a, int i, weft_tensors 
                                            double *out);
 /* The text of a shipped name map, or (NULL) a line for each of them. */
 WEFT_API weft_status weft_names_text(weft_ctx *c, const char *name, char **out);
-/* Do the weights of a file fit g, strictly? They are those whose names in g begin with `part`, or, if
- * g has none, those that g trains: frozen ones are of other files. MISMATCH lists names. */
+/* Do the weights of a file fit g, strictly? They are those whose names in g begin with `part`, or,
+ * if g has none, those that g trains: frozen ones are of other files. MISMATCH lists names. */
 WEFT_API weft_status weft_weights_fit(const weft_graph *g, const char *path, const char *part);
-/* What a model that has such weights as a part calls the part: "sae."; "": they are a whole model's.
+/* What a model that has such weights as a part calls the part: "sae."; "": they are a whole
+ * model's.
  */
 WEFT_API weft_status weft_names_scope(weft_ctx *c, const char *name, char **out);
 

@@ -1,6 +1,6 @@
-/* weft_train.h - the part of the public interface that trains models and uses trained ones: training
- * runs, their logs, evaluation, generation, labels. weft.h includes it; contexts, errors and ownership
- * are as there. */
+/* weft_train.h - the part of the public interface that trains models and uses trained ones:
+ * training runs, their logs, evaluation, generation, labels. weft.h includes it; contexts, errors
+ * and ownership are as there. */
 #ifndef WEFT_TRAIN_H
 #define WEFT_TRAIN_H
 
@@ -127,7 +127,7 @@ WEFT_API weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, wef
 typedef struct {
     int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
     int64_t batches;       /* 0: all whole sequences of the file; what is left behind is shorter */
-    bool reference, no_rewrite; /* a reference computes labels, too */
+    bool reference, no_rewrite;         /* a reference computes labels, too */
     const weft_intervention *intervene; /* all with WEFT_ON_ALL */
     int n_intervene;
     void (*progress)(void *user, int64_t done, int64_t all);           /* NULL: silent */
@@ -142,13 +142,13 @@ typedef struct {
     const char *const *log_name;
     double log[WEFT_MAX_LOG];
 } weft_eval_result;
-/* Would what the recipe of t evaluates say anything of the weights in `path`, which one of its `load`
- * entries gives it below `scope`? MISMATCH if it reads none of them, or trainable weights that no
- * file gives, with their names. Nothing is run. */
+/* Would what the recipe of t evaluates say anything of the weights in `path`, which one of its
+ * `load` entries gives it below `scope`? MISMATCH if it reads none of them, or trainable weights
+ * that no file gives, with their names. Nothing is run. */
 WEFT_API weft_status weft_trained_reads(weft_trained *t, const char *path, const char *scope);
-/* On the recipe's own data.val its data.val_labels are read, as in training: MISMATCH when they are of
- * another model, length or extractor. On other data labels are computed.
- * NUMERIC when a mean is not finite, USAGE for an intervention that reaches none of them. */
+/* On the recipe's own data.val its data.val_labels are read, as in training: MISMATCH when they are
+ * of another model, length or extractor. On other data labels are computed. NUMERIC when a mean is
+ * not finite, USAGE for an intervention that reaches none of them. */
 WEFT_API weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_options *o,
                                    weft_eval_result *out);
 
@@ -182,8 +182,8 @@ WEFT_API weft_status weft_generator_run(weft_generator *g, uint32_t sample);
 WEFT_API weft_status weft_generator_feed(weft_generator *g, const char *name, float value);
 WEFT_API void weft_generator_free(weft_generator *g);
 
-/* weft_trained_graph with interventions. `keep`: the outputs that are wanted of it; WEFT_USAGE for an
- * intervention on a value that none of those which the model has is computed from. */
+/* weft_trained_graph with interventions. `keep`: the outputs that are wanted of it; WEFT_USAGE for
+ * an intervention on a value that none of those which the model has is computed from. */
 WEFT_API weft_status weft_trained_changed(weft_trained *t, int64_t batch, int64_t length,
                                           const weft_intervention *list, int n,
                                           const char *const *keep, int n_keep, weft_graph **out);
@@ -214,7 +214,7 @@ typedef struct {
     bool resume;           /* go on after what an interrupted run left in OUT.tmp */
     int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
     bool no_rewrite;
-    const volatile int *stop; /* as in weft_train_options */
+    const volatile int *stop;                                 /* as in weft_train_options */
     void (*progress)(void *user, const weft_label_result *r); /* after a batch; NULL: silent */
     void *user;
 } weft_label_options;
@@ -223,8 +223,8 @@ typedef struct {
  * a signal it returns WEFT_INTERRUPTED or WEFT_TERMINATED and leaves OUT.tmp to go on with. */
 WEFT_API weft_status weft_label(weft_trained *t, const weft_label_options *o,
                                 weft_label_result *out);
-/* How many there are to choose from: the ids of a value `label`, i32[B,T,k] of an expanded graph, are
- * below it. 0: no node computes such a value. */
+/* How many there are to choose from: the ids of a value `label`, i32[B,T,k] of an expanded graph,
+ * are below it. 0: no node computes such a value. */
 WEFT_API int64_t weft_label_range(const weft_graph *g, const char *label);
 /* Reads a whole label file: format, sizes, checksums, ranges. */
 WEFT_API weft_status weft_labels_verify(weft_ctx *c, const char *path, weft_label_result *out);

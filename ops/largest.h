@@ -33,7 +33,7 @@ WEFT_INLINE uint32_t weft_key_rank(float x)
 
 WEFT_INLINE uint64_t weft_key(uint32_t rank, int64_t index)
 {
-    return (uint64_t)rank << 32 | (uint32_t)~(uint32_t)index;
+    return (uint64_t)rank << 32 | (uint32_t) ~(uint32_t)index;
 }
 
 WEFT_INLINE void weft_heap_sink(uint64_t *key, int64_t n, int64_t at, uint64_t x)
@@ -84,8 +84,8 @@ typedef struct {
 } weft_largest;
 
 weft_largest weft_largest_of(int64_t n, int64_t k);
-/* Keys of the k largest of x[n], as a heap in `memory` (p->bytes, aligned to 8). `among` may be NULL:
- * [n], 0 where a number is masked out. */
+/* Keys of the k largest of x[n], as a heap in `memory` (p->bytes, aligned to 8). `among` may be
+ * NULL: [n], 0 where a number is masked out. */
 weft_heap weft_largest_row(const weft_largest *p, void *memory, const float *x, const float *among);
 
 #endif

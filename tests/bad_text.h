@@ -1,5 +1,5 @@
 /* bad_text.h - texts that are refused, with the exact message: the table of test_textproto.c. */
-    {E, "i32: 10bar", "f:1:8: i32: a number must be followed by a space or a separator"},
+{E, "i32: 10bar", "f:1:8: i32: a number must be followed by a space or a separator"},
     {E, "i32: 0x", "f:1:8: i32: hexadecimal number without digits"},
     {E, "i32: 0xg", "f:1:8: i32: hexadecimal number without digits"},
     {E, "i32: 089",

@@ -14,8 +14,8 @@ static weft_graph *build(bool variants)
     weft_val logits = EMIT(g, "matmul", "tb=1", x, w), other;
     if (variants) {
         weft_val ids = EMIT(g, "argmax", "", logits);
-        weft_val bad = EMIT(g, "gradient", "",
-                            EMIT(g, "mean", "axis=0", EMIT(g, "cast", "to=f32", ids)), w);
+        weft_val bad =
+            EMIT(g, "gradient", "", EMIT(g, "mean", "axis=0", EMIT(g, "cast", "to=f32", ids)), w);
         logits = EMIT(g, "choose", "which=1", ids, logits);
         other = EMIT(g, "matmul", "", EMIT(g, "dropout", "p=0.1", x), v);
         logits = EMIT(g, "choose", "which=0", logits, other, bad);

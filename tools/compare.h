@@ -14,7 +14,7 @@ typedef struct {
 /* How a run was or will be made. */
 typedef struct {
     const char *path;     /* of the recipe */
-    const char *settings;   /* of weft_recipe_settings */
+    const char *settings; /* of weft_recipe_settings */
     weft_graph *graph;    /* its model, expanded */
     uint64_t model;       /* hash of what the graph computes */
 } cmp_setup;
@@ -32,7 +32,7 @@ typedef struct {
 /* What became of a run. */
 typedef enum {
     RUN_FINISHED,
-    RUN_STOPPED,     /* its last evaluation is before the recipe's last step */
+    RUN_STOPPED,      /* its last evaluation is before the recipe's last step */
     RUN_NO_EVALUATION /* nothing to compare */
 } cmp_state;
 
@@ -47,8 +47,8 @@ typedef struct {
     int n, cap;
     double tokens_per_s; /* median; NaN: not known */
     weft_recipe_size size;
-    bool used;     /* in the final numbers */
-    double final;  /* loss at the place of comparison; NaN unless used */
+    bool used;    /* in the final numbers */
+    double final; /* loss at the place of comparison; NaN unless used */
 } cmp_run;
 
 /* A mean over seeds: n values, sample standard deviation (NaN for one value). */
@@ -67,7 +67,7 @@ typedef struct {
 /* Where a curve first comes down to a loss. */
 typedef struct {
     bool known, reached;
-    bool first; /* it was below at its first evaluation: reached there or before */
+    bool first;    /* it was below at its first evaluation: reached there or before */
     double tokens; /* NaN unless reached */
 } cmp_crossing;
 
@@ -78,14 +78,14 @@ typedef struct {
     cmp_curve curve;
     cmp_spread final, speed;
     double per_token, per_token_computed, per_token_cached; /* training FLOPs */
-    double budget;      /* tokens at which `final` stands */
+    double budget;                                          /* tokens at which `final` stands */
     /* against the baseline, for every arm but it */
-    double *pair;       /* arm - baseline, of the seeds in pair_seed */
+    double *pair; /* arm - baseline, of the seeds in pair_seed */
     int64_t *pair_seed;
     int n_pair;
     cmp_spread difference;
-    double low, high; /* 95 % interval of the mean difference (Student's t); NaN: fewer than 2 */
-    cmp_crossing equal;   /* the arm reaches the baseline's final loss */
+    double low, high;   /* 95 % interval of the mean difference (Student's t); NaN: fewer than 2 */
+    cmp_crossing equal; /* the arm reaches the baseline's final loss */
     cmp_crossing reverse; /* the baseline reaches the arm's */
 } cmp_arm;
 
@@ -157,8 +157,8 @@ typedef struct {
     cmp_planned *run;
     int n, cap;
 } compare_plan;
-/* The runs of n words "[NAME=]RECIPE[,NAME=VALUE]...", each once per seed in OUT/NAME-SEED. Nothing is
- * trained, but all is tried that training would fail on before its first step, and a run that is
+/* The runs of n words "[NAME=]RECIPE[,NAME=VALUE]...", each once per seed in OUT/NAME-SEED. Nothing
+ * is trained, but all is tried that training would fail on before its first step, and a run that is
  * there must be of the same recipe. Makes the arms, still without runs. */
 weft_status compare_plan_runs(comparison *k, const compare_training *o, int n, char **word,
                               compare_plan *plan);

@@ -38,8 +38,8 @@ typedef struct {
     double strength;
     double mean[MEASURES], error[MEASURES];
     double change[MEASURES], change_error[MEASURES]; /* against the unsteered text of each prompt */
-    double *each;  /* [prompts][MEASURES] */
-    int32_t *text; /* [prompts][length] prompt and continuation */
+    double *each;                                    /* [prompts][MEASURES] */
+    int32_t *text;                                   /* [prompts][length] prompt and continuation */
 } measure_row;
 
 typedef struct {
