@@ -124,6 +124,13 @@ done
 python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.argv[1])' x.svg || fail "the picture is no XML"
 grep -q '^| --' x.md || fail "no Markdown table"
 expect 73 compare a=a1 --svg nowhere/x.svg
+expect 0 compare a=a1,a2 b=b1,b2 --svg x.svg --md x.md
+for option in svg md; do
+    echo "my notes" >notes.txt
+    expect 73 compare a=a1 --$option notes.txt
+    says err "notes.txt: the file is there and does not begin with"
+    [ "$(cat notes.txt)" = "my notes" ] || fail "a file was replaced"
+done
 python3 -c 'import sys, json; json.load(open(sys.argv[1]))' both.json || fail "the JSON is not"
 
 # ---- FLOPs are those of weft check

@@ -266,4 +266,11 @@ expect 2 concepts run --text ""
 says err 'empty'
 expect 2 concepts "$root/models/cocomix.txtpb" --set T=8 --text x
 says err 'tokenizer'
+
+# a text with byte 0 is whole in JSON, and in columns
+printf 'In\0to' >zero.txt
+expect 0 "$weft" generate run --prompt @zero.txt --tokens 2 --seed 1 --json
+python3 -c 'import json, sys; assert json.load(open("out"))["text"].startswith("In\0to"), open("out").read()' || fail "byte 0 in JSON"
+expect 0 "$weft" generate run --prompt @zero.txt --tokens 2 --seed 1 --compare --steer 3+1
+says out '^In to'
 finish

@@ -238,11 +238,13 @@ weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
                                    option, weft_printable(shown, sizeof shown, path), begins[0]);
 }
 
-void cli_json_text(FILE *f, const char *s)
+void cli_json_text(FILE *f, const char *s) { cli_json_bytes(f, s, strlen(s)); }
+
+void cli_json_bytes(FILE *f, const char *s, size_t n)
 {
     fputc('"', f);
-    for (; *s; s++) {
-        unsigned char u = (unsigned char)*s;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char u = (unsigned char)s[i];
         /* bytes from 0x80 on are UTF-8, which JSON takes as it is */
         if (u == '"' || u == '\\')
             fprintf(f, "\\%c", u);

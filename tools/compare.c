@@ -67,9 +67,25 @@ static weft_status train(comparison *k, const compare_options *o, int n, char **
     return compare_train(k, &o->training, &plan);
 }
 
+/* Before hours of training, too: a folder that is not there, or a file that is something else. */
+static weft_status check_file(comparison *k, const char *option, const char *path,
+                              const char *begin)
+{
+    const char *const begins[] = {begin, NULL};
+    const char *dir = path ? weft_parent_dir(k->arena, path) : NULL;
+    if (!dir)
+        return weft_error_status(k->ctx);
+    if (weft_exists(k->ctx, dir) == 2)
+        return cli_check_output(k->ctx, option, path, begins);
+    return weft_fail(k->ctx, WEFT_CANTCREATE, "--%s=%s: there is no folder '%s'", option, path,
+                     dir);
+}
+
 static weft_status prepare(comparison *k, const compare_options *o, int n, char **word)
 {
     WEFT_TRY(compare_check_at(k));
+    WEFT_TRY(check_file(k, "svg", o->svg, "<svg"));
+    WEFT_TRY(check_file(k, "md", o->markdown, "| arm"));
     if (o->train)
         WEFT_TRY(train(k, o, n, word));
     for (int i = 0; i < n && !o->train; i++)

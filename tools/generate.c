@@ -156,7 +156,20 @@ static weft_status draw(weft_ctx *c, weft_generator *g, speaker *s, int64_t numb
     return weft_error_status(c);
 }
 
-static const char *text_of(const speaker *s) { return s->text.s ? s->text.s : ""; }
+static void print_json_text(const char *key, const weft_string *text)
+{
+    printf(",\"%s\":", key);
+    cli_json_bytes(stdout, text->s ? text->s : "", text->len);
+}
+
+/* For columns of a terminal, where byte 0 would end the text. */
+static const char *shown(weft_string *text)
+{
+    for (size_t i = 0; i < text->len; i++)
+        if (!text->s[i])
+            text->s[i] = ' ';
+    return text->s ? text->s : "";
+}
 
 static int speak(weft_ctx *c, weft_generator *g, speaker *s, int64_t number, int64_t of)
 {
@@ -170,10 +183,8 @@ static int speak(weft_ctx *c, weft_generator *g, speaker *s, int64_t number, int
         print_json_ids("prompt", &s->prompt);
         printf(",");
         print_json_ids("tokens", &s->drawn);
-        if (!s->ids) {
-            printf(",\"text\":");
-            cli_json_text(stdout, text_of(s));
-        }
+        if (!s->ids)
+            print_json_text("text", &s->text);
         printf("}\n");
     } else if (!code)
         printf("\n%s", number + 1 < of ? "---\n" : "");
@@ -182,12 +193,12 @@ static int speak(weft_ctx *c, weft_generator *g, speaker *s, int64_t number, int
 }
 
 /* One sample without and with steering, side by side. */
-static void print_both(const speaker *s, const weft_ids *plain, const char *text, int64_t number,
+static void print_both(speaker *s, const weft_ids *plain, weft_string *text, int64_t number,
                        int64_t of)
 {
     static const char *const title[] = {"unsteered", "steered"};
     if (!s->json) {
-        cli_columns(stdout, title, (const char *const[]){text, text_of(s)}, COLUMN);
+        cli_columns(stdout, title, (const char *const[]){shown(text), shown(&s->text)}, COLUMN);
         printf("%s", number + 1 < of ? "---\n" : "");
         return;
     }
@@ -198,10 +209,8 @@ static void print_both(const speaker *s, const weft_ids *plain, const char *text
     printf(",");
     print_json_ids(title[1], &s->drawn);
     if (!s->ids) {
-        printf(",\"unsteered_text\":");
-        cli_json_text(stdout, text);
-        printf(",\"steered_text\":");
-        cli_json_text(stdout, text_of(s));
+        print_json_text("unsteered_text", text);
+        print_json_text("steered_text", &s->text);
     }
     printf("}\n");
 }
@@ -218,7 +227,7 @@ static int compare(weft_ctx *c, weft_generator *plain, weft_generator *steered, 
     if (!status)
         status = draw(c, steered, s, number);
     if (!status)
-        print_both(s, &kept, text.s ? text.s : "", number, of);
+        print_both(s, &kept, &text, number, of);
     weft_ids_free(&kept);
     weft_string_free(&text);
     if (!status)
