@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <utf8proc.h>
 
 #include "graph/io.h"
 #include "tools/verbs.h"
@@ -242,16 +243,21 @@ void cli_json_text(FILE *f, const char *s) { cli_json_bytes(f, s, strlen(s)); }
 
 void cli_json_bytes(FILE *f, const char *s, size_t n)
 {
+    utf8proc_int32_t code;
     fputc('"', f);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n;) {
         unsigned char u = (unsigned char)s[i];
-        /* bytes from 0x80 on are UTF-8, which JSON takes as it is */
+        utf8proc_ssize_t len =
+            utf8proc_iterate((const utf8proc_uint8_t *)s + i, (utf8proc_ssize_t)(n - i), &code);
         if (u == '"' || u == '\\')
             fprintf(f, "\\%c", u);
         else if (u < 0x20)
             fprintf(f, "\\u%04x", u);
+        else if (len < 0)
+            fputs("\\ufffd", f);
         else
-            fputc(u, f);
+            fwrite(s + i, 1, (size_t)len, f);
+        i += len < 0 ? 1 : (size_t)len;
     }
     fputc('"', f);
 }

@@ -80,7 +80,8 @@ int cli_print(weft_ctx *c, char *text);  /* prints text of the library and frees
  * of `begins` (NULL ends them): a file of another kind, named by a slip. An empty file may. */
 weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
                              const char *const *begins);
-void cli_json_text(FILE *f, const char *s);            /* "s" with escapes; s is UTF-8 */
+/* "s" with escapes; bytes that are no UTF-8 become U+FFFD, since JSON cannot say them */
+void cli_json_text(FILE *f, const char *s);
 void cli_json_bytes(FILE *f, const char *s, size_t n); /* of n bytes, 0 among them */
 /* before"key":number, or null when v is not finite */
 void cli_json_number(FILE *f, const char *before, const char *key, double v);
