@@ -273,4 +273,14 @@ expect 0 "$weft" generate run --prompt @zero.txt --tokens 2 --seed 1 --json
 python3 -c 'import json, sys; assert json.load(open("out"))["text"].startswith("In\0to"), open("out").read()' || fail "byte 0 in JSON"
 expect 0 "$weft" generate run --prompt @zero.txt --tokens 2 --seed 1 --compare --steer 3+1
 says out '^In to'
+# characters of several bytes are shown as they are, what moves the cursor is not
+python3 -c 'print("\u00e9t\u00e9 \u2192 \ud55c \u001b[31m " * 40)' >wide.txt
+expect 0 "$weft" tokenize encode --tokenizer tok.json --out wide --val 0 wide.txt
+expect 0 concepts run --data wide/train.bin --top 1 --by density --json
+id=$(sed 's/.*"list":\[{"id":\([0-9]*\).*/\1/' out)
+expect 0 concepts run --data wide/train.bin --concept "$id" --contexts 20
+for word in 'été' '→' '한' '\\x1b\[31m'; do
+    says out "$word"
+done
+grep -q "$(printf '\033')\[31m" out && fail "a text has set colours"
 finish

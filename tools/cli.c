@@ -239,6 +239,32 @@ weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
                                    option, weft_printable(shown, sizeof shown, path), begins[0]);
 }
 
+/* Not in a terminal: characters that move the cursor, turn the direction of writing, or are none.
+ */
+static bool is_hidden(utf8proc_int32_t code)
+{
+    utf8proc_category_t c = utf8proc_category(code);
+    return c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CF || c == UTF8PROC_CATEGORY_CS ||
+           c == UTF8PROC_CATEGORY_CN || c == UTF8PROC_CATEGORY_CO || c == UTF8PROC_CATEGORY_ZL ||
+           c == UTF8PROC_CATEGORY_ZP;
+}
+
+size_t cli_visible(char out[CLI_VISIBLE], const char *s, size_t n)
+{
+    utf8proc_int32_t code;
+    utf8proc_ssize_t len =
+        utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &code);
+    if (*s == '\n')
+        memcpy(out, "\\n", 3);
+    else if (len > 0 && !is_hidden(code)) {
+        memcpy(out, s, (size_t)len);
+        out[len] = 0;
+    } else
+        for (int i = 0; !i || i < len; i++)
+            snprintf(out + 4 * i, 5, "\\x%02x", (unsigned char)s[i]);
+    return len > 0 ? (size_t)len : 1;
+}
+
 void cli_json_text(FILE *f, const char *s) { cli_json_bytes(f, s, strlen(s)); }
 
 void cli_json_bytes(FILE *f, const char *s, size_t n)

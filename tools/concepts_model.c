@@ -328,21 +328,19 @@ int concepts_promoted(const concept_effect *e, int64_t id, int sign, int k, conc
 
 const char *concepts_word(const concepts *m, int32_t id, char *buf, size_t n)
 {
-    size_t length;
-    char raw[128];
+    size_t length, k = 0;
+    char c[CLI_VISIBLE];
     const char *s = m->tokens.bpe ? weft_bpe_token(m->tokens.bpe, id, &length) : NULL;
     if (!s) {
         snprintf(buf, n, "#%d", id);
         return buf;
     }
-    size_t k = 0;
-    for (size_t i = 0; i < length && k + 5 < sizeof raw; i++) {
-        const char *as = s[i] == '\n' ? "\\n" : s[i] ? NULL : "\\x00"; /* 0 would end the text */
-        if (as)
-            k += (size_t)snprintf(raw + k, sizeof raw - k, "%s", as);
-        else
-            raw[k++] = s[i];
+    for (size_t i = 0; i < length;) {
+        i += cli_visible(c, s + i, length - i);
+        if (k + strlen(c) >= n)
+            break;
+        k += (size_t)snprintf(buf + k, n - k, "%s", c);
     }
-    raw[k] = 0;
-    return weft_printable(buf, n, raw);
+    buf[k] = 0;
+    return buf;
 }

@@ -235,16 +235,27 @@ static weft_status add_text(const concepts *m, weft_tokens *file, int64_t from, 
                             weft_string *out)
 {
     int32_t id[64];
-    char word[160];
+    char c[CLI_VISIBLE];
     int64_t n = to - from;
+    weft_string raw;
     if (n <= 0)
         return WEFT_OK;
     WEFT_TRY(weft_tokens_read(file, from, n, id));
+    weft_string_init(&raw, out->ctx);
     for (int64_t i = 0; i < n; i++) {
-        concepts_word(m, id[i], word, sizeof word);
-        weft_string_printf(out, "%s%s", m->tokens.bpe || !i ? "" : " ", word);
+        size_t length;
+        const char *s = m->tokens.bpe ? weft_bpe_token(m->tokens.bpe, id[i], &length) : NULL;
+        if (s)
+            weft_string_add(&raw, s, length);
+        else
+            weft_string_printf(&raw, i ? " #%d" : "#%d", id[i]);
     }
-    return out->failed ? WEFT_NOMEM : WEFT_OK;
+    for (size_t i = 0; !raw.failed && i < raw.len;) {
+        i += cli_visible(c, raw.s + i, raw.len - i);
+        weft_string_printf(out, "%s", c);
+    }
+    weft_string_free(&raw);
+    return out->failed || raw.failed ? WEFT_NOMEM : WEFT_OK;
 }
 
 weft_status concepts_context(const concepts *m, const concept_scan *s, const concept_hit *h,

@@ -80,6 +80,11 @@ int cli_print(weft_ctx *c, char *text);  /* prints text of the library and frees
  * of `begins` (NULL ends them): a file of another kind, named by a slip. An empty file may. */
 weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
                              const char *const *begins);
+/* The first character of n > 0 bytes as a terminal may have it: UTF-8 as it is, a new line as \n,
+ * and what would move or hide text, or is no UTF-8, as \xNN for each byte. Returns how many bytes
+ * it has in s. */
+enum { CLI_VISIBLE = 17 };
+size_t cli_visible(char out[CLI_VISIBLE], const char *s, size_t n);
 /* "s" with escapes; bytes that are no UTF-8 become U+FFFD, since JSON cannot say them */
 void cli_json_text(FILE *f, const char *s);
 void cli_json_bytes(FILE *f, const char *s, size_t n); /* of n bytes, 0 among them */
