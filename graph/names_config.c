@@ -417,6 +417,31 @@ static weft_status put_extra(weft_match *m, const Weft__Form *form, const char *
     return put(m->arena, l, key, text + n + 1, false);
 }
 
+/* Says of each form the first parameter for which it is not made. */
+static weft_status no_form_suits(weft_match *m)
+{
+    const Weft__Names *msg = m->names->msg;
+    char list[512] = "", is[40], want[40];
+    for (size_t i = 0; i < msg->n_form; i++) {
+        const Weft__Form *f = msg->form[i];
+        for (size_t k = 0; k < f->n_set + f->n_assume && !f->refuse; k++) {
+            const char *name;
+            double v;
+            WEFT_TRY(parse_set(m, k < f->n_set ? f->set[k] : f->assume[k - f->n_set], &name, &v));
+            const weft_param *p = weft_params_find(&m->params, name, strlen(name));
+            if (!p || p->value == v)
+                continue;
+            size_t at = strlen(list);
+            snprintf(list + at, sizeof list - at, "%s%s is %s, expected %s", at ? "; or " : "",
+                     name, weft_names_number(is, sizeof is, p->value),
+                     weft_names_number(want, sizeof want, v));
+            break;
+        }
+    }
+    return weft_fail(m->ctx, WEFT_UNSUPPORTED,
+                     "%s has no form for a model with these parameters: %s", m->names->label, list);
+}
+
 /* The first form that suits, if the map has any. */
 static weft_status put_fields(weft_match *m, bool settings, pairs *l, const Weft__Form **form)
 {
@@ -428,10 +453,7 @@ static weft_status put_fields(weft_match *m, bool settings, pairs *l, const Weft
         if (yes)
             WEFT_TRY(put_form(m, *form = msg->form[i], settings, l));
     }
-    if (!yes)
-        return weft_fail(m->ctx, WEFT_UNSUPPORTED,
-                         "%s has no form for a model with these parameters", m->names->label);
-    return WEFT_OK;
+    return yes ? WEFT_OK : no_form_suits(m);
 }
 
 weft_status weft_names_write_settings(weft_match *m, weft_key_value **out, int *n)

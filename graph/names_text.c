@@ -52,6 +52,8 @@ weft_status weft_names_text(weft_ctx *c, const char *name, char **out)
     else {
         weft_arena *a = weft_arena_new(c, 0);
         st = a ? weft_names_load(a, name, &names) : c->status; /* says what there is */
+        if (!st)
+            st = weft_text_print(&names.msg->base, &s);
         weft_arena_free(a);
     }
     if (!st)

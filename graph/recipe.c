@@ -186,6 +186,17 @@ static weft_status apply(weft_recipe *r, const char *setting)
     return weft_message_set(r->arena, &r->msg->base, name, text + n + 1);
 }
 
+/* A setting from outside of the file: messages name it instead of a line. */
+static weft_status give(weft_recipe *r, const char *setting)
+{
+    WEFT_TRY(apply(r, setting));
+    const char *text = weft_arena_strdup(r->arena, setting);
+    if (!text || !WEFT_GROW(r->arena, r->given, r->n_given, r->cap_given))
+        return WEFT_NOMEM;
+    r->given[r->n_given++] = text;
+    return WEFT_OK;
+}
+
 static weft_status load(weft_recipe *r, const char *path, const char *const *set, int n_set)
 {
     ProtobufCMessage *m;
@@ -199,7 +210,7 @@ static weft_status load(weft_recipe *r, const char *path, const char *const *set
     for (size_t i = 0; i < r->msg->n_set; i++)
         WEFT_TRY(apply(r, r->msg->set[i]));
     for (int i = 0; i < n_set; i++)
-        WEFT_TRY(apply(r, set[i]));
+        WEFT_TRY(give(r, set[i]));
     r->name = r->msg->name && *r->msg->name ? r->msg->name : stem(r->arena, path);
     return weft_recipe_check(r, true);
 }
@@ -232,7 +243,7 @@ weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *s
 
 weft_status weft_recipe_set(weft_recipe *r, const char *setting)
 {
-    WEFT_TRY(apply(r, setting));
+    WEFT_TRY(give(r, setting));
     return weft_recipe_check(r, r->msg->model != NULL);
 }
 

@@ -13,6 +13,8 @@ struct weft_recipe {
     weft_lines *lines;
     const char **set; /* model parameters "name=value", last word wins */
     int n_set, cap_set;
+    const char **given; /* fields "train.batch=8" that settings gave, not the file */
+    int n_given, cap_given;
 };
 
 /* recipe_check.c: every value that was set is in its range; `need_model`: a recipe for training

@@ -43,12 +43,26 @@ static const struct {
     {&weft__checkpoint__descriptor, "keep", 1, 1 << 20},
 };
 
-/* "file:line: part.field: found ..., expected ...". */
+/* The last setting that gave this field, or NULL: it is as the file has it. */
+static const char *setting_of(const weft_recipe *r, const char *field)
+{
+    size_t n = strlen(field);
+    for (int i = r->n_given - 1; i >= 0; i--)
+        if (!strncmp(r->given[i], field, n) && r->given[i][n] == '=')
+            return r->given[i];
+    return NULL;
+}
+
+/* "file:line: part.field: found ..., expected ...", or "setting 'part.field=...': ...". */
 static weft_status bad(const weft_recipe *r, const void *place, const char *what, const char *found,
                        const char *expected)
 {
     weft_pos p = weft_lines_get(r->lines, place);
     char where[32] = "", shown[200];
+    const char *setting = setting_of(r, what);
+    if (setting)
+        return weft_fail(r->ctx, WEFT_USAGE, "setting '%s': expected %s",
+                         weft_printable(shown, sizeof shown, setting), expected);
     if (p.line)
         snprintf(where, sizeof where, ":%d", p.line);
     return weft_fail(r->ctx, WEFT_MALFORMED, "%s%s: %s: found %s, expected %s", r->path, where,

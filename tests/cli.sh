@@ -123,6 +123,8 @@ says err "no output or value 'y'"
 # a trained model: evaluation and generation, with the cache and without
 expect 0 "$weft" train "$recipe" --out r --json
 says out '"step":60'
+expect 0 "$weft" train r --resume
+says out '^r: step 60, nothing to do: the run had come as far already$'
 expect 0 "$weft" eval r --json
 loss=$(sed 's/.*"loss":\([0-9.]*\).*/\1/' out)
 says r/log.jsonl "\"val_loss\":$loss"

@@ -155,6 +155,11 @@ expect 0 "$weft" import --list
 for map in "$root"/models/names/*.txtpb; do
     expect 0 "$weft" import --show "$(basename "$map" .txtpb)"
     same out "$map"
+    expect 0 "$weft" import --show "$map" # a file of one's own: as it was read
+    cp out own.txtpb
+    expect 0 "$weft" import --show own.txtpb
+    same out own.txtpb
+    [ -s out ] || fail "nothing was shown of $map"
 done
 expect 2 "$weft" import hf --out=x
 says err 'names=MAP is needed'

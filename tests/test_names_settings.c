@@ -111,6 +111,7 @@ static void test_written(void **state)
     assert_non_null(strstr(text, "'insert_layer_index' is not known: give --set insert=NUMBER"));
     assert_int_not_equal(access(out, F_OK), 0);
     assert_int_equal(export("cocomix", set, 5, out, text), WEFT_UNSUPPORTED); /* not theirs */
+    assert_non_null(strstr(text, "for a model with these parameters: mix is 2, expected 1"));
     assert_int_equal(export("cocomix", set, 4, out, text), WEFT_OK);
     has_text(join(out, "config.yaml"), "mode: \"cocomix\"\nconcept_dim: 20\ninsert_layer_index: 1\n"
                                        "concept_num: 3\n");

@@ -56,9 +56,10 @@ says err '77'
 expect 2 train --out f --set train.stepz=4
 says err 'steps'
 expect 2 train --out f --set train.steps=x
-expect 65 train --out f --set schedule.shape=square
+expect 2 train --out f --set schedule.shape=square
 says err 'cosine'
-expect 65 train --out f --set train.batch=0
+expect 2 train --out f --set train.batch=0
+says err "setting 'train.batch=0': expected an integer from 1 to"
 expect 2 train --out f --set B=4
 says err 'train.batch'
 expect 2 train --out f --set n_layers=4

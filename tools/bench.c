@@ -296,7 +296,8 @@ int verb_bench(weft_ctx *c, int argc, char **argv)
         "[MODEL|RECIPE] [OPTION]...",
         "Runs training steps on random tokens and prints tokens/s, the share of the machine's "
         "matrix\n"
-        "product rate, memory, and the time by op. The default model is models/gpt2.txtpb.",
+        "product rate, memory, and the time by op. The default model is models/gpt2.txtpb,\n"
+        "for one who stands in the folder of the sources.",
         option,
         0,
         1};

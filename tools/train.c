@@ -48,10 +48,15 @@ weft_status cli_train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_pr
     return s;
 }
 
-static void print_result(const weft_event *e, const char *dir, bool json)
+/* s: how training ended. */
+static void print_result(const weft_event *e, weft_status s, const char *dir, bool json)
 {
     if (!json) {
-        printf("%s: step %lld, loss %.6g", dir, (long long)e->step, e->loss);
+        printf("%s: step %lld", dir, (long long)e->step);
+        if (isnan(e->loss)) /* what diverges ends with an error: no step was done */
+            printf(s ? ", no step done" : ", nothing to do: the run had come as far already");
+        else
+            printf(", loss %.6g", e->loss);
         if (!isnan(e->val_loss))
             printf(", validation loss %.6g", e->val_loss);
         if (!isnan(e->val_bits))
@@ -81,7 +86,7 @@ static int train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_progres
 {
     weft_status s = cli_train(c, r, o, p);
     if (!s || s == WEFT_INTERRUPTED || s == WEFT_TERMINATED)
-        print_result(&p->last, p->dir, json);
+        print_result(&p->last, s, p->dir, json);
     else
         cli_fail(c);
     return (int)s;
