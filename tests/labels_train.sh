@@ -207,7 +207,7 @@ refuse() { # STATUS MESSAGE ARGUMENT...
     expect "$status" "$weft" train mix.txtpb --set data.labels=m --out x --quiet "$@"
     says err "$message"
 }
-refuse 65 'data.sampling: found shuffle, expected windows or sequential' --set data.sampling=shuffle
+refuse 2 "setting 'data.sampling=shuffle': expected windows or sequential" --set data.sampling=shuffle
 refuse 78 'T, the length of a sequence is 32, expected 16' --set train.length=16
 refuse 78 'k, the labels of a position is 4, expected 5' --set k_label=5
 refuse 78 'graph hash (the part of the model that makes them is another)' --set label_score=1
