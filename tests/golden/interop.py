@@ -8,7 +8,7 @@ Never run by the tests: it needs checkouts of other projects, which are not part
     tests/golden/interop.py --weft=build/weft --transformers=DIR --hub=DIR [--cocomix=DIR] [--openai=DIR] [--saelens=DIR]
         [--lens=DIR] [--teacher=RUN --sae=RUN --student=RUN --tokens=FILE]
 Each DIR is what goes on Python's path: transformers/src, huggingface_hub/src, RAM/projects/cocomix, sparse_autoencoder,
-SAELens and TransformerLens (for the last two and CoCoMix's labels; of versions that fit each other).  Packages that Debian
+SAELens and TransformerLens (for SAELens and CoCoMix, whose package imports it; of versions that fit each other).  Packages that Debian
 has not and the code at hand does not really use (tokenizers, jaxtyping, datasets, ...) are stood in for by empty modules.
 RUNs are runs of `weft train` of gpt2.txtpb, sae.txtpb and cocomix.txtpb, FILE their 16-bit tokens.  Without them only
 random weights are tried, which go there, here, and there again.  Exit code 1 if anything differs.
@@ -235,7 +235,8 @@ main: "student"
 module {
   name: "student"                      # cocomix.txtpb without its teacher
   param: "n_layer" param: "n_head" param: "d" param: "vocab" param: "ctx" param: "dropout=0" param: "insert"
-  param: "n_concept" param: "k" param: "mix=1" param: "slot=1" param: "B" param: "T"
+  param: "n_concept" param: "k" param: "mix=1" param: "slot=1"
+  param: "plain_head=0" param: "B" param: "T"
   input { name: "tokens"  type: "i32[B,T]" }
   input { name: "targets" type: "i32[B,T]" }
   node { call: "cocomix_student" name: "transformer" in: ["tokens", "targets"] out: ["lm_loss", "logits", "concept_logits", "concept"] }
@@ -247,7 +248,7 @@ module {
 def cocomix_equals(title, model, weights, sets, tokens, targets):
     with open("student.txtpb", "w") as f:
         f.write(STUDENT)
-    sets = [s for s in sets if not re.match("t_|k_label|label_|lambda_c", s)]
+    sets = [s for s in sets if not re.match("t_|k_label|label_|lambda_c|relu=", s)]
     out = weft_run("student.txtpb", weights, sets + shapes(tokens), int_inputs(tokens, targets),
                    ["logits", "concept_logits", "lm_loss"])
     with torch.no_grad():
@@ -339,7 +340,8 @@ def try_labels():
     labels_equal("random", official_extractor(gpt2, sae, 2), "l.st", sets, tokens, targets, 3)
     if args.student and args.teacher and args.sae:
         s = run_sets(args.student)
-        sets = [x for x in s if x.split("=")[0] in ("t_layer", "t_head", "t_d", "t_ctx", "t_tap", "vocab", "n_concept", "k", "k_label")]
+        known = "t_layer t_head t_d t_ctx t_tap vocab n_concept k t_k relu k_label label_score label_pre label_at".split()
+        sets = [x for x in s if x.split("=")[0] in known]
         for kind, names in (("teacher", "hf-gpt2"), ("sae", "openai-sae")):
             weft("export", getattr(args, kind), f"--names={names}", f"--out=t-{kind}")
         convert("t-sae/model.safetensors", "t-sae.pt")
