@@ -181,24 +181,18 @@ static dnnl_status_t scratch_memory(dnnl_memory_t *m, const_dnnl_primitive_desc_
                               engine, DNNL_MEMORY_NONE);
 }
 
+/* "avx2", "avx512_core_bf16", ...: the library's own name without what all of them begin with. */
 static const char *isa_name(void)
 {
-    switch (dnnl_get_effective_cpu_isa()) {
-    case dnnl_cpu_isa_sse41:
-        return "sse41";
-    case dnnl_cpu_isa_avx:
-        return "avx";
-    case dnnl_cpu_isa_avx2:
-        return "avx2";
-    case dnnl_cpu_isa_avx512_core:
-        return "avx512_core";
-    case dnnl_cpu_isa_avx512_core_vnni:
-        return "avx512_core_vnni";
-    case dnnl_cpu_isa_avx512_core_bf16:
-        return "avx512_core_bf16";
-    default:
-        return "newer than avx512_core_bf16, or other";
-    }
+    const char *name = dnnl_cpu_isa2str(dnnl_get_effective_cpu_isa());
+    return strncmp(name, "cpu_isa_", 8) ? name : name + 8;
+}
+
+int weft_vector_bytes(void)
+{
+    const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
+    const unsigned avx2 = dnnl_cpu_isa_avx2, avx512 = dnnl_cpu_isa_avx512_core;
+    return (isa & avx512) == avx512 ? 64 : (isa & avx2) == avx2 ? 32 : 16;
 }
 
 /* ---- kinds of primitives -------------------------------------------------------------------- */

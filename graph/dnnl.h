@@ -74,5 +74,9 @@ weft_status weft_dnnl_batched_raw(weft_ctx *c, int threads, int64_t batch, int64
                                   int64_t k, const float *a, const float *w, float *y,
                                   char impl[64]);
 const char *weft_dnnl_version(void); /* "oneDNN 2.6.3, cpu isa avx2" */
+/* Bytes of the widest vectors that oneDNN uses in this process: 64 (AVX-512), 32 (AVX2) or 16. Less
+ * than the CPU has where DNNL_MAX_CPU_ISA says so; a kernel with variants obeys it as well, so that
+ * one machine can give the bits of another. */
+int weft_vector_bytes(void);
 
 #endif

@@ -132,6 +132,16 @@ static bool overwrites_input(const weft_program *p, const weft_node *n)
     return false;
 }
 
+/* What a step reads: states and inputs, which no step makes, by their names. */
+static void print_read(const weft_program *p, weft_val v, weft_string *out)
+{
+    const weft_value *x = &p->graph->value[v];
+    if (x->kind != WEFT_VALUE_NODE && x->name)
+        weft_string_printf(out, " %s", x->name);
+    else
+        weft_string_printf(out, " %%%d", v);
+}
+
 static void print_step(const weft_program *p, int i, weft_string *out)
 {
     const weft_step *s = &p->step[i];
@@ -143,7 +153,7 @@ static void print_step(const weft_program *p, int i, weft_string *out)
     weft_string_printf(out, " = %s", n->op->name);
     for (int j = 0; j < n->n_in; j++)
         if (n->in[j] >= 0)
-            weft_string_printf(out, " %%%d", n->in[j]);
+            print_read(p, n->in[j], out);
     weft_string_printf(out, "  [%s%s]", s->impl, overwrites_input(p, n) ? ", in place" : "");
     if (s->scratch >= 0)
         weft_string_printf(out, " scratch %zu", p->life[s->scratch].bytes);

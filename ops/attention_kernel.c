@@ -10,6 +10,7 @@
 #include <immintrin.h>
 #endif
 
+#include "graph/dnnl.h"
 #include "ops/attention_kernel.h"
 
 enum { BLOCK_Q = WEFT_ATTENTION_Q, BLOCK_K = WEFT_ATTENTION_K };
@@ -75,9 +76,10 @@ const attention_isa *weft_attention_isa(int i)
     const attention_isa *known[4] = {0};
     int n = 0;
 #ifdef __x86_64__
-    if (__builtin_cpu_supports("avx512f"))
+    if (weft_vector_bytes() >= 64 && __builtin_cpu_supports("avx512f"))
         known[n++] = &isa_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (weft_vector_bytes() >= 32 && __builtin_cpu_supports("avx2") &&
+        __builtin_cpu_supports("fma"))
         known[n++] = &isa_avx2;
 #endif
     known[n++] = &isa_base;
