@@ -180,6 +180,21 @@ static weft_status check_loss(const weft_graph *g, weft_val loss)
                      weft_type_print(text, sizeof text, t));
 }
 
+/* Kernels of gradients and updates are those of f32. */
+static weft_status check_by(const weft_graph *g, const weft_val *xs, int n)
+{
+    char text[256];
+    for (int i = 0; i < n; i++) {
+        const weft_value *x = &g->value[xs[i]];
+        if (x->type.dtype != WEFT_F32)
+            return weft_fail(g->ctx, WEFT_MALFORMED,
+                             "'%s' is %s, and only f32 has gradients: write it as f32, or freeze "
+                             "it with trainable: false",
+                             x->name ? x->name : "", weft_type_print(text, sizeof text, &x->type));
+    }
+    return WEFT_OK;
+}
+
 static bool backward_init(backward *b, weft_graph *g)
 {
     size_t n = (size_t)g->n_value + 1;
@@ -200,6 +215,7 @@ weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs
 {
     backward b;
     WEFT_TRY(check_loss(g, loss));
+    WEFT_TRY(check_by(g, xs, n));
     if (!backward_init(&b, g))
         return g->ctx->status;
     mark_reach(&b, xs, n);

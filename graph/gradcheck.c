@@ -69,7 +69,7 @@ static weft_val make_loss(check *k)
     for (int i = 0; i < n && !k->ctx->status; i++) {
         const weft_named *out = &k->g->output[i];
         if ((k->o.output && strcmp(k->o.output, out->name)) ||
-            !weft_dtype_is_float(k->g->value[out->value].type.dtype))
+            k->g->value[out->value].type.dtype != WEFT_F32)
             continue;
         weft_val term = weighted(k, out->name, out->value);
         loss =
@@ -95,7 +95,7 @@ static weft_status list_tensors(check *k, weft_val *xs, int *n_x)
         tensor *t = &k->t[k->n++];
         *t = (tensor){
             .name = x->name, .value = v, .is_state = x->kind == WEFT_VALUE_STATE, .type = x->type};
-        if (!weft_dtype_is_float(x->type.dtype) || is_own(x->name))
+        if (x->type.dtype != WEFT_F32 || is_own(x->name))
             continue;
         t->output = weft_arena_printf(k->arena, "gradcheck:d:%s", x->name);
         if (!t->output)

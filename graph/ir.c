@@ -161,24 +161,40 @@ weft_graph *weft_graph_like(const weft_graph *g, weft_val *map)
 }
 
 /* ---- appending ---- */
-static bool kind_takes(int kind, weft_dtype t)
+/* The set that an element type is in. f64 is that of reference sessions: no graph has it. */
+static int kind_of(weft_dtype t)
 {
-    switch (kind & WEFT_KIND) {
-    case WEFT_FLOAT:
-        return t == WEFT_F32 || t == WEFT_BF16;
-    case WEFT_INT:
-        return t == WEFT_I32 || t == WEFT_I64;
-    case WEFT_BYTE:
-        return t == WEFT_BOOL;
-    default:
-        return true;
-    }
+    static const int kind[] = {
+        [WEFT_F32] = WEFT_FLOAT, [WEFT_BF16] = WEFT_HALF, [WEFT_I32] = WEFT_INT,
+        [WEFT_I64] = WEFT_INT,   [WEFT_U16] = WEFT_SHORT, [WEFT_BOOL] = WEFT_BYTE,
+    };
+    return (size_t)t < sizeof kind / sizeof *kind ? kind[t] : 0;
 }
 
-static const char *kind_text(int kind)
+const char *weft_kind_print(char *out, size_t n, int kind)
 {
-    static const char *const names[] = {"", "a float type", "an integer type", "any type", "bool"};
-    return names[kind & 7];
+    static const char *const name[] = {"f32", "i32 or i64", "bool", "bf16", "u16"};
+    size_t k = 0;
+    *out = 0;
+    if ((kind & WEFT_ANY) == WEFT_ANY)
+        snprintf(out, n, "any element type");
+    for (int i = 0; (kind & WEFT_ANY) != WEFT_ANY && i < 5; i++)
+        if (kind & 1 << i && k < n)
+            k += (size_t)snprintf(out + k, n - k, "%s%s", k ? " or " : "", name[i]);
+    return out;
+}
+
+/* There is a cast to f32, i32, i64 and bool from everything. */
+static weft_status refuse_type(const weft_graph *g, const weft_op *op, const weft_port *p,
+                               const weft_type *t)
+{
+    char text[256], kind[64];
+    const char *to = p->kind & WEFT_FLOAT ? "f32" : p->kind & WEFT_INT ? "i32" : "bool";
+    return weft_fail(g->ctx, WEFT_MALFORMED,
+                     "%s: input '%s' must be %s, but is %s; a node before it makes it so: cast "
+                     "to=%s",
+                     op->name, p->name, weft_kind_print(kind, sizeof kind, p->kind),
+                     weft_type_print(text, sizeof text, t), to);
 }
 
 /* Number of inputs that a user writes: without the framework's own. */
@@ -215,13 +231,8 @@ static bool check_arity(weft_graph *g, const weft_op *op, const weft_val *in, in
             weft_fail(g->ctx, WEFT_MALFORMED, "%s needs its input '%s'", op->name, p->name);
             return false;
         }
-        char text[256];
-        if (in[i] >= 0 && !kind_takes(p->kind, g->value[in[i]].type.dtype)) {
-            weft_fail(g->ctx, WEFT_MALFORMED, "%s: input '%s' must have %s, but is %s", op->name,
-                      p->name, kind_text(p->kind),
-                      weft_type_print(text, sizeof text, &g->value[in[i]].type));
-            return false;
-        }
+        if (in[i] >= 0 && !(p->kind & kind_of(g->value[in[i]].type.dtype)))
+            return !refuse_type(g, op, p, &g->value[in[i]].type);
     }
     return true;
 }

@@ -124,6 +124,8 @@ weft_status weft_attrs_parse(weft_ctx *c, weft_arena *a, const weft_op *op, cons
 weft_status weft_attrs_eval(weft_ctx *c, weft_arena *a, const weft_op *op,
                             const struct weft_params *params, const char *const *text, int n,
                             weft_attr **out);
+/* The element types of a port kind (op.h), "i32 or i64", into out; returns out. */
+const char *weft_kind_print(char *out, size_t n, int kind);
 /* A number as the shortest text that reads back to the same double. */
 const char *weft_number_print(char *out, size_t n, double v);
 /* Index of an attribute in op->attr, -1 if the op has none of this name; number of inputs and

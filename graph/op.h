@@ -21,13 +21,16 @@ typedef weft_call weft_incr;   /* the node on new positions only (incremental de
 typedef weft_call weft_kernel; /* compile time of one step */
 
 /* ---- schema ------------------------------------------------------------------------------ */
-/* Port kinds: what element types a port takes, and how it may be connected. Kernels see f32 (or
- * bf16); in reference mode every WEFT_FLOAT port is f64. */
+/* Port kinds: the set of element types that kernel and reference of a port have, and how it may be
+ * connected. What is not in the set is refused when a node is made: a kernel that reads float *
+ * must never see bf16. In reference mode every value of a float type is f64. */
 enum {
-    WEFT_FLOAT = 1, /* f32 (f64 in reference mode, bf16 where the op says so) */
-    WEFT_INT = 2,   /* i32 or i64 */
-    WEFT_ANY = 3,   /* any element type */
-    WEFT_BYTE = 4,  /* bool */
+    WEFT_FLOAT = 1,  /* f32 */
+    WEFT_INT = 2,    /* i32 and i64 */
+    WEFT_BYTE = 4,   /* bool */
+    WEFT_HALF = 8,   /* bf16 */
+    WEFT_SHORT = 16, /* u16 */
+    WEFT_ANY = 31,   /* every element type of a model file */
     WEFT_KIND = 0xff,
     WEFT_OPTIONAL = 0x100, /* trailing inputs that may be absent */
     WEFT_VARIADIC = 0x200, /* last input only: one or more of these */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/op.h"
+#include "graph/ir.h"
 #include "graph/rule.h"
 #include "graph/util.h"
 
@@ -27,18 +27,12 @@ static int count_attrs(const weft_op *op)
     return n;
 }
 
-static const char *kind_name(int kind)
+enum { KIND_TEXT = 64 };
+
+/* Element types of a port into buf. */
+static const char *kind_name(char buf[KIND_TEXT], int kind)
 {
-    switch (kind & WEFT_KIND) {
-    case WEFT_FLOAT:
-        return "float";
-    case WEFT_INT:
-        return "integer";
-    case WEFT_BYTE:
-        return "bool";
-    default:
-        return "any";
-    }
+    return (kind & WEFT_ANY) == WEFT_ANY ? "any" : weft_kind_print(buf, KIND_TEXT, kind);
 }
 
 static const char *kind_note(int kind)
@@ -116,14 +110,15 @@ static void add_flags(weft_string *s, const weft_op *op)
 
 static void add_text(weft_string *s, const weft_op *op)
 {
-    char t[160], d[64];
+    char t[160], d[64], k[KIND_TEXT];
     weft_string_printf(s, "%s - %s\n\n", op->name, op->doc);
     for (int i = 0; i < count_ports(op->in, MAX_IN); i++)
-        weft_string_printf(s, "  in   %-12s %s%s: %s\n", op->in[i].name, kind_name(op->in[i].kind),
-                           kind_note(op->in[i].kind), op->in[i].help ? op->in[i].help : "");
+        weft_string_printf(s, "  in   %-12s %s%s: %s\n", op->in[i].name,
+                           kind_name(k, op->in[i].kind), kind_note(op->in[i].kind),
+                           op->in[i].help ? op->in[i].help : "");
     for (int i = 0; i < count_ports(op->out, MAX_OUT); i++)
-        weft_string_printf(s, "  out  %-12s %s: %s\n", op->out[i].name, kind_name(op->out[i].kind),
-                           op->out[i].help ? op->out[i].help : "");
+        weft_string_printf(s, "  out  %-12s %s: %s\n", op->out[i].name,
+                           kind_name(k, op->out[i].kind), op->out[i].help ? op->out[i].help : "");
     for (int i = 0; i < count_attrs(op); i++)
         weft_string_printf(
             s, "  attr %-12s %s, %s: %s\n", op->attr[i].name, attr_type(t, sizeof t, &op->attr[i]),
@@ -135,17 +130,17 @@ static void add_text(weft_string *s, const weft_op *op)
 
 static void add_markdown(weft_string *s, const weft_op *op)
 {
-    char t[160], d[64];
+    char t[160], d[64], k[KIND_TEXT];
     weft_string_printf(s,
                        "\n## %s\n\n%s\n\n| | name | type | meaning |\n| --- | --- | --- | --- |\n",
                        op->name, op->doc);
     for (int i = 0; i < count_ports(op->in, MAX_IN); i++)
         weft_string_printf(s, "| in | `%s` | %s%s | %s |\n", op->in[i].name,
-                           kind_name(op->in[i].kind), kind_note(op->in[i].kind),
+                           kind_name(k, op->in[i].kind), kind_note(op->in[i].kind),
                            op->in[i].help ? op->in[i].help : "");
     for (int i = 0; i < count_ports(op->out, MAX_OUT); i++)
         weft_string_printf(s, "| out | `%s` | %s | %s |\n", op->out[i].name,
-                           kind_name(op->out[i].kind), op->out[i].help ? op->out[i].help : "");
+                           kind_name(k, op->out[i].kind), op->out[i].help ? op->out[i].help : "");
     for (int i = 0; i < count_attrs(op); i++) {
         attr_type(t, sizeof t, &op->attr[i]);
         for (char *bar; (bar = strchr(t, '|')) != NULL;)
@@ -184,10 +179,11 @@ static void add_json_field(weft_string *s, const char *before, const char *key, 
 
 static void add_json_ports(weft_string *s, const char *key, const weft_port *p, int n)
 {
+    char k[KIND_TEXT];
     weft_string_printf(s, ",\"%s\":[", key);
     for (int i = 0; i < n; i++) {
         add_json_field(s, i ? ",{" : "{", "name", p[i].name);
-        add_json_field(s, ",", "kind", kind_name(p[i].kind));
+        add_json_field(s, ",", "kind", kind_name(k, p[i].kind));
         add_json_field(s, ",", "help", p[i].help);
         weft_string_printf(s, ",\"optional\":%s,\"variadic\":%s}",
                            p[i].kind & WEFT_OPTIONAL ? "true" : "false",

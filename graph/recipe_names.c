@@ -36,7 +36,7 @@ static weft_status check_scalar(const weft_recipe *r, const weft_graph *g, const
     if (v < 0)
         return unknown_output(r, g, field, name);
     const weft_type *t = &g->value[v].type;
-    if (t->rank == 0 && weft_dtype_is_float(t->dtype))
+    if (t->rank == 0 && t->dtype == WEFT_F32)
         return WEFT_OK;
     return weft_fail(r->ctx, WEFT_MALFORMED, "%s: %s: output '%s' is %s, expected a scalar: f32[]",
                      r->path, field, name, weft_type_print(text, sizeof text, t));

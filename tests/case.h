@@ -41,11 +41,12 @@ typedef struct {
 
 static bool case_type(const char *s, weft_type *t, const char **end)
 {
-    static const char *const names[] = {"f32", "i32", "i64", "bool", "u16"};
-    static const weft_dtype dtypes[] = {WEFT_F32, WEFT_I32, WEFT_I64, WEFT_BOOL, WEFT_U16};
+    static const char *const names[] = {"f32", "i32", "i64", "bool", "u16", "bf16"};
+    static const weft_dtype dtypes[] = {WEFT_F32,  WEFT_I32, WEFT_I64,
+                                        WEFT_BOOL, WEFT_U16, WEFT_BF16};
     size_t n = strcspn(s, "[");
     *t = (weft_type){0};
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 6; i++)
         if (strlen(names[i]) == n && !strncmp(names[i], s, n))
             t->dtype = dtypes[i];
     if (!t->dtype || !s[n])

@@ -151,7 +151,7 @@ while IFS='|' read -r options message; do
 done <<'TABLE'
 --steer 1*2|no output or value 'concept_logits'
 --steer 1*2 --steer-at logit|did you mean 'logits'
---steer 1*2 --steer-at tokens|must have a float type
+--steer 1*2 --steer-at tokens|must be f32
 --steer 1*2 --steer-at logits --steer-on promt|did you mean 'prompt'
 --steer 1*2 --steer-at ln_f.weight --steer-on prompt|only positions of tokens
 TABLE

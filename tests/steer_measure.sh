@@ -207,7 +207,7 @@ done <<'TABLE'
 --measure --concept 3 --how mul|2|expected add, set or scale
 --measure --concept 3 --steer-on promt|2|expected prompt, generated or all
 --measure --concept 3 --steer-at concept_logit|2|did you mean 'concept_logits'
---measure --concept 3 --steer-at tokens|2|must have a float type
+--measure --concept 3 --steer-at tokens|2|must be f32
 --measure --concept 3 --steer-at z|2|'z' does not reach 'logits'
 --measure --concept 3 --steer-at predictor|78|expected f32\[1,T,n\]
 --measure --concept 3 --judge t_logit|2|did you mean 't_logits'

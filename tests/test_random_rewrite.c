@@ -59,10 +59,8 @@ static weft_val source(maker *m, weft_dtype t, int rank, const int64_t *dim)
 /* ---- random nodes ---- */
 static bool takes(const weft_port *p, weft_dtype t)
 {
-    int kind = p->kind & WEFT_KIND;
-    return kind == WEFT_ANY || (kind == WEFT_FLOAT && t == WEFT_F32) ||
-           (kind == WEFT_BYTE && t == WEFT_BOOL) ||
-           (kind == WEFT_INT && (t == WEFT_I32 || t == WEFT_I64));
+    int kind = t == WEFT_F32 ? WEFT_FLOAT : t == WEFT_BOOL ? WEFT_BYTE : WEFT_INT;
+    return p->kind & kind;
 }
 
 /* A counter, which some node updates: nothing may read it behind that. */
