@@ -12,7 +12,7 @@
 
 /* ---- type.c: what op.h does not show ----------------------------------------------------- */
 bool weft_dtype_parse(const char *s, size_t n, weft_dtype *out); /* "f32" */
-/* Rank in range, sizes positive, number of elements far from overflow; else false and a
+/* Rank in range, sizes positive, not more elements than memory can have; else false and a
  * sentence in `why`. */
 bool weft_type_check(const weft_type *t, char *why, size_t n);
 /* "f32[4,12]" into out; returns out */

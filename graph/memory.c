@@ -3,6 +3,7 @@
  * Input: sizes and the first and last step of each buffer.  Output: offsets and the peak.
  * Invariant: two buffers alive at the same step never share a byte (weft_memory_check, written
  * independently).  Both are pure functions. */
+#include <stdint.h>
 #include <string.h>
 
 #include "graph/plan.h"
@@ -58,7 +59,7 @@ static size_t best_gap(const weft_life *life, int b, size_t align, const size_t 
         if (p->last < life[b].first || p->first > life[b].last)
             continue;
         size_t start = offset[placed[i]];
-        if (start >= end + need && start - end < best_gap_size) {
+        if (start >= end && start - end >= need && start - end < best_gap_size) {
             best = end;
             best_gap_size = start - end;
         }
@@ -81,7 +82,11 @@ size_t weft_memory_plan(const weft_life *life, int n, size_t align, size_t *offs
         for (; at > 0 && offset[work[at - 1]] > offset[b]; at--)
             work[at] = work[at - 1];
         work[at] = b;
-        size_t end = offset[b] + round_up(life[b].bytes, align);
+        size_t end;
+        if (life[b].bytes > PTRDIFF_MAX - align ||
+            __builtin_add_overflow(offset[b], round_up(life[b].bytes, align), &end) ||
+            end > PTRDIFF_MAX)
+            return SIZE_MAX;
         peak = end > peak ? end : peak;
     }
     return peak;

@@ -4,6 +4,7 @@
  * once bound.
  * Invariants: buffers alive at one step do not overlap (checked by weft_memory_check on every
  * plan); a step overwrites its input only if nobody reads that storage later. */
+#include <stdint.h>
 #include <string.h>
 
 #include "graph/plan.h"
@@ -112,10 +113,13 @@ static size_t tensor_bytes(const weft_tensor *t)
     return (size_t)t->count * weft_dtype_size(t->dtype);
 }
 
+/* SIZE_MAX when it overflows: more than any plan can hold. */
+static size_t sum(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+
 static void add_buffer(weft_program *p, size_t bytes, int first, int last, weft_val v, int step)
 {
     size_t guard = p->options.check_nan ? GUARD : 0;
-    p->life[p->n_buffer] = (weft_life){bytes + guard, first, last};
+    p->life[p->n_buffer] = (weft_life){sum(bytes, guard), first, last};
     p->buffer_value[p->n_buffer] = v;
     p->buffer_step[p->n_buffer++] = step;
 }
@@ -132,8 +136,8 @@ static void list_buffers(lives *l)
     }
     for (int i = 0; i < p->n_step; i++) {
         weft_step *s = &p->step[i];
-        size_t bytes =
-            s->scratch_bytes + s->lib_shared + (size_t)s->run.threads * s->run.lib_stride;
+        size_t bytes = (size_t)s->run.threads * s->run.lib_stride;
+        bytes = sum(sum(bytes, s->lib_shared), s->scratch_bytes);
         s->scratch = bytes ? p->n_buffer : -1;
         if (bytes)
             add_buffer(p, bytes, i, i, WEFT_NONE, i);
@@ -168,7 +172,12 @@ static bool allocate(weft_program *p, lives *l)
 /* ---- limits --------------------------------------------------------------------------------- */
 static weft_status check_limit(weft_program *p)
 {
-    size_t most = p->options.max_memory, need = p->plan_bytes + p->session->state_bytes;
+    size_t most = p->options.max_memory, need = sum(p->plan_bytes, p->session->state_bytes);
+    if (p->plan_bytes == SIZE_MAX) {
+        p->plan_bytes = 0;
+        return weft_fail(p->session->ctx, WEFT_NOMEM,
+                         "the values of the run together do not fit into an address space");
+    }
     if (!most || need <= most)
         return WEFT_OK;
     weft_string s;
@@ -205,9 +214,9 @@ weft_status weft_program_plan(weft_program *p)
         return p->session->ctx->status;
     p->plan_bytes = weft_memory_plan(p->life, p->n_buffer, ALIGN, p->offset, work);
     for (int i = 0; i < p->n_buffer; i++)
-        p->naive_bytes += (p->life[i].bytes + ALIGN - 1) / ALIGN * ALIGN;
-    WEFT_TRY(check_overlap(p, work));
-    return check_limit(p);
+        p->naive_bytes = sum(p->naive_bytes, sum(p->life[i].bytes, ALIGN - 1) / ALIGN * ALIGN);
+    WEFT_TRY(check_limit(p));
+    return check_overlap(p, work);
 }
 
 /* ---- binding -------------------------------------------------------------------------------- */

@@ -11,7 +11,8 @@ typedef struct {
 } weft_life;
 
 /* Offsets (multiples of `align`) for buffers so that those alive together do not overlap; returns
- * the peak. Greedy by size (Pisarchyk and Lee, 2020). `work`: n ints of scratch. */
+ * the peak, or SIZE_MAX: they do not fit into an address space. Greedy by size (Pisarchyk and Lee,
+ * 2020). `work`: n ints of scratch. */
 size_t weft_memory_plan(const weft_life *life, int n, size_t align, size_t *offset, int *work);
 /* Independent check by sweeping over the steps: true, or false and an overlapping pair in *a, *b
  * (equal: beyond the peak). `work`: 2 n ints of scratch. */

@@ -154,7 +154,8 @@ weft_status weft_session_add_states(weft_session *s, const weft_graph *g)
         WEFT_TRY(weft_block_new(s->ctx, bytes, &block));
         s->state_block[s->n_state_block++] = block;
     }
-    s->state_bytes += bytes;
+    if (__builtin_add_overflow(s->state_bytes, bytes, &s->state_bytes))
+        return weft_fail(s->ctx, WEFT_NOMEM, "the states do not fit into an address space");
     char *data = s->bare ? NULL : block.data;
     for (int i = 0; i < g->n_value; i++) {
         const weft_value *v = &g->value[i];

@@ -54,9 +54,11 @@ weft_status weft_graph_measure(const weft_graph *g, weft_graph_size *out)
     for (int i = 0; i < g->n_value; i++) {
         const weft_value *v = &g->value[i];
         if (v->kind == WEFT_VALUE_STATE) {
+            int64_t n = weft_type_count(&v->type);
             out->n_weight++;
-            out->parameters += weft_type_count(&v->type);
-            out->trainable += v->trainable ? weft_type_count(&v->type) : 0;
+            if (!weft_add_ok(out->parameters, n, &out->parameters))
+                return weft_fail(g->ctx, WEFT_NOMEM, "the model has more than 2^63 parameters");
+            out->trainable += v->trainable ? n : 0;
         } else if (v->kind == WEFT_VALUE_INPUT && v->name && !strcmp(v->name, "tokens"))
             out->tokens = weft_type_count(&v->type);
     }

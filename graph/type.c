@@ -60,6 +60,10 @@ size_t weft_type_bytes(const weft_type *t)
     return t->dtype ? (size_t)weft_type_count(t) * weft_dtype_size(t->dtype) : 0;
 }
 
+/* Bytes of a tensor: what a 64-bit machine can address. So the few, small multiples of sizes that
+ * kernels ask for as scratch stay far from overflow, too. */
+#define MOST_BYTES ((int64_t)1 << 47)
+
 bool weft_type_check(const weft_type *t, char *why, size_t n)
 {
     int64_t bytes = 8; /* as if every element were f64: the reference mode must fit too */
@@ -72,8 +76,9 @@ bool weft_type_check(const weft_type *t, char *why, size_t n)
             snprintf(why, n, "size %lld of axis %d is not positive", (long long)t->dim[i], i);
             return false;
         }
-        if (!weft_mul_ok(bytes, t->dim[i], &bytes) || bytes > INT64_MAX / 4) {
-            snprintf(why, n, "the number of elements overflows");
+        if (!weft_mul_ok(bytes, t->dim[i], &bytes) || bytes > MOST_BYTES) {
+            snprintf(why, n, "more than %lld elements, which no machine can hold",
+                     (long long)(MOST_BYTES / 8));
             return false;
         }
     }

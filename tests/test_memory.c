@@ -107,12 +107,33 @@ static void test_known_plan(void **state)
     assert_int_equal(weft_memory_plan(chain, 0, 64, offset, work), 0);
 }
 
+/* Sizes that wrap around are no plan; what just fits is one. */
+static void test_sums_are_checked(void **state)
+{
+    (void)state;
+    const size_t quarter = (size_t)1 << 62;
+    weft_life life[4] = {{0}};
+    size_t offset[4];
+    int work[8], a, b;
+    for (int i = 0; i < 4; i++)
+        life[i] = (weft_life){quarter, 0, 1};
+    assert_true(weft_memory_plan(life, 4, 64, offset, work) == SIZE_MAX);
+    assert_true(weft_memory_plan(life, 2, 64, offset, work) == SIZE_MAX);
+    assert_true(weft_memory_plan(life, 1, 64, offset, work) == quarter);
+    life[0].bytes = SIZE_MAX;
+    assert_true(weft_memory_plan(life, 1, 64, offset, work) == SIZE_MAX);
+    life[0].bytes = life[1].bytes = PTRDIFF_MAX / 2 - 63;
+    size_t peak = weft_memory_plan(life, 2, 64, offset, work);
+    assert_true(peak <= PTRDIFF_MAX && weft_memory_check(life, 2, offset, peak, work, &a, &b));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_sets),
         cmocka_unit_test(test_checker_sees),
         cmocka_unit_test(test_known_plan),
+        cmocka_unit_test(test_sums_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
