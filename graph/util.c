@@ -42,6 +42,7 @@ weft_ctx *weft_open(const weft_options *o)
     memset(c, 0, sizeof *c);
     c->mem = mem;
     c->io = o->io ? o->io : &weft_io_system;
+    weft_waiting_bound_runtime();
     c->threads = o->threads > 0 ? o->threads : omp_get_max_threads();
     c->log = o->log;
     c->log_user = o->log_user;

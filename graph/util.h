@@ -108,4 +108,7 @@ uint64_t weft_hash(const void *data, size_t n, uint64_t seed);
  * messages. */
 const char *weft_printable(char *out, size_t n, const char *s);
 
+/* waiting.c: bounds waiting where the OpenMP runtime has a call for it. */
+void weft_waiting_bound_runtime(void);
+
 #endif

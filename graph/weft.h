@@ -105,6 +105,12 @@ WEFT_API const char *weft_version(void); /* "0.1.0" */
 WEFT_API int weft_threads(const weft_ctx *c);
 WEFT_API weft_status weft_threads_set(weft_ctx *c,
                                       int threads); /* 1..1024; programs compiled later use it */
+/* For the first line of main: bounds how long threads that wait for each other spin, unless
+ * OMP_WAIT_POLICY, GOMP_SPINCOUNT or KMP_BLOCKTIME say something; one busy process beside would
+ * make training many times slower otherwise (docs/performance.md). gcc's OpenMP runtime reads that
+ * only when it is loaded: the program then starts itself once more with `argv` and GOMP_SPINCOUNT
+ * set, and if that is not possible, goes on as it is. With clang's runtime weft_open does it. */
+WEFT_API void weft_waiting_bound(char **argv);
 /* The candidate nearest to `word` in edit distance, or NULL if none is near enough for a "did you
  * mean". */
 WEFT_API const char *weft_nearest(const char *word, const char *const *candidates, int n);

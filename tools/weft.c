@@ -106,6 +106,7 @@ static void log_line(void *user, const char *line)
 
 int main(int argc, char **argv)
 {
+    weft_waiting_bound(argv);
     /* A closed pipe or a file-size limit is an error of a write, not a death. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
