@@ -60,6 +60,13 @@ static char *put_utf8(char *out, uint32_t c)
     return out;
 }
 
+static int hex_digit(char c)
+{
+    if (is_digit(c))
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 /* Four hex digits at s, or -1. */
 static int32_t hex4(const parser *p, const char *s)
 {
@@ -67,12 +74,10 @@ static int32_t hex4(const parser *p, const char *s)
     if (p->end - s < 4)
         return -1;
     for (int i = 0; i < 4; i++) {
-        static const char digits[] = "0123456789abcdef";
-        char c = is_digit(s[i]) ? s[i] : (char)(s[i] | 32);
-        const char *d = c ? strchr(digits, c) : NULL;
-        if (!d)
+        int d = hex_digit(s[i]);
+        if (d < 0)
             return -1;
-        x = x * 16 + (int32_t)(d - digits);
+        x = x * 16 + d;
     }
     return x;
 }
@@ -82,6 +87,8 @@ static bool unicode_escape(parser *p, char **out)
 {
     const char *start = p->s;
     int32_t c = hex4(p, p->s + 2);
+    if (c < 0)
+        return fail(p, start, "\\u without four hex digits");
     p->s += 6;
     if (c >= 0xd800 && c < 0xdc00 && p->end - p->s >= 6 && p->s[0] == '\\' && p->s[1] == 'u') {
         int32_t low = hex4(p, p->s + 2);
@@ -90,8 +97,6 @@ static bool unicode_escape(parser *p, char **out)
             p->s += 6;
         }
     }
-    if (c < 0)
-        return fail(p, start, "\\u without four hex digits");
     if (!c || (c >= 0xd800 && c < 0xe000))
         return fail(p, start, c ? "lone surrogate" : "\\u0000 is not supported");
     *out = put_utf8(*out, (uint32_t)c);
