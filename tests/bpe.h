@@ -23,16 +23,18 @@ static UNUSED weft_bpe *small_bpe(weft_ctx *c)
         weft_string s;
         weft_string_init(&s, c);
         bpe_spell(&(char){(char)b}, 1, &s);
-        assert_int_equal(bpe_add_token(t, at, s.s, b, false), WEFT_OK);
+        assert_int_equal(bpe_add_token(t, at, s.s, b, NULL), WEFT_OK);
         weft_string_free(&s);
     }
     for (int i = 0; i < 6; i++)
-        assert_int_equal(bpe_add_token(t, at, small_tokens[i], 256 + i, false), WEFT_OK);
-    assert_int_equal(bpe_add_token(t, at, WEFT_END_OF_TEXT, SMALL_VOCAB - 1, true), WEFT_OK);
+        assert_int_equal(bpe_add_token(t, at, small_tokens[i], 256 + i, NULL), WEFT_OK);
+    assert_int_equal(bpe_add_token(t, at, WEFT_END_OF_TEXT, SMALL_VOCAB - 1, &bpe_special),
+                     WEFT_OK);
     assert_int_equal(bpe_begin_merges(t, at, 6), WEFT_OK);
     for (int i = 0; i < 6; i++)
         assert_int_equal(bpe_add_merge(t, "small", small_merges[i][0], small_merges[i][1]),
                          WEFT_OK);
+    assert_int_equal(bpe_finish(t), WEFT_OK);
     return t;
 }
 

@@ -46,6 +46,33 @@ for n in 1 2 3 8; do
 done
 cmp tok.json t1/tokenizer.json || fail "the folder's tokenizer"
 
+# ---- added tokens: the same in a corpus, in a prompt, and for every number of threads ----
+sed 's/"added_tokens": \[/&{"id": 330, "content": "<concept>", "normalized": true, "special": false},\
+  {"id": 331, "content": "    ", "normalized": true, "special": false},\
+  {"id": 332, "content": "<s>", "normalized": false, "special": true, "lstrip": true, "rstrip": true},/' tok.json >added.json
+printf 'a <concept> b\nif x:\n    return <s> 1<|endoftext|>\n' >added.txt
+want='64 220 330'
+expect 0 '' "$WEFT" tokenize ids --tokenizer added.json 'a <concept>'
+[ "$(cat out.txt)" = "$want" ] || fail "ids of an added token: $(cat out.txt), not $want"
+expect 0 '' "$WEFT" tokenize encode --tokenizer added.json --out added --val 0 --documents file added.txt
+expect 0 '' "$WEFT" tokenize ids --tokenizer added.json <added.txt
+[ "$(cat out.txt) 329" = "$(od -An -v -tu2 -w9999 added/train.bin | xargs)" ] || fail "a corpus and a prompt differ"
+grep -qw 331 out.txt && grep -qw 332 out.txt && grep -qw 329 out.txt || fail "added tokens in $(cat out.txt)"
+expect 0 '' "$WEFT" tokenize encode --tokenizer added.json --out spelled --val 0 --documents file --split-special-tokens added.txt
+ids=$(od -An -v -tu2 -w9999 spelled/train.bin)
+grep -qw 331 <<<"$ids" && ! grep -qw 332 <<<"$ids" || fail "--split-special-tokens: $ids"
+[ "$(grep -ow 329 <<<"$ids" | wc -l)" = 1 ] || fail "--split-special-tokens and the end of a document: $ids"
+expect 0 '' "$WEFT" tokenize count --json --tokenizer added.json --documents file added.txt
+n=$(($(stat -c %s added/train.bin) / 2 - 1))
+grep -q "\"tokens\": $n," out.txt || fail "count and encode differ: $(cat out.txt), not $n"
+awk 'BEGIN {for (i = 0; i < 60000; i++) printf "%s", (i * 7919) % 11 < 3 ? "  <concept>    x" : (i % 5 ? " a <s> " : "the  \n")}' >many.txt
+for n in 1 3; do
+    expect 0 '' "$WEFT" tokenize encode --tokenizer added.json --out m$n --val 0 --documents file --threads $n many.txt
+done
+cmp m1/train.bin m3/train.bin || fail "added tokens with 1 and 3 threads"
+expect 0 '' "$WEFT" tokenize ids --tokenizer added.json <many.txt
+(tr -d '\n' <out.txt | tr ' ' '\n'; echo; echo 329) | cmp - <(od -An -v -tu2 -w2 m1/train.bin | tr -d ' ') || fail "a corpus cut in parts"
+
 # ---- what is in the files ----
 expect 0 '' "$WEFT" tokenize decode --tokenizer t1 --file t1/train.bin
 cp out.txt train.txt
@@ -72,6 +99,11 @@ expect 0 '' "$WEFT" tokenize decode --tokenizer tok.json $ids
 [ "$(cat out.txt)" = 'the <|endoftext|>' ] || fail "ids and back"
 printf 'a\0b\377\n' >bytes
 "$WEFT" tokenize ids --tokenizer tok.json <bytes | "$WEFT" tokenize decode --tokenizer tok.json | cmp - bytes || fail "any bytes"
+expect 0 '' "$WEFT" tokenize ids --tokenizer tok.json --json '<|endoftext|>'
+[ "$(cat out.txt)" = '[329]' ] || fail "<|endoftext|> is its id by default"
+expect 0 '' "$WEFT" tokenize ids --tokenizer tok.json --split-special-tokens --json '<|endoftext|>'
+case "$(cat out.txt)" in '[329]' | '[]') fail "--split-special-tokens" ;; esac
+expect 2 'exclude each other' "$WEFT" tokenize ids --tokenizer tok.json --split-special-tokens --special x
 expect 0 '' "$WEFT" tokenize ids --tokenizer tok.json --special --json '<|endoftext|>'
 [ "$(cat out.txt)" = '[329]' ] || fail "--special --json"
 

@@ -125,26 +125,41 @@ static weft_status fail_token(weft_bpe *t, bpe_place at, const char *text, const
 }
 
 /* The text is kept beside the bytes: it is what files hold, and what merges name. */
-static weft_status store_token(weft_bpe *t, bpe_place at, const char *text, int64_t id,
-                               bool special)
+static weft_status store_token(weft_bpe *t, bpe_place at, const char *text, int64_t id, bool added)
 {
     bpe_token *k = &t->token[id];
     size_t n = strlen(text);
     char *copy = weft_arena_strdup(t->arena, text), *bytes = copy;
-    if (copy && !special && !(bytes = weft_arena_alloc(t->arena, n + 1)))
+    if (copy && !added && !(bytes = weft_arena_alloc(t->arena, n + 1)))
         copy = NULL;
     if (!copy || !weft_map_set(t->by_text, copy, (int)id))
         return t->ctx->status;
-    if (!special && !bpe_unspell(copy, bytes, &n))
+    if (!added && !bpe_unspell(copy, bytes, &n))
         return fail_token(t, at, text,
                           "a character that is not in GPT-2's byte alphabet; only byte-level "
                           "vocabularies can be read");
-    *k = (bpe_token){.bytes = bytes, .text = copy, .n = (uint32_t)n, .special = special};
+    *k = (bpe_token){.bytes = bytes, .text = copy, .n = (uint32_t)n};
+    return WEFT_OK;
+}
+
+const bpe_added bpe_special = {.special = true};
+
+static weft_status note_added(weft_bpe *t, int32_t id, const bpe_added *added)
+{
+    if (!WEFT_GROW(t->arena, t->added, t->n_added, t->cap_added))
+        return t->ctx->status;
+    t->added[t->n_added] = *added;
+    t->added[t->n_added++].id = id;
+    t->token[id].added = true;
+    t->token[id].special = added->special;
+    if (!strcmp(t->token[id].text, WEFT_END_OF_TEXT))
+        t->end = id;
     return WEFT_OK;
 }
 
 /* With n tokens, each with an id of its own in 0..n-1, there can be no gap. */
-weft_status bpe_add_token(weft_bpe *t, bpe_place at, const char *text, int64_t id, bool special)
+weft_status bpe_add_token(weft_bpe *t, bpe_place at, const char *text, int64_t id,
+                          const bpe_added *added)
 {
     char other[96];
     if (id < 0 || id >= t->n_vocab)
@@ -157,19 +172,18 @@ weft_status bpe_add_token(weft_bpe *t, bpe_place at, const char *text, int64_t i
     if (!*text || strlen(text) > BPE_MAX_TOKEN)
         return fail_token(t, at, text, "a token of %zu bytes, expected 1..%d", strlen(text),
                           BPE_MAX_TOKEN);
-    WEFT_TRY(store_token(t, at, text, id, special));
-    return special ? bpe_mark_special(t, (int32_t)id) : WEFT_OK;
+    WEFT_TRY(store_token(t, at, text, id, added != NULL));
+    return added ? note_added(t, (int32_t)id, added) : WEFT_OK;
 }
 
-weft_status bpe_mark_special(weft_bpe *t, int32_t id)
+/* Does its text mean the same as an added token and as a spelling? "the" does, "\u0120the" would be
+ * found as these characters and decoded as " the". */
+static bool can_merge(const bpe_token *k)
 {
-    if (!WEFT_GROW(t->arena, t->special, t->n_special, t->cap_special))
-        return t->ctx->status;
-    t->special[t->n_special++] = id;
-    t->token[id].special = true;
-    if (!strcmp(t->token[id].text, WEFT_END_OF_TEXT))
-        t->end = id;
-    return WEFT_OK;
+    for (const char *p = k->text; k->added && *p; p++)
+        if (*p <= ' ' || *p > '~')
+            return false;
+    return !k->special;
 }
 
 weft_status bpe_begin_merges(weft_bpe *t, bpe_place at, int64_t n)
@@ -178,7 +192,12 @@ weft_status bpe_begin_merges(weft_bpe *t, bpe_place at, int64_t n)
         utf8proc_uint8_t u[5] = {0};
         utf8proc_encode_char(char_of_byte(b), u);
         t->byte_id[b] = weft_map_get(t->by_text, (const char *)u, -1);
-        if (t->byte_id[b] < 0 || t->token[t->byte_id[b]].special)
+        if (t->byte_id[b] >= 0 && !can_merge(&t->token[t->byte_id[b]]))
+            return weft_fail(t->ctx, WEFT_UNSUPPORTED,
+                             "%s: added_tokens: \"%s\" is also how byte 0x%02x is written, and "
+                             "would be found as a character",
+                             at.file, (const char *)u, b);
+        if (t->byte_id[b] < 0)
             return weft_fail(t->ctx, WEFT_MALFORMED,
                              "%s: %s: no token for byte 0x%02x, written \"%s\"; all 256 "
                              "bytes must have one",
@@ -203,10 +222,12 @@ static int32_t merge_part(weft_bpe *t, const char *where, const char *text)
     if (id < 0)
         weft_fail(t->ctx, WEFT_MALFORMED, "%s: %s is not in the vocabulary", where,
                   bpe_quote(name, sizeof name, text));
-    else if (t->token[id].special)
-        weft_fail(t->ctx, WEFT_MALFORMED,
-                  "%s: %s is a special token, which no merge may use or make", where,
-                  bpe_quote(name, sizeof name, text));
+    else if (!can_merge(&t->token[id]))
+        weft_fail(t->ctx, t->token[id].special ? WEFT_MALFORMED : WEFT_UNSUPPORTED,
+                  "%s: %s is %s, which no merge may use or make", where,
+                  bpe_quote(name, sizeof name, text),
+                  t->token[id].special ? "a special token"
+                                       : "an added token, found as it is written");
     else
         return id;
     return -1;

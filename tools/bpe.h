@@ -29,6 +29,7 @@ int32_t weft_bpe_vocab(const weft_bpe *t); /* ids are 0 .. vocab-1 */
 int32_t weft_bpe_end(const weft_bpe *t);   /* id of <|endoftext|>, -1 if there is none */
 /* The n bytes of a token, owned by t; NULL when the id is not in the vocabulary. */
 const char *weft_bpe_token(const weft_bpe *t, int32_t id, size_t *n);
+/* Is it a sign like <|endoftext|>, and no text? Of the added tokens, those marked "special". */
 bool weft_bpe_is_special(const weft_bpe *t, int32_t id);
 
 /* ---- encoding ---- */
@@ -45,8 +46,9 @@ void weft_ids_free(weft_ids *ids);
 typedef struct weft_encoder weft_encoder;
 weft_status weft_encoder_open(weft_ctx *c, const weft_bpe *t, weft_encoder **out);
 void weft_encoder_close(weft_encoder *e);
-/* Appends the ids of n bytes of text. With `specials`, "<|endoftext|>" and its like in the text
- * become their one id; without, they are spelled like any other text. */
+/* Appends the ids of n bytes of text. Added tokens become their one id, wherever Hugging Face's
+ * tokenizers would find them; special ones ("<|endoftext|>") only with `specials`, else they are
+ * spelled like any other text (its split_special_tokens). */
 weft_status weft_encoder_add(weft_encoder *e, const char *text, size_t n, bool specials,
                              weft_ids *out);
 /* The same for one short text. */
@@ -73,6 +75,11 @@ size_t weft_split(const char *text, size_t n);
 /* The last place at or below `at` (the text has more than `at` bytes) where it may be cut without
  * changing its pieces: before white space that follows something else. 0 if there is none. */
 size_t weft_split_point(const char *text, size_t at);
+/* The same for ids: no added token of t (NULL: there are none) stands at the place or across it.
+ * All of text[0..n) may be looked at, n > at: a token that goes on behind n is not seen, so that at
+ * least weft_bpe_longest_added bytes must follow the place unless the text ends at n. */
+size_t weft_bpe_cut(const weft_bpe *t, const char *text, size_t n, size_t at);
+size_t weft_bpe_longest_added(const weft_bpe *t); /* bytes */
 
 /* ---- training ---- */
 /* Counts the pieces of texts, added in any order and from any number of trainers; see bpe_train.c.

@@ -38,7 +38,6 @@ struct weft_encoder {
     link *list; /* [room] */
     candidate *heap;
     size_t room, n_heap;
-    size_t *special_at; /* [n_special]: where each special is found next */
 };
 
 /* ---- ids ---- */
@@ -235,44 +234,31 @@ static weft_status add_plain(weft_encoder *e, const char *text, size_t n, weft_i
     return WEFT_OK;
 }
 
-/* ---- specials ---- */
-static size_t find_from(const bpe_token *k, const char *text, size_t n, size_t from)
+/* ---- added tokens ---- */
+/* What stands between the added tokens of a pass goes to the next one, after the last to the
+ * pieces.
+ */
+static weft_status add_pass(weft_encoder *e, int pass, const char *text, size_t n, bool specials,
+                            weft_ids *out)
 {
-    const char *p = memmem(text + from, n - from, k->bytes, k->n);
-    return p ? (size_t)(p - text) : n;
-}
-
-/* Index of the special that is found first at or after `from` (the longest of several), -1 if none
- * is. */
-static int next_special(weft_encoder *e, const char *text, size_t n, size_t from)
-{
-    int best = -1;
-    for (int i = 0; i < e->bpe->n_special; i++) {
-        const bpe_token *k = &e->bpe->token[e->bpe->special[i]];
-        size_t *at = &e->special_at[i];
-        if (*at < from)
-            *at = find_from(k, text, n, from);
-        bool longer = best >= 0 && *at == e->special_at[best] &&
-                      k->n > e->bpe->token[e->bpe->special[best]].n;
-        if (*at < n && (best < 0 || *at < e->special_at[best] || longer))
-            best = i;
+    size_t from = 0;
+    if (pass == 2)
+        return add_plain(e, text, n, out);
+    for (bpe_match m = {0}; bpe_next_added(e->bpe, pass, specials, text, n, &m); from = m.stop) {
+        if (m.start > from)
+            WEFT_TRY(add_pass(e, pass + 1, text + from, m.start - from, specials, out));
+        if (m.stop > m.start)
+            out->id[out->n++] = e->bpe->added[m.added].id;
     }
-    return best;
+    return add_pass(e, pass + 1, text + from, n - from, specials, out);
 }
 
+/* No token is shorter than a byte, and none is found in a byte of another. */
 weft_status weft_encoder_add(weft_encoder *e, const char *text, size_t n, bool specials,
                              weft_ids *out)
 {
-    WEFT_TRY(weft_ids_reserve(out, n)); /* no token is shorter than a byte */
-    size_t from = 0;
-    for (int i = 0; specials && i < e->bpe->n_special; i++)
-        e->special_at[i] = find_from(&e->bpe->token[e->bpe->special[i]], text, n, 0);
-    for (int s; specials && (s = next_special(e, text, n, from)) >= 0;) {
-        WEFT_TRY(add_plain(e, text + from, e->special_at[s] - from, out));
-        out->id[out->n++] = e->bpe->special[s];
-        from = e->special_at[s] + e->bpe->token[e->bpe->special[s]].n;
-    }
-    return add_plain(e, text + from, n - from, out);
+    WEFT_TRY(weft_ids_reserve(out, n));
+    return add_pass(e, 0, text, n, specials, out);
 }
 
 /* ---- opening ---- */
@@ -283,7 +269,6 @@ void weft_encoder_close(weft_encoder *e)
     weft_free(e->ctx, e->cache);
     weft_free(e->ctx, e->list);
     weft_free(e->ctx, e->heap);
-    weft_free(e->ctx, e->special_at);
     weft_free(e->ctx, e);
 }
 
@@ -294,8 +279,7 @@ weft_status weft_encoder_open(weft_ctx *c, const weft_bpe *t, weft_encoder **out
         return c->status;
     *e = (weft_encoder){.ctx = c, .bpe = t};
     e->cache = weft_alloc(c, CACHE_SLOTS * sizeof *e->cache);
-    e->special_at = weft_alloc(c, (size_t)t->n_special * sizeof *e->special_at);
-    if (!e->cache || !e->special_at) {
+    if (!e->cache) {
         weft_encoder_close(e);
         return c->status;
     }

@@ -9,10 +9,20 @@ enum { BPE_MAX_TOKEN = 65535, BPE_MAX_VOCAB = 1 << 24 };
 typedef struct {
     const char *bytes; /* what it decodes to */
     const char *text;  /* as files write it: each byte as one character of the byte alphabet;
-                          specials as they are */
+                          added tokens as they are */
     uint32_t n;        /* bytes */
-    bool special;
+    bool added;        /* found as a whole in texts (added.c) */
+    bool special;      /* and no text, but a sign, as <|endoftext|> */
 } bpe_token;
+
+/* How an added token is found, in Hugging Face's words. */
+typedef struct {
+    int32_t id;
+    bool single_word, lstrip, rstrip, normalized, special;
+} bpe_added;
+extern const bpe_added bpe_special; /* of a token like <|endoftext|> */
+
+typedef struct bpe_matcher bpe_matcher;
 
 typedef struct {
     int32_t left, right, id; /* id: of the two joined */
@@ -34,8 +44,9 @@ struct weft_bpe {
     int32_t byte_id[256];
     bpe_slot *slot; /* [mask + 1], open addressing */
     size_t mask;
-    int32_t *special; /* ids */
-    int n_special, cap_special;
+    bpe_added *added;
+    int n_added, cap_added;
+    bpe_matcher *matcher[2]; /* of those that are not normalized, of those that are; NULL: none */
     int32_t end;
     weft_map *by_text; /* token text -> id */
 };
@@ -66,14 +77,28 @@ typedef struct {
 
 /* A tokenizer for n tokens, all still missing. */
 weft_status bpe_open(weft_ctx *c, int64_t n_vocab, weft_bpe **out);
-/* Token `id` is written as `text`. A special is taken as it is, others are spelled in the byte
- * alphabet. */
-weft_status bpe_add_token(weft_bpe *t, bpe_place at, const char *text, int64_t id, bool special);
-weft_status bpe_mark_special(weft_bpe *t, int32_t id);
+/* Token `id` is written as `text`. An added one is taken as it is, others (`added` NULL) are
+ * spelled in the byte alphabet. `added->id` does not matter. */
+weft_status bpe_add_token(weft_bpe *t, bpe_place at, const char *text, int64_t id,
+                          const bpe_added *added);
 /* The alphabet of 256 single bytes must be there, and room for n merges is made. */
 weft_status bpe_begin_merges(weft_bpe *t, bpe_place at, int64_t n);
 /* The next merge in order of rank; `where` names it in messages. */
 weft_status bpe_add_merge(weft_bpe *t, const char *where, const char *left, const char *right);
+/* The last step: what finds added tokens in texts. */
+weft_status bpe_finish(weft_bpe *t);
+
+/* ---- added tokens in a text ---- */
+typedef struct {
+    int32_t added;      /* index of t->added */
+    size_t start, stop; /* its bytes, with the white space that it takes; none: it is dropped */
+    size_t next;        /* where the search goes on */
+} bpe_match;
+/* The next token of pass 0 or 1 (t->matcher); start from {0}. Special ones only if `specials`.
+ * A token may begin before the last one's stop: in white space that that one took. */
+bool bpe_next_added(const weft_bpe *t, int pass, bool specials, const char *text, size_t n,
+                    bpe_match *m);
+bool bpe_is_space(int32_t code); /* the Unicode property White_Space */
 
 /* ---- counted pieces ---- */
 typedef struct {

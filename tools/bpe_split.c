@@ -6,15 +6,20 @@
  * split as if they were symbols. */
 #include <utf8proc.h>
 
-#include "tools/bpe.h"
+#include "tools/bpe_impl.h"
 
 enum { OTHER, LETTER, NUMBER, SPACE };
 
 /* The Unicode property White_Space beyond ASCII (PropList.txt; unchanged since Unicode 6.3). */
-static bool is_white_space(int32_t cp)
+static bool is_wide_space(int32_t cp)
 {
     return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) ||
            cp == 0x2028 || cp == 0x2029 || cp == 0x202F || cp == 0x205F || cp == 0x3000;
+}
+
+bool bpe_is_space(int32_t code)
+{
+    return code == ' ' || (code >= 9 && code <= 13) || is_wide_space(code);
 }
 
 static int class_beyond_ascii(const unsigned char *p, size_t n, size_t *len)
@@ -26,7 +31,7 @@ static int class_beyond_ascii(const unsigned char *p, size_t n, size_t *len)
         return OTHER;
     }
     *len = (size_t)used;
-    if (is_white_space(cp))
+    if (is_wide_space(cp))
         return SPACE;
     utf8proc_category_t c = utf8proc_category(cp);
     if (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO)

@@ -346,13 +346,13 @@ static weft_status make_bpe(trainer *t, weft_bpe **out)
     const bpe_place at = {"trained tokenizer", "model.vocab"};
     WEFT_TRY(bpe_open(t->ctx, t->n_token + 1, out));
     for (int32_t i = 0; i < t->n_token; i++)
-        WEFT_TRY(bpe_add_token(*out, at, t->text[i], i, false));
-    WEFT_TRY(bpe_add_token(*out, at, WEFT_END_OF_TEXT, t->n_token, true));
+        WEFT_TRY(bpe_add_token(*out, at, t->text[i], i, NULL));
+    WEFT_TRY(bpe_add_token(*out, at, WEFT_END_OF_TEXT, t->n_token, &bpe_special));
     WEFT_TRY(bpe_begin_merges(*out, at, t->n_merge));
     for (int i = 0; i < t->n_merge; i++)
         WEFT_TRY(bpe_add_merge(*out, "trained tokenizer", t->text[t->merge[i].left],
                                t->text[t->merge[i].right]));
-    return WEFT_OK;
+    return bpe_finish(*out);
 }
 
 static weft_status run(trainer *t, weft_counts *const *counts, int n, const weft_bpe_options *o,

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "graph/io.h"
-#include "tools/bpe.h"
 
 enum { BUFFER_BYTES = 16 << 20, SEGMENTS = 128 /* of one buffer, about */ };
 
@@ -24,6 +23,8 @@ struct weft_documents {
     weft_doc_mode mode;
     const char *mark;
     size_t n_mark;
+    const weft_bpe *bpe; /* whose added tokens stay whole; NULL: there are none */
+    size_t longest;      /* of them */
     char *buf;
     size_t part;      /* bytes of a segment, about */
     size_t cap, n;    /* n: bytes in the buffer */
@@ -69,6 +70,12 @@ weft_status weft_documents_open(weft_ctx *c, const char *const *paths, int n_pat
     }
     *out = d;
     return WEFT_OK;
+}
+
+void weft_documents_keep_whole(weft_documents *d, const weft_bpe *t)
+{
+    d->bpe = t;
+    d->longest = weft_bpe_longest_added(t);
 }
 
 void weft_documents_close(weft_documents *d)
@@ -227,7 +234,7 @@ static weft_status give_out(weft_documents *d, const char *p, size_t n, bool las
     if (last && !d->begun && all_space(p, n))
         return WEFT_OK;
     for (size_t at = d->part; at < n;) {
-        size_t cut = weft_split_point(p, at);
+        size_t cut = weft_bpe_cut(d->bpe, p, n, at);
         if (!cut) {
             at *= 2;
             continue;
@@ -258,12 +265,13 @@ static bool skip_before(weft_documents *d, size_t end, bool closed)
 }
 
 /* Gives out what is certain of a document that goes on behind the buffer: up to a cut that no
- * separator straddles. A blank line is white space all through, and the cut stands before white
- * space. */
+ * separator and no added token straddles. A blank line is white space all through, and the cut
+ * stands before white space. */
 static weft_status give_out_part(weft_documents *d, size_t end)
 {
     size_t n = end - d->used, keep = d->n_mark > 1 ? d->n_mark - 1 : 1;
-    size_t cut = n > keep ? weft_split_point(d->buf + d->used, n - keep) : 0;
+    keep = keep < d->longest ? d->longest : keep;
+    size_t cut = n > keep ? weft_bpe_cut(d->bpe, d->buf + d->used, n, n - keep) : 0;
     if (!cut)
         return WEFT_OK;
     const char *p = d->buf + d->used;

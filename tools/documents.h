@@ -3,7 +3,7 @@
 #ifndef WEFT_TOOLS_DOCUMENTS_H
 #define WEFT_TOOLS_DOCUMENTS_H
 
-#include "graph/util.h"
+#include "tools/bpe.h"
 
 /* How documents are told apart; the end of a file always ends one. */
 typedef enum {
@@ -12,8 +12,9 @@ typedef enum {
     WEFT_DOCS_FILE   /* one a file */
 } weft_doc_mode;
 
-/* A part of a document. It begins and ends where a piece of the pre-tokenizer does, so that its ids
- * do not depend on the cut. Documents of white space only are left out. */
+/* A part of a document. It begins and ends where a piece of the pre-tokenizer does, and beside no
+ * added token, so that its ids do not depend on the cut. Documents of white space only are left
+ * out. */
 typedef struct {
     const char *text;
     size_t n;
@@ -27,6 +28,8 @@ typedef struct weft_documents weft_documents;
 weft_status weft_documents_open(weft_ctx *c, const char *const *paths, int n_paths,
                                 weft_doc_mode mode, const char *mark, size_t buffer,
                                 weft_documents **out);
+/* Before the first batch: no segment ends in or beside an added token of t, which is borrowed. */
+void weft_documents_keep_whole(weft_documents *d, const weft_bpe *t);
 /* The next batch of segments, a buffer of text, valid until the next call; *n is 0 at the end. */
 weft_status weft_documents_next(weft_documents *d, const weft_segment **out, int *n);
 void weft_documents_close(weft_documents *d);

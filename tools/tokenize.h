@@ -12,6 +12,8 @@ typedef struct {
     const char *documents; /* --documents */
     const char *separator; /* --doc-separator */
     int64_t threads;       /* --threads, 0: all */
+    bool spelled;          /* --split-special-tokens */
+    const weft_bpe *bpe;   /* whose added tokens stay whole; NULL: there are none */
     char **path;
     int n_paths;
 } tokenize_texts;
@@ -32,10 +34,22 @@ typedef struct {
          "what stands between documents instead",                                                  \
          0,                                                                                        \
          0},                                                                                       \
-    {                                                                                              \
-        "threads", CLI_INT, &(t)->threads, "N",                                                    \
-            "threads (default: all cores); the output is the same", 1, 1024                        \
-    }
+        {"threads",                                                                                \
+         CLI_INT,                                                                                  \
+         &(t)->threads,                                                                            \
+         "N",                                                                                      \
+         "threads (default: all cores); the output is the same",                                   \
+         1,                                                                                        \
+         1024}
+
+#define TOKENIZE_SPELLED_OPTION(to)                                                                \
+    {"split-special-tokens",                                                                       \
+     CLI_FLAG,                                                                                     \
+     to,                                                                                           \
+     NULL,                                                                                         \
+     "spell <|endoftext|> and other special tokens in a text (default: their one id)",             \
+     0,                                                                                            \
+     0}
 
 /* Opens them; WEFT_USAGE for options that make no sense. */
 weft_status tokenize_open(weft_ctx *c, const tokenize_texts *t, weft_documents **out);

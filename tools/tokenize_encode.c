@@ -47,23 +47,24 @@ static weft_status batch_room(weft_ctx *c, batch *b, const weft_segment *s, size
 }
 
 /* Ids of one segment into worker memory; a failure stays with the worker. */
-static void encode_segment(tokenize_worker *w, const weft_segment *s, int32_t end)
+static void encode_segment(tokenize_worker *w, const weft_segment *s, int32_t end, bool specials)
 {
     w->ids.n = 0;
-    if (weft_encoder_add(w->encoder, s->text, s->n, false, &w->ids) || weft_ids_reserve(&w->ids, 1))
+    if (weft_encoder_add(w->encoder, s->text, s->n, specials, &w->ids) ||
+        weft_ids_reserve(&w->ids, 1))
         w->ids.n = 0;
     else if (s->last && end >= 0)
         w->ids.id[w->ids.n++] = end;
 }
 
 static weft_status encode_batch(tokenize_crew *k, batch *b, const weft_segment *s, int n,
-                                int32_t end)
+                                int32_t end, bool specials)
 {
     WEFT_TRY(batch_room(k->ctx, b, s, (size_t)n));
 #pragma omp parallel for schedule(dynamic, 1) num_threads(k->n)
     for (int i = 0; i < n; i++) {
         tokenize_worker *w = &k->worker[omp_get_thread_num()];
-        encode_segment(w, &s[i], end);
+        encode_segment(w, &s[i], end, specials);
         for (size_t j = 0; j < w->ids.n; j++)
             b->id[b->at[i] + j] = htole16((uint16_t)w->ids.id[j]);
         b->n[i] = w->ids.n;
@@ -184,7 +185,7 @@ static weft_status encode_all(encoding *e, const tokenize_texts *texts)
     tokenize_progress p = tokenize_progress_start(e->ctx, "encode");
     weft_status r;
     while (!(r = weft_documents_next(d, &s, &n)) && n > 0) {
-        if ((r = encode_batch(&e->crew, &e->batch, s, n, weft_bpe_end(e->bpe))) ||
+        if ((r = encode_batch(&e->crew, &e->batch, s, n, weft_bpe_end(e->bpe), !texts->spelled)) ||
             (r = write_batch(e, s, n)))
             break;
         tokenize_progress_bytes(&p, weft_documents_done(d), weft_documents_total(d));
@@ -243,10 +244,11 @@ static weft_status commit(encoding *e)
 }
 
 /* All that can be wrong with the input is found before the folder is made. */
-static weft_status encode_run(encoding *e, weft_arena *a, const encode_options *o)
+static weft_status encode_run(encoding *e, weft_arena *a, encode_options *o)
 {
     int64_t documents;
     WEFT_TRY(load_for_bins(e->ctx, o->tokenizer, &e->bpe));
+    o->texts.bpe = e->bpe;
     WEFT_TRY(count_documents(e->ctx, &o->texts, &documents));
     WEFT_TRY(plan_split(e->ctx, o->val, o->seed, documents, &e->split));
     WEFT_TRY(weft_make_dirs(e->ctx, o->out));
@@ -290,6 +292,7 @@ int tokenize_encode(weft_ctx *c, int argc, char **argv)
          0, 0.99},
         {"seed", CLI_INT, &o.seed, "N", "which documents those are (default 1)", 0, 9e15},
         TOKENIZE_TEXT_OPTIONS(&o.texts),
+        TOKENIZE_SPELLED_OPTION(&o.texts.spelled),
         {"json", CLI_FLAG, &o.json, NULL, "print the numbers as JSON", 0, 0},
         {NULL, CLI_FLAG, NULL, NULL, NULL, 0, 0},
     };
@@ -297,7 +300,8 @@ int tokenize_encode(weft_ctx *c, int argc, char **argv)
                            "--tokenizer=PATH --out=DIR FILE... [OPTION]...",
                            "Encodes texts as bare little-endian 16-bit ids (nanoGPT's layout), "
                            "each document followed\n"
-                           "by <|endoftext|>. Documents go to train.bin or val.bin by the seed.",
+                           "by <|endoftext|>. Added tokens are found as Hugging Face finds them. "
+                           "Documents go to train.bin or val.bin by the seed.",
                            options,
                            1,
                            INT32_MAX};

@@ -41,7 +41,7 @@ static weft_status read_input(weft_ctx *c, weft_string *out)
 /* ---- ids ---- */
 typedef struct {
     const char *tokenizer;
-    bool special, show, json;
+    bool special, spelled, show, json;
 } ids_options;
 
 /* One line of ids, a JSON array, or a line for each token. */
@@ -70,7 +70,7 @@ static weft_status ids_run(weft_ctx *c, const weft_bpe *t, const ids_options *o,
         weft_string_add(&s, text, strlen(text));
     weft_status r = text ? c->status : read_input(c, &s);
     if (!r)
-        r = weft_bpe_encode(c, t, s.s, s.len, o->special, &ids);
+        r = weft_bpe_encode(c, t, s.s, s.len, !o->spelled, &ids);
     if (!r)
         print_ids(t, &ids, o);
     weft_ids_free(&ids);
@@ -85,7 +85,8 @@ int tokenize_ids(weft_ctx *c, int argc, char **argv)
         {"tokenizer", CLI_TEXT, &o.tokenizer, "PATH",
          "tokenizer.json, vocab.json, or a folder with either", 0, 0},
         {"special", CLI_FLAG, &o.special, NULL,
-         "<|endoftext|> in the text is its one id (default: spelled)", 0, 0},
+         "<|endoftext|> in the text is its one id: the default", 0, 0},
+        TOKENIZE_SPELLED_OPTION(&o.spelled),
         {"show", CLI_FLAG, &o.show, NULL, "one line a token: id, tab, token", 0, 0},
         {"json", CLI_FLAG, &o.json, NULL, "print a JSON array", 0, 0},
         {NULL, CLI_FLAG, NULL, NULL, NULL, 0, 0},
@@ -99,6 +100,8 @@ int tokenize_ids(weft_ctx *c, int argc, char **argv)
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;
+    if (o.special && o.spelled)
+        return cli_usage(spec.verb, "--special and --split-special-tokens exclude each other");
     if (!o.tokenizer || (o.show && o.json))
         return cli_usage(spec.verb, o.tokenizer ? "--show and --json exclude each other"
                                                 : "--tokenizer is needed");

@@ -136,6 +136,7 @@ typedef struct {
 typedef struct {
     int64_t *uses; /* [threads * vocab], then summed into the first vocab */
     int32_t vocab;
+    bool specials;                 /* special tokens in a text are found */
     int64_t tokens, used, spelled; /* used: different ones; spelled: tokens of one byte */
 } census;
 
@@ -143,7 +144,7 @@ static void census_segment(tokenize_worker *w, int thread, const weft_segment *s
 {
     census *n = arg;
     w->ids.n = 0;
-    if (weft_encoder_add(w->encoder, s->text, s->n, false, &w->ids))
+    if (weft_encoder_add(w->encoder, s->text, s->n, n->specials, &w->ids))
         return;
     for (size_t i = 0; i < w->ids.n; i++)
         n->uses[(int64_t)thread * n->vocab + w->ids.id[i]]++;
@@ -216,7 +217,7 @@ static void print_census(const census *n, const totals *sum, bool json)
 static weft_status count_run(tokenize_crew *k, const weft_bpe *t, const count_options *o)
 {
     totals sum = {0};
-    census n = {.vocab = weft_bpe_vocab(t)};
+    census n = {.vocab = weft_bpe_vocab(t), .specials = !o->texts.spelled};
     n.uses = weft_alloc(k->ctx, (size_t)k->n * (size_t)n.vocab * sizeof *n.uses);
     if (!n.uses)
         return k->ctx->status;
@@ -239,6 +240,7 @@ int tokenize_count(weft_ctx *c, int argc, char **argv)
          "tokenizer.json, vocab.json, or a folder with either", 0, 0},
         {"top", CLI_INT, &o.top, "N", "list the N tokens used most: uses, id, token", 0, 1 << 24},
         TOKENIZE_TEXT_OPTIONS(&o.texts),
+        TOKENIZE_SPELLED_OPTION(&o.texts.spelled),
         {"json", CLI_FLAG, &o.json, NULL, "print the numbers as JSON", 0, 0},
         {NULL, CLI_FLAG, NULL, NULL, NULL, 0, 0},
     };
@@ -258,6 +260,7 @@ int tokenize_count(weft_ctx *c, int argc, char **argv)
     tokenize_crew k = {.ctx = c};
     weft_bpe *t = NULL;
     weft_status s = weft_bpe_load(c, o.tokenizer, &t);
+    o.texts.bpe = t;
     if (!s)
         s = tokenize_crew_open(c, t, o.texts.threads, &k);
     if (!s)

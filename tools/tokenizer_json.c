@@ -108,9 +108,9 @@ static const rule model_rules[] = {
 static const rule added_rules[] = {
     {"id", ANY, ""},
     {"content", ANY, ""},
-    {"single_word", FALSE, "false"},
-    {"lstrip", FALSE, "false"},
-    {"rstrip", FALSE, "false"},
+    {"single_word", FALSE | TRUE, "true or false"},
+    {"lstrip", FALSE | TRUE, "true or false"},
+    {"rstrip", FALSE | TRUE, "true or false"},
     {"normalized", FALSE | TRUE, "true or false"}, /* there is no normalizer */
     {"special", FALSE | TRUE, "true or false"},
     {NULL, 0, NULL},
@@ -188,6 +188,7 @@ typedef struct {
     const char *file;
     const weft_json *vocab, *added; /* added may be NULL */
     const weft_json **member;       /* of the vocabulary, by place */
+    const weft_json **listed;       /* of the added tokens; NULL if they are no list */
     weft_map *in_vocab, *in_added;  /* text -> place */
     int64_t n_new;                  /* added tokens that are not in the vocabulary */
 } source;
@@ -250,8 +251,9 @@ static weft_status check_added(weft_ctx *c, source *s, const weft_json *v, int i
     return weft_map_set(s->in_added, content, i) ? WEFT_OK : c->status;
 }
 
-static weft_status check_all_added(weft_ctx *c, source *s)
+static weft_status check_all_added(weft_arena *a, source *s)
 {
+    weft_ctx *c = weft_arena_ctx(a);
     char where[512];
     int i = 0;
     snprintf(where, sizeof where, "%s: added_tokens", s->file);
@@ -259,13 +261,38 @@ static weft_status check_all_added(weft_ctx *c, source *s)
         return WEFT_OK;
     if (s->added->kind != WEFT_JSON_ARRAY)
         return fail_found(c, WEFT_MALFORMED, where, s->added, "a list");
-    for (const weft_json *v = s->added->child; v; v = v->next)
-        WEFT_TRY(check_added(c, s, v, i++));
+    if (!(s->listed = weft_arena_array(a, (size_t)s->added->n + 1, sizeof *s->listed)))
+        return c->status;
+    for (const weft_json *v = s->added->child; v; v = v->next, i++) {
+        s->listed[i] = v;
+        WEFT_TRY(check_added(c, s, v, i));
+    }
     return WEFT_OK;
 }
 
 /* ---- vocabulary ---- */
-/* A token that is listed as added is matched as a whole in texts: it is special. */
+static bool is_true(const weft_json *v, const char *key)
+{
+    return weft_json_is(weft_json_get(v, key), WEFT_JSON_TRUE);
+}
+
+/* How the added token in a place of the list is found; NULL: no such place. Of a vocab.json, which
+ * has no list, it is the end of text. */
+static const bpe_added *how_added(const source *s, int place, bpe_added *out)
+{
+    const weft_json *v = s->listed && place >= 0 ? s->listed[place] : NULL;
+    if (place < 0)
+        return NULL;
+    if (!v)
+        return &bpe_special;
+    *out = (bpe_added){.single_word = is_true(v, "single_word"),
+                       .lstrip = is_true(v, "lstrip"),
+                       .rstrip = is_true(v, "rstrip"),
+                       .normalized = is_true(v, "normalized"),
+                       .special = is_true(v, "special")};
+    return out;
+}
+
 static weft_status add_vocab(weft_bpe *t, const source *s, bpe_place at)
 {
     for (const weft_json *v = s->vocab->child; v; v = v->next) {
@@ -275,8 +302,9 @@ static weft_status add_vocab(weft_bpe *t, const source *s, bpe_place at)
                      bpe_quote(name, sizeof name, v->key));
             return fail_found(t->ctx, WEFT_MALFORMED, where, v, "an integer id");
         }
-        bool special = weft_map_get(s->in_added, v->key, -1) >= 0;
-        WEFT_TRY(bpe_add_token(t, at, v->key, v->i, special));
+        bpe_added how;
+        const bpe_added *added = how_added(s, weft_map_get(s->in_added, v->key, -1), &how);
+        WEFT_TRY(bpe_add_token(t, at, v->key, v->i, added));
     }
     return WEFT_OK;
 }
@@ -287,11 +315,12 @@ static weft_status add_added(weft_bpe *t, const source *s)
     int i = 0;
     for (const weft_json *v = s->added ? s->added->child : NULL; v; v = v->next, i++) {
         char path[64];
+        bpe_added how;
         const char *text = text_of(v, "content");
         snprintf(path, sizeof path, "added_tokens[%d]", i);
         if (!vocab_entry(s, text))
             WEFT_TRY(bpe_add_token(t, (bpe_place){s->file, path}, text, weft_json_get(v, "id")->i,
-                                   true));
+                                   how_added(s, i, &how)));
     }
     return WEFT_OK;
 }
@@ -418,7 +447,7 @@ static weft_status load_tokenizer(weft_arena *a, const char *path, const weft_js
                 .vocab = weft_json_get(model, "vocab"),
                 .added = weft_json_get(root, "added_tokens")};
     WEFT_TRY(index_vocab(a, &s));
-    WEFT_TRY(check_all_added(c, &s));
+    WEFT_TRY(check_all_added(a, &s));
     WEFT_TRY(make_tokens(c, &s, (bpe_place){path, "model.vocab"}, out));
     return add_json_merges(*out, a, path, weft_json_get(model, "merges"));
 }
@@ -470,7 +499,9 @@ static weft_status load_file(weft_arena *a, const char *path, weft_bpe **out)
 {
     weft_json *root = NULL;
     WEFT_TRY(read_json(a, path, &root));
-    return is_tokenizer(root) ? load_tokenizer(a, path, root, out) : load_pair(a, path, root, out);
+    WEFT_TRY(is_tokenizer(root) ? load_tokenizer(a, path, root, out)
+                                : load_pair(a, path, root, out));
+    return bpe_finish(*out);
 }
 
 /* What to read in a folder. */

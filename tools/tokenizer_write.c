@@ -22,17 +22,26 @@ static void put_text(weft_string *s, const char *text)
     put(s, "\"");
 }
 
+static void put_flag(weft_string *s, const char *name, bool is)
+{
+    weft_string_printf(s, ", \"%s\": %s", name, is ? "true" : "false");
+}
+
 static void put_added(weft_string *s, const weft_bpe *t)
 {
     put(s, "  \"added_tokens\": [");
-    for (int i = 0; i < t->n_special; i++) {
-        weft_string_printf(s, "%s\n    {\"id\": %d, \"content\": ", i ? "," : "", t->special[i]);
-        put_text(s, t->token[t->special[i]].text);
-        put(s, ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": "
-               "false, "
-               "\"special\": true}");
+    for (int i = 0; i < t->n_added; i++) {
+        const bpe_added *k = &t->added[i];
+        weft_string_printf(s, "%s\n    {\"id\": %d, \"content\": ", i ? "," : "", k->id);
+        put_text(s, t->token[k->id].text);
+        put_flag(s, "single_word", k->single_word);
+        put_flag(s, "lstrip", k->lstrip);
+        put_flag(s, "rstrip", k->rstrip);
+        put_flag(s, "normalized", k->normalized);
+        put_flag(s, "special", k->special);
+        put(s, "}");
     }
-    put(s, t->n_special ? "\n  ],\n" : "],\n");
+    put(s, t->n_added ? "\n  ],\n" : "],\n");
 }
 
 static void put_model(weft_string *s, const weft_bpe *t)
