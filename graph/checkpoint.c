@@ -378,16 +378,38 @@ static weft_status check_tensors(weft_session *s, const char *path, const weft_m
     return WEFT_OK;
 }
 
+/* `old`: see weft_states_load. */
 static weft_status load_file(weft_arena *a, weft_session *s, const char *folder, const char *name,
-                             bool weight)
+                             weft_tensor_file *old, bool weight)
 {
     weft_tensor_file *f;
     char *path = weft_arena_printf(a, "%s/%s", folder, name);
     if (!path)
         return s->ctx->status;
     WEFT_TRY(weft_tensor_file_open(s->ctx, path, &f));
-    weft_status st = weft_states_load(s, &f, 1, path, "", weight, false);
+    weft_status st = weft_states_load(s, &f, 1, old, path, "", weight, false);
     weft_tensor_file_close(f);
+    return st;
+}
+
+/* Frozen weights called "adam.*", "acc.*", "cache.*" or with a ':' in their name were once kept
+ * among the optimizer's states. */
+static weft_status load_weights(weft_arena *a, weft_session *s, const char *folder)
+{
+    weft_tensor_file *old = NULL;
+    bool some = false;
+    for (int i = 0; i < s->n_state; i++) {
+        const weft_state *st = &s->state[i];
+        some |= !st->trainable && !st->external && weft_state_is_weight(st);
+    }
+    char *path = weft_arena_printf(a, "%s/optimizer.safetensors", folder);
+    if (!path)
+        return s->ctx->status;
+    if (some)
+        WEFT_TRY(weft_tensor_file_open(s->ctx, path, &old));
+    weft_status st = load_file(a, s, folder, "model.safetensors", old, true);
+    if (old)
+        weft_tensor_file_close(old);
     return st;
 }
 
@@ -433,9 +455,9 @@ static weft_status load_all(weft_arena *a, const char *path, weft_session *s, bo
         return weft_fail(c, WEFT_MISSING, "%s: no such checkpoint",
                          weft_printable(shown, sizeof shown, path));
     WEFT_TRY(check_folder(a, path, true, &m));
-    WEFT_TRY(load_file(a, s, path, "model.safetensors", true));
+    WEFT_TRY(load_weights(a, s, path));
     if (!weights_only)
-        WEFT_TRY(load_file(a, s, path, "optimizer.safetensors", false));
+        WEFT_TRY(load_file(a, s, path, "optimizer.safetensors", NULL, false));
     else if (has_counters(s))
         WEFT_TRY(load_counters(a, s, path));
     WEFT_TRY(check_tensors(s, path, &m, weights_only));

@@ -78,9 +78,8 @@ weft_status weft_checkpoint_load(weft_ctx *c, const char *path, weft_session *s,
                                  weft_progress *p);
 
 /* Weights are the states of floats that the model file declares; integers are counters, which
- * belong to the optimizer's part of a checkpoint. A pass that makes a state gives it a name with
- * one of the prefixes "adam", "acc", "cache", followed by '.' or ':', or any name with a ':' in
- * it. */
+ * belong to the optimizer's part of a checkpoint, as do the states that a pass has made (their role
+ * says so, not their name). */
 bool weft_state_is_weight(const weft_state *st);
 bool weft_state_is_counter(const weft_state *st);
 
@@ -137,9 +136,11 @@ weft_status weft_weights_check(weft_arena *a, const char *folder);
 
 /* ---- between checkpoint.c, states.c and weights.c ---- */
 /* Loads the states that `weight` selects from n open files, exactly by name after `scope`;
- * `lenient`: with the rules of weft_weights_load. `from` names the source in messages. */
+ * `lenient`: with the rules of weft_weights_load; `old`: states that are in none of them are taken
+ * from here if it has them (may be NULL). `from` names the source in messages. */
 weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int n,
-                             const char *from, const char *scope, bool weight, bool lenient);
+                             weft_tensor_file *old, const char *from, const char *scope,
+                             bool weight, bool lenient);
 /* The newest good checkpoint below `folder`, read-only. d may be NULL: else its list of damaged
  * ones grows. */
 weft_status weft_checkpoint_scan(weft_arena *a, const char *folder, weft_run_dir *d,

@@ -1,7 +1,7 @@
 /* compile.c - from a graph and the values wanted of it to a program that runs without allocating.
  *
- * Stages: prune, lower meta nodes, rewrite, lay out (views, copies), verify, make the steps, plan
- * memory, bind. */
+ * Stages: prune, hold updates still outside training, lower meta nodes, rewrite, order updates, lay
+ * out (views, copies), verify, make the steps, plan memory, bind. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +65,36 @@ static weft_status prune(weft_program *p, const weft_graph *g)
     if (!map)
         return g->ctx->status;
     WEFT_TRY(weft_graph_prune(g, p->fetch, p->n_fetch, &h, map));
+    replace(p, h);
+    WEFT_TRY(map_fetches(p, map));
+    return name_outputs(p);
+}
+
+/* Outside training updates stand still, whatever they are asked for. */
+static weft_status hold_still(weft_program *p)
+{
+    weft_graph *h = NULL;
+    weft_val *map = weft_arena_array(p->arena, (size_t)p->graph->n_value + 1, sizeof *map);
+    if (!map)
+        return p->session->ctx->status;
+    WEFT_TRY(p->options.train ? WEFT_OK : weft_graph_still(p->graph, &h, map));
+    if (!h)
+        return WEFT_OK;
+    replace(p, h);
+    WEFT_TRY(map_fetches(p, map));
+    return prune(p, h);
+}
+
+/* Updates behind all readers of the old value. */
+static weft_status order_updates(weft_program *p)
+{
+    weft_graph *h;
+    weft_val *map = weft_arena_array(p->arena, (size_t)p->graph->n_value + 1, sizeof *map);
+    if (!map)
+        return p->session->ctx->status;
+    WEFT_TRY(weft_graph_order_updates(p->graph, p->fetch, p->n_fetch, &h, map));
+    if (!h)
+        return WEFT_OK;
     replace(p, h);
     WEFT_TRY(map_fetches(p, map));
     return name_outputs(p);
@@ -227,8 +257,10 @@ static weft_status compile(weft_program *p, const weft_graph *g, const char *con
     weft_session *s = p->session;
     WEFT_TRY(find_fetches(p, g, fetch, n_fetch));
     WEFT_TRY(prune(p, g));
+    WEFT_TRY(hold_still(p));
     WEFT_TRY(lower(p));
     WEFT_TRY(rewrite(p));
+    WEFT_TRY(order_updates(p));
     WEFT_TRY(lay_out(p));
     WEFT_TRY(weft_session_add_states(s, p->graph));
     WEFT_TRY(make_steps(p));

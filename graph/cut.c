@@ -99,9 +99,7 @@ static bool copy_sources(cut *c)
         else if (x->kind == WEFT_VALUE_NODE || (c->cone[v] && !c->live[v]))
             continue;
         else
-            c->map[v] = x->kind == WEFT_VALUE_INPUT
-                            ? weft_graph_input(c->h, x->name, &x->type)
-                            : weft_graph_state(c->h, x->name, &x->type, x->init, x->trainable);
+            c->map[v] = weft_graph_copy_source(c->h, x);
         if (c->map[v] < 0)
             return false;
         if (v == g->rng)

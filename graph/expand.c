@@ -401,6 +401,8 @@ weft_status weft_graph_expand(weft_model *m, weft_graph **out)
         .x = &x, .module = m->main, .scope = "", .trainable = true, .env = weft_map_new(g->arena)};
     g->entry = weft_arena_strdup(g->arena, m->main->name);
     weft_status s = it.env ? expand_entry(&it) : m->ctx->status;
+    if (!s)
+        s = weft_graph_check_updates(g);
     if (s) {
         weft_note(m->ctx, "in the entry module '%s' (%s)", m->main->name,
                   weft_expand_place(&x, m->main));

@@ -229,11 +229,17 @@ static weft_status check_logits(generator *g, const weft_graph *full)
     return WEFT_OK;
 }
 
-/* Only what the logits need: labels and losses do not decode step by step. */
+/* Only what the logits need: labels and losses do not decode step by step, and neither do updates
+ * of states, which stand still here. */
 static weft_status forward_part(const weft_graph *g, weft_graph **out)
 {
-    weft_val keep = weft_graph_find_output(g, "logits");
-    return weft_graph_prune(g, &keep, 1, out, NULL);
+    weft_graph *still = NULL;
+    WEFT_TRY(weft_graph_still(g, &still, NULL));
+    const weft_graph *from = still ? still : g;
+    weft_val keep = weft_graph_find_output(from, "logits");
+    weft_status s = weft_graph_prune(from, &keep, 1, out, NULL);
+    weft_graph_free(still);
+    return s;
 }
 
 static weft_status build(generator *g, const weft_graph *expanded)

@@ -95,6 +95,8 @@ static bool recompute(backward *b, int node)
     for (weft_val v = 0; map && v < b->n_value; v++)
         map[v] = v;
     for (int k = first; map && k <= node; k++) {
+        if (g->node[k].op->flags & WEFT_EFFECT)
+            continue; /* happens once; its values are there */
         int copy = weft_graph_copy_node(g, g, k, map);
         if (copy < 0)
             return false;

@@ -90,14 +90,17 @@ weft_val weft_incr_full(weft_incr *c, int i)
     const weft_value *x = &w->g->value[v];
     const char *name = x->name ? weft_arena_printf(w->h->arena, "cache:%s", x->name)
                                : weft_arena_printf(w->h->arena, "cache:%d", v);
-    weft_val cache = name ? weft_graph_state(w->h, name, &x->type, "zeros", false) : WEFT_NONE;
+    while (name && weft_graph_find(w->g, name) >= 0) /* a model may have a value of this name */
+        name = weft_arena_printf(w->h->arena, "cache:%s", name);
+    weft_val cache =
+        weft_graph_made_state(w->h, name, &x->type, WEFT_ROLE_CACHE, "decoding step by step");
     if (cache < 0) {
         c->failed = true;
         return WEFT_NONE;
     }
     w->full[v] =
         weft_emit(c, "cache_write", (weft_val[]){cache, w->now[v], pos_on(c, scale_of(w, v))}, 3,
-                  "axis=%d", w->axis[v]);
+                  "axis=%d always=1", w->axis[v]);
     return w->full[v];
 }
 
@@ -226,7 +229,7 @@ static weft_status make_sources(window *w, const char *const *time_inputs, int n
         w->now[v] = w->full[v] = WEFT_NONE;
         w->axis[v] = -1;
         if (x->kind == WEFT_VALUE_STATE) {
-            w->now[v] = weft_graph_state(w->h, x->name, &x->type, x->init, x->trainable);
+            w->now[v] = weft_graph_copy_source(w->h, x);
         } else if (x->kind == WEFT_VALUE_INPUT) {
             weft_type t = x->type;
             if (t.rank > 1 && is_time_input(x->name, time_inputs, n)) {

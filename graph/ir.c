@@ -94,6 +94,38 @@ weft_val weft_graph_state(weft_graph *g, const char *name, const weft_type *t, c
     return add_source(g, v, name);
 }
 
+weft_val weft_graph_made_state(weft_graph *g, const char *name, const weft_type *t, weft_role role,
+                               const char *maker)
+{
+    if (!name)
+        return WEFT_NONE;
+    weft_val there = weft_graph_find(g, name);
+    if (there >= 0) {
+        weft_fail(g->ctx, WEFT_MALFORMED,
+                  "%s needs the name '%s' for a state of its own, but the model has %s of this "
+                  "name: give that another name",
+                  maker, name,
+                  g->value[there].kind == WEFT_VALUE_STATE   ? "a weight"
+                  : g->value[there].kind == WEFT_VALUE_INPUT ? "an input"
+                                                             : "a value");
+        return WEFT_NONE;
+    }
+    weft_val v = weft_graph_state(g, name, t, "zeros", false);
+    if (v >= 0)
+        g->value[v].role = role;
+    return v;
+}
+
+weft_val weft_graph_copy_source(weft_graph *g, const weft_value *x)
+{
+    if (x->kind == WEFT_VALUE_INPUT)
+        return weft_graph_input(g, x->name, &x->type);
+    weft_val v = weft_graph_state(g, x->name, &x->type, x->init, x->trainable);
+    if (v >= 0)
+        g->value[v].role = x->role;
+    return v;
+}
+
 weft_val weft_graph_rng(weft_graph *g)
 {
     const weft_type t = weft_type_make(WEFT_I64, 1, (int64_t[]){2});
@@ -144,10 +176,8 @@ weft_graph *weft_graph_like(const weft_graph *g, weft_val *map)
     for (weft_val v = 0; v < g->n_value; v++) {
         const weft_value *x = &g->value[v];
         weft_val id = WEFT_NONE;
-        if (x->kind == WEFT_VALUE_INPUT)
-            id = weft_graph_input(h, x->name, &x->type);
-        else if (x->kind == WEFT_VALUE_STATE)
-            id = weft_graph_state(h, x->name, &x->type, x->init, x->trainable);
+        if (x->kind != WEFT_VALUE_NODE)
+            id = weft_graph_copy_source(h, x);
         if (map)
             map[v] = id;
         if (x->kind != WEFT_VALUE_NODE && id < 0) {

@@ -26,6 +26,14 @@ typedef enum {
     WEFT_VALUE_NODE   /* computed */
 } weft_value_kind;
 
+/* Who made a state, and so what it is for. What a name looks like says nothing: a model may call a
+ * weight of its own "adam.bias". */
+typedef enum {
+    WEFT_ROLE_MODEL,     /* the model file: a weight, a counter, a running mean */
+    WEFT_ROLE_OPTIMIZER, /* optim.c: moments, the step, sums over micro-batches */
+    WEFT_ROLE_CACHE      /* incr.c: earlier positions, of no use to anybody else */
+} weft_role;
+
 typedef struct {
     weft_type type;
     weft_value_kind kind;
@@ -35,6 +43,7 @@ typedef struct {
     int node, port;   /* VALUE_NODE: which node computes it */
     const char *init; /* VALUE_STATE: evaluated initialiser, "normal(0.02)" */
     bool trainable;   /* VALUE_STATE: a weight that training may change */
+    weft_role role;   /* VALUE_STATE */
 } weft_value;
 
 typedef struct {
@@ -96,6 +105,12 @@ weft_graph *weft_graph_like(const weft_graph *g, weft_val *map);
 weft_val weft_graph_input(weft_graph *g, const char *name, const weft_type *t);
 weft_val weft_graph_state(weft_graph *g, const char *name, const weft_type *t, const char *init,
                           bool trainable);
+/* A state that a pass makes, of zeros; MALFORMED, with what `maker` is, when the model has the name.
+ */
+weft_val weft_graph_made_state(weft_graph *g, const char *name, const weft_type *t, weft_role role,
+                               const char *maker);
+/* A state or input as another graph has it. */
+weft_val weft_graph_copy_source(weft_graph *g, const weft_value *x);
 /* The i64[2] input {seed, step}, made on first use. */
 weft_val weft_graph_rng(weft_graph *g);
 weft_status weft_graph_output(weft_graph *g, const char *name, weft_val v);
@@ -176,6 +191,19 @@ weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs
  * new. */
 weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, weft_graph **out,
                              weft_val *map);
+
+/* effects.c: MALFORMED, with node and line, if a node updates what is no state, or a second one
+ * updates the same value of a state. */
+weft_status weft_graph_check_updates(const weft_graph *g);
+/* effects.c: the graph outside training, where updates stand still: readers of what an update makes
+ * read what it would have updated. *out is NULL if there is nothing to leave out. `map` (n_value
+ * entries or NULL): old -> new. */
+weft_status weft_graph_still(const weft_graph *g, weft_graph **out, weft_val *map);
+/* effects.c: the same nodes in an order in which every update comes behind all readers of the old
+ * value, with copies for readers that need the update first, and for what is fetched. *out is NULL
+ * if the order is right as it is. `map` (n_value entries): old -> new. */
+weft_status weft_graph_order_updates(const weft_graph *g, const weft_val *fetch, int n_fetch,
+                                     weft_graph **out, weft_val *map);
 
 /* rewrite.c: applies the rules of ops/rules.def until nothing changes; outputs keep their
  * names, inputs and states stay all. `map` (n_value entries or NULL): old -> new value,

@@ -64,6 +64,9 @@ typedef struct {
     double min, max;
     const char *choices;
     bool required;
+    /* added to an op that was in use: at its default it does not count in a graph's hash, which
+     * old checkpoints have */
+    bool late;
 } weft_attr_def;
 
 typedef struct {
@@ -85,7 +88,9 @@ enum {
     WEFT_DRAWS = 16,
     /* by definition piecewise constant or an index: gradient does not flow, silently */
     WEFT_NO_GRADIENT = 32,
-    /* updates state (an output has an alias): alive when asked for, never shared */
+    /* Updates state (every output has an alias): alive when asked for, never shared. It comes after
+     * all readers of the old value. Outside training it stands still, its outputs being what it
+     * would have updated, unless the node says always=1 (a BOOL attribute that the op may have). */
     WEFT_EFFECT = 64,
     /* meta op whose outputs are some of its inputs: lowered before anything is fused or
      * differentiated, and what only the inputs left out needed is gone with it */

@@ -175,7 +175,15 @@ static void report_unused(const builder *b)
 static weft_val scalar_state(builder *b, const char *name, weft_dtype t)
 {
     const weft_type type = {.dtype = t};
-    return weft_graph_state(b->g, name, &type, "zeros", false);
+    return weft_graph_made_state(b->g, name, &type, WEFT_ROLE_OPTIMIZER, "the optimizer");
+}
+
+/* A state of the sizes of weight w, named after it. */
+static weft_val moment(builder *b, const char *prefix, weft_val w)
+{
+    const weft_type type = b->g->value[w].type;
+    return weft_graph_made_state(b->g, text2(b, prefix, b->g->value[w].name), &type,
+                                 WEFT_ROLE_OPTIMIZER, "the optimizer");
 }
 
 /* The model's own updates of states (counters) happen with every micro-batch, and so do the values
@@ -215,9 +223,8 @@ static weft_status accumulate(builder *b)
     WEFT_TRY(hand_out(b, true, "accumulate:loss", sum));
     b->loss = total;
     for (int i = 0; i < b->n; i++) {
-        weft_type type = g->value[b->w[i]].type;
         const char *name = g->value[b->w[i]].name;
-        weft_val acc = weft_graph_state(g, text2(b, "acc.", name), &type, "zeros", false);
+        weft_val acc = moment(b, "acc.", b->w[i]);
         sum = weft_graph_emit(g, "accumulate", (weft_val[]){acc, b->grad[i], b->first}, 3,
                               "scale=%.17g", share);
         WEFT_TRY(hand_out(b, true, text2(b, "accumulate:", name), sum));
@@ -291,8 +298,7 @@ static weft_status add_scalars(builder *b)
     return hand_out(b, false, b->o->lr, b->lr);
 }
 
-/* Moments start as zeros and are named after their weight, so that checkpoints are readable by
- * name. */
+/* Moments are named after their weight, so that checkpoints are readable by name. */
 static weft_status add_update(builder *b, int i)
 {
     weft_graph *g = b->g;
@@ -300,8 +306,7 @@ static weft_status add_update(builder *b, int i)
     const Weft__Group *p = b->group[i];
     int axis;
     double decay = p && p->has_weight_decay ? p->weight_decay : b->opt.weight_decay;
-    weft_val m = weft_graph_state(g, text2(b, "adam.m.", w.name), &w.type, "zeros", false);
-    weft_val v = weft_graph_state(g, text2(b, "adam.v.", w.name), &w.type, "zeros", false);
+    weft_val m = moment(b, "adam.m.", b->w[i]), v = moment(b, "adam.v.", b->w[i]);
     weft_val in[] = {b->w[i], b->grad[i], m, v, b->step, b->lr, b->scale};
     weft_val out = weft_graph_emit(
         g, "adamw", in, 7, "beta1=%.17g beta2=%.17g eps=%.17g weight_decay=%.17g lr_scale=%.17g",
@@ -339,7 +344,8 @@ static weft_status add_nodes(builder *b)
         WEFT_TRY(add_update(b, i));
     report_unused(b);
     weft_val next = weft_graph_emit(g, "increment", (weft_val[]){b->step, b->scale}, 2, "%s", "");
-    return hand_out(b, false, "update:step", next);
+    WEFT_TRY(hand_out(b, false, "update:step", next));
+    return weft_graph_check_updates(g);
 }
 
 weft_status weft_optim_append(weft_graph *g, const Weft__Recipe *r, weft_optim *out)

@@ -104,6 +104,7 @@ typedef struct {
     weft_type type; /* as in the graph; f64 when the session is a reference session */
     const char *init;
     bool trainable;
+    weft_role role;
     bool ready;    /* initialised or loaded */
     bool external; /* frozen, with a file of its own: no part of checkpoints (frozen.h) */
     void *data;

@@ -30,9 +30,7 @@ static bool copy_sources(const weft_graph *g, weft_graph *h, const bool *live, w
         map[v] = WEFT_NONE;
         if (!live[v] || x->kind == WEFT_VALUE_NODE)
             continue;
-        map[v] = x->kind == WEFT_VALUE_INPUT
-                     ? weft_graph_input(h, x->name, &x->type)
-                     : weft_graph_state(h, x->name, &x->type, x->init, x->trainable);
+        map[v] = weft_graph_copy_source(h, x);
         if (map[v] < 0)
             return false;
         if (v == g->rng)

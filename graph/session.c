@@ -121,7 +121,10 @@ static bool add_state(weft_session *s, const weft_value *v, char *data)
 {
     if (!WEFT_GROW(s->arena, s->state, s->n_state, s->cap_state))
         return false;
-    weft_state x = {.type = stored_type(s, &v->type), .trainable = v->trainable, .data = data};
+    weft_state x = {.type = stored_type(s, &v->type),
+                    .trainable = v->trainable,
+                    .role = v->role,
+                    .data = data};
     x.name = weft_arena_strdup(s->arena, v->name);
     x.init = weft_arena_strdup(s->arena, v->init ? v->init : "zeros");
     if (!x.name || !x.init || !weft_map_set(s->names, x.name, s->n_state))

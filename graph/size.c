@@ -128,6 +128,8 @@ static uint64_t hash_attrs(const weft_node *n, uint64_t h)
     for (int i = 0; i < 10 && n->op->attr[i].name; i++) {
         const weft_attr *a = &n->attr[i];
         const int64_t k[2] = {a->i, a->n};
+        if (n->op->attr[i].late && a->i == (int64_t)n->op->attr[i].def)
+            continue;
         h = weft_hash(&a->f, sizeof a->f, h);
         h = weft_hash(k, sizeof k, h);
         h = weft_hash(a->v, sizeof a->v[0] * (size_t)a->n, h);

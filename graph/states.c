@@ -8,26 +8,14 @@
 #include "graph/convert.h"
 #include "graph/names.h"
 
-#define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
-
-/* By a pass, not by the model file. */
-static bool is_made(const weft_state *st)
-{
-    static const char *const made[] = {"adam.*", "acc.*", "cache.*", "*:*"};
-    for (int i = 0; i < COUNT(made); i++)
-        if (weft_glob(made[i], st->name))
-            return true;
-    return false;
-}
-
 bool weft_state_is_weight(const weft_state *st)
 {
-    return st->trainable || (weft_dtype_is_float(st->type.dtype) && !is_made(st));
+    return st->role == WEFT_ROLE_MODEL && weft_dtype_is_float(st->type.dtype);
 }
 
 bool weft_state_is_counter(const weft_state *st)
 {
-    return !weft_dtype_is_float(st->type.dtype) && !is_made(st);
+    return st->role == WEFT_ROLE_MODEL && !weft_dtype_is_float(st->type.dtype);
 }
 
 /* What goes where. */
@@ -42,7 +30,8 @@ typedef struct {
     weft_arena *arena;
     const char *from, *scope;
     bool weight, lenient;
-    source *source; /* per state */
+    weft_tensor_file *old; /* where older versions kept some of these, or NULL */
+    source *source;        /* per state */
     weft_name_list missing, extra, misshapen;
     weft_names *map; /* what other programs call their weights: the shipped name maps */
     int n_map;
@@ -176,6 +165,8 @@ static weft_status match_entry(fit *f, weft_tensor_file *file, const weft_tensor
             WEFT_TRY(is_tied(f, file, e, &skip));
     }
     weft_state *st = i < 0 ? NULL : &f->s->state[i];
+    if (!f->weight && st && !st->trainable && weft_state_is_weight(st))
+        skip = true; /* a frozen weight that an older version took for a made state, by its name */
     if (skip)
         return WEFT_OK;
     if (!st || !selected(f, st)) {
@@ -220,6 +211,11 @@ static weft_status find_missing(fit *f)
     WEFT_TRY(find_read(f, &read));
     for (int i = 0; i < f->s->n_state; i++) {
         const weft_state *st = &f->s->state[i];
+        const weft_tensor_entry *e = f->old && selected(f, st) && !f->source[i].entry
+                                         ? weft_tensor_file_find(f->old, st->name)
+                                         : NULL;
+        if (e && same_shape(&st->type, e))
+            f->source[i] = (source){f->old, e};
         if (selected(f, st) && !f->source[i].entry && !(f->lenient && st->ready) &&
             (!read || read[i]))
             weft_name_list_add(&f->missing, st->name, "");
@@ -269,7 +265,8 @@ static weft_status read_all(fit *f)
 }
 
 weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int n,
-                             const char *from, const char *scope, bool weight, bool lenient)
+                             weft_tensor_file *old, const char *from, const char *scope,
+                             bool weight, bool lenient)
 {
     weft_ctx *c = s->ctx;
     char shown[512];
@@ -278,6 +275,7 @@ weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int
              .from = weft_printable(shown, sizeof shown, from),
              .scope = scope ? scope : "",
              .weight = weight,
+             .old = old,
              .lenient = lenient};
     f.arena = weft_arena_new(c, 0);
     if (!f.arena)

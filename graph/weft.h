@@ -226,7 +226,8 @@ WEFT_API weft_status weft_graph_differentiate(const weft_graph *g, const char *l
 
 /* Mode of a rewrite and of a compiled program. */
 typedef struct {
-    bool train;          /* false: ops that act in training only vanish (dropout) */
+    bool train;          /* false: ops that act in training only vanish (dropout), and
+                             updates of states, whose outputs are the states as they are */
     bool no_rewrite;     /* only what correctness needs */
     const char *disable; /* comma-separated names of rules that are switched off, or NULL */
     /* for graphs with gradient(...) nodes: only rules that leave every derivative what it is */

@@ -59,7 +59,7 @@ weft_status weft_weights_load(weft_session *s, const char *path, const char *sco
     if (!st)
         st = weft_tensor_set_open(&fs, path, "model.safetensors");
     if (!st)
-        st = weft_states_load(s, fs.file, fs.n, path, scope, true, true);
+        st = weft_states_load(s, fs.file, fs.n, NULL, path, scope, true, true);
     weft_tensor_set_close(&fs);
     weft_arena_free(fs.arena);
     return st;

@@ -110,6 +110,8 @@ const weft_op weft_op_increment = {
            {"guard", WEFT_FLOAT | WEFT_OPTIONAL,
             "scalar; NaN or Inf: do not count (no step was taken)"}},
     .out = {{"y", WEFT_INT, "the count after", 1}},
+    .attr = {{"always", WEFT_ATTR_BOOL, 0, "1: also outside training, where updates stand still",
+              .late = true}},
     .flags = WEFT_EFFECT | WEFT_NO_GRADIENT,
     .infer = infer_increment,
     .run = run_increment,

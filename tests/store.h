@@ -262,8 +262,8 @@ static UNUSED weft_io fault_table(fault *f)
 }
 
 /* ---- a session by hand ---- */
-static UNUSED void add_state(weft_session *s, const char *name, weft_dtype t, int rank,
-                             const int64_t *dim, bool trainable)
+static UNUSED weft_state *add_state(weft_session *s, const char *name, weft_dtype t, int rank,
+                                    const int64_t *dim, bool trainable)
 {
     weft_state *st = &s->state[s->n_state];
     st->name = name;
@@ -273,6 +273,14 @@ static UNUSED void add_state(weft_session *s, const char *name, weft_dtype t, in
     st->data = weft_arena_alloc(s->arena, weft_type_bytes(&st->type));
     assert_non_null(st->data);
     assert_true(weft_map_set(s->names, name, s->n_state++));
+    return st;
+}
+
+/* One that a pass has made. */
+static UNUSED void add_made(weft_session *s, const char *name, weft_dtype t, int rank,
+                            const int64_t *dim)
+{
+    add_state(s, name, t, rank, dim, false)->role = WEFT_ROLE_OPTIMIZER;
 }
 
 static UNUSED weft_session *make_session(weft_ctx *c)
@@ -297,10 +305,10 @@ static UNUSED weft_session *small_session(weft_ctx *c)
     add_state(s, "h.0.mlp.bias", WEFT_F32, 1, (int64_t[]){7}, true);
     add_state(s, "h.0.scale", WEFT_F32, 0, NULL, true);
     add_state(s, "teacher.w", WEFT_F32, 1, (int64_t[]){2}, false);
-    add_state(s, "adam.m.wte.weight", WEFT_F32, 2, (int64_t[]){5, 3}, false);
-    add_state(s, "adam.v.wte.weight", WEFT_F32, 2, (int64_t[]){5, 3}, false);
-    add_state(s, "acc:h.0.mlp.bias", WEFT_F32, 1, (int64_t[]){7}, false);
-    add_state(s, "adam.step", WEFT_I64, 0, NULL, false);
+    add_made(s, "adam.m.wte.weight", WEFT_F32, 2, (int64_t[]){5, 3});
+    add_made(s, "adam.v.wte.weight", WEFT_F32, 2, (int64_t[]){5, 3});
+    add_made(s, "acc:h.0.mlp.bias", WEFT_F32, 1, (int64_t[]){7});
+    add_made(s, "adam.step", WEFT_I64, 0, NULL);
     return s;
 }
 

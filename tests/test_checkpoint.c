@@ -263,7 +263,7 @@ static void test_other_graph(void **state)
     assert_string_equal(weft_error(c), want);
     weft_error_clear(c);
     /* the optimizer's states are as strict */
-    add_state(s, "adam.m.h.0.mlp.bias", WEFT_F32, 1, (int64_t[]){7}, false);
+    add_made(s, "adam.m.h.0.mlp.bias", WEFT_F32, 1, (int64_t[]){7});
     assert_int_equal(weft_checkpoint_load(c, join(dir, "checkpoints/step-000001"), s, true, NULL),
                      WEFT_OK);
     assert_int_equal(weft_checkpoint_load(c, join(dir, "checkpoints/step-000001"), s, false, NULL),
@@ -274,6 +274,41 @@ static void test_other_graph(void **state)
     free_session(t);
     weft_close(c);
     remove_dir(dir);
+}
+
+/* ---- roles: who made a state says what it is, not its name ---- */
+/* A frozen weight of the model under a name that older versions took for a made state. */
+static void test_names_say_nothing(void **state)
+{
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        const char *dir = fresh_dir();
+        weft_ctx *c = weft_open(NULL);
+        weft_run_dir *d;
+        weft_session *s = small_session(c), *t = small_session(c), *u = small_session(c);
+        weft_session *all[] = {s, t, u};
+        for (int i = 0; i < 3; i++)
+            add_state(all[i], "cache.x", WEFT_F32, 1, (int64_t[]){3}, false);
+        if (old) /* this is where they kept it */
+            s->state[s->n_state - 1].role = WEFT_ROLE_OPTIMIZER;
+        fill_session(s, 1);
+        fill_session(t, 2);
+        fill_session(u, 3);
+        assert_int_equal(weft_run_dir_open(c, dir, &d), WEFT_OK);
+        save_step(d, s, 1, 2);
+        const char *path = join(dir, "checkpoints/step-000001");
+        if (weft_checkpoint_load(c, path, t, false, NULL) ||
+            weft_checkpoint_load(c, path, u, true, NULL))
+            fail_msg("%s", weft_error(c));
+        const weft_state *x = &u->state[u->n_state - 1];
+        assert_true(same_states(s, t));
+        assert_memory_equal(x->data, s->state[s->n_state - 1].data, weft_type_bytes(&x->type));
+        weft_run_dir_close(d);
+        for (int i = 0; i < 3; i++)
+            free_session(all[i]);
+        weft_close(c);
+        remove_dir(dir);
+    }
 }
 
 static void test_find(void **state)
@@ -421,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_keep),
         cmocka_unit_test(test_skips_damaged), cmocka_unit_test(test_mixture),
         cmocka_unit_test(test_later_format),  cmocka_unit_test(test_other_graph),
+        cmocka_unit_test(test_names_say_nothing),
         cmocka_unit_test(test_find),          cmocka_unit_test(test_lock),
         cmocka_unit_test(test_clears_up),     cmocka_unit_test(test_cannot_create),
     };

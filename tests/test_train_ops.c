@@ -64,7 +64,8 @@ static weft_val state(rig *t, const char *name, weft_type type)
 
 static void compile(rig *t, const char *const *fetch, int n)
 {
-    if (t->ctx->status || weft_program_compile(t->s, t->g, fetch, n, NULL, &t->p) ||
+    const weft_compile_options train = {.train = true};
+    if (t->ctx->status || weft_program_compile(t->s, t->g, fetch, n, &train, &t->p) ||
         weft_session_init(t->s, 1))
         fail_msg("%s", weft_error(t->ctx));
 }

@@ -212,7 +212,7 @@ int verb_run(weft_ctx *c, int argc, char **argv)
         {"below", CLI_INT, &o.below, "N", "random integers are in 0..N-1 (default 2)", 1, 1e15},
         {"show", CLI_INT, &o.show, "N", "print the first N elements (default 8)", 0, 1e15},
         {"repeat", CLI_INT, &o.repeat, "N", "run N times (for profiles)", 1, 1e9},
-        {"train", CLI_FLAG, &o.train, NULL, "as in training: with dropout", 0, 0},
+        {"train", CLI_FLAG, &o.train, NULL, "as in training: with dropout, and with updates of states", 0, 0},
         {"reference", CLI_FLAG, &o.reference, NULL,
          "in double precision, with the plain reference kernels", 0, 0},
         {"check-nan", CLI_FLAG, &o.check_nan, NULL,
