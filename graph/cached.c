@@ -54,6 +54,7 @@ weft_status weft_cached_open(const weft_recipe *r, const weft_graph *forward, co
     s->score = weft_recipe_score_value(r);
     WEFT_TRY(check_frozen(r, forward, field));
     weft_status status = weft_labels_open(r->ctx, path, &s->labels);
+    weft_recipe_note(r, which);
     if (!status)
         status = match(r, forward, one, path, s);
     return status ? weft_note(r->ctx, "in %s: %s; without it labels are computed", r->path, field)
@@ -93,8 +94,8 @@ static bool copy_ready(weft_session *run, weft_session *s, const weft_graph *par
 }
 
 /* Every entry that the labels depend on; `from` lists them. *all false: a file is not there. */
-static weft_status load_entries(const weft_recipe *r, const weft_graph *part, const char *dir,
-                                weft_session *s, bool *all, const char **from)
+static weft_status load_entries(const weft_recipe *r, const weft_graph *part, weft_session *s,
+                                bool *all, const char **from)
 {
     const Weft__Recipe *m = r->msg;
     *all = true;
@@ -103,17 +104,17 @@ static weft_status load_entries(const weft_recipe *r, const weft_graph *part, co
         const char *scope = m->load[i]->scope ? m->load[i]->scope : "";
         if (!entry_matters(part, scope))
             continue;
-        const char *path = weft_frozen_file(r->arena, m->load[i]->file, dir);
-        *from = weft_arena_printf(r->arena, "%s%s'%s*' of %s", *from, **from ? ", " : "", scope,
-                                  path ? path : "");
-        if (!path || !*from)
+        const char *path = r->load_file[i];
+        *from =
+            weft_arena_printf(r->arena, "%s%s'%s*' of %s", *from, **from ? ", " : "", scope, path);
+        if (!*from)
             return r->ctx->status;
         *all = weft_exists(r->ctx, path) > 0;
         if (!*all)
             weft_log(r->ctx,
                      "%s is not there: whether the labels were made with these weights is "
                      "not checked",
-                     m->load[i]->file);
+                     path);
         else if (weft_weights_load(s, path, scope))
             return weft_note(r->ctx, "to compare them with the labels' weights");
     }
@@ -123,7 +124,7 @@ static weft_status load_entries(const weft_recipe *r, const weft_graph *part, co
 /* Loaded into a session of its own, since the run has no need of them. *out 0: some are not there.
  */
 static weft_status weight_hash(const weft_recipe *r, const weft_graph *forward, weft_session *run,
-                               const char *dir, uint64_t *out, const char **from)
+                               uint64_t *out, const char **from)
 {
     bool all = false;
     weft_session *s = NULL;
@@ -135,7 +136,7 @@ static weft_status weight_hash(const weft_recipe *r, const weft_graph *forward, 
     if (!status)
         status = weft_session_add_states(s, forward); /* memory that is not touched costs nothing */
     if (!status)
-        status = load_entries(r, part, dir, s, &all, from);
+        status = load_entries(r, part, s, &all, from);
     if (!status && all && copy_ready(run, s, part))
         status = weft_label_weight_hash(s, forward, weft_recipe_label_value(r), out);
     weft_session_free(s);
@@ -144,7 +145,7 @@ static weft_status weight_hash(const weft_recipe *r, const weft_graph *forward, 
 }
 
 weft_status weft_cached_check(const weft_recipe *r, const weft_graph *forward, weft_session *run,
-                              const char *dir, weft_labels *train, weft_labels *val)
+                              weft_labels *train, weft_labels *val)
 {
     static const char *const field[] = {"data.labels", "data.val_labels"};
     weft_labels *const labels[] = {train, val};
@@ -152,7 +153,7 @@ weft_status weft_cached_check(const weft_recipe *r, const weft_graph *forward, w
     uint64_t hash;
     if (!train && !val)
         return WEFT_OK;
-    WEFT_TRY(weight_hash(r, forward, run, dir, &hash, &from));
+    WEFT_TRY(weight_hash(r, forward, run, &hash, &from));
     for (int i = 0; i < 2; i++) {
         if (!labels[i])
             continue;

@@ -14,10 +14,10 @@
 weft_status weft_cached_open(const weft_recipe *r, const weft_graph *forward, const weft_graph *one,
                              weft_recipe_path which, weft_sampler *s);
 /* Compares the weights of the label files (NULL: none) of training and validation data with those
- * of the extractor: those of the recipe's `load` entries, sought as in weft_frozen_load, and else
- * those of the session `run`, which is filled. A file that is not there is told to the log, and
- * nothing compared. MISMATCH names the entries. */
+ * of the extractor: those of the recipe's `load` entries, and else those of the session `run`,
+ * which is filled. A file that is not there is told to the log, and nothing compared. MISMATCH
+ * names the entries. */
 weft_status weft_cached_check(const weft_recipe *r, const weft_graph *forward, weft_session *run,
-                              const char *dir, weft_labels *train, weft_labels *val);
+                              weft_labels *train, weft_labels *val);
 
 #endif

@@ -104,18 +104,13 @@ struct weft_recipe;
  * leave them out, and loads what is wanted: all states of an entry (trainable ones too, which stay
  * part of checkpoints) unless all are frozen and no program of the session reads one; with
  * `used_only` only the frozen ones, and these only if a program of the session reads one of the
- * entry's. `folder` (a run directory or NULL): a relative file that is not there is also looked for
- * beside it. The session must have all states of the graph. out[i], arena memory, is about entry i;
+ * entry's. The session must have all states of the graph. out[i], arena memory, is about entry i;
  * hash 0 says that it was not loaded, that nothing of it is frozen, or that this is a reference
  * session, which holds other bytes. Called again, it reads everything again: the session may have
  * got more programs. Frozen weights of a checkpoint must be read as the checkpoint says
  * (weft_origin_check); g is the model's graph as expanded. */
 weft_status weft_frozen_load(weft_session *s, weft_arena *a, const struct weft_recipe *r,
-                             const weft_graph *g, const char *folder, bool used_only,
-                             weft_frozen **out);
-/* The path as it stands, or, where that is not there, seen from a folder above `folder` (NULL:
- * none), which the log tells. Arena memory, or one of the arguments. */
-const char *weft_frozen_file(weft_arena *a, const char *file, const char *folder);
+                             const weft_graph *g, bool used_only, weft_frozen **out);
 /* MISMATCH unless what was loaded is what the checkpoint at `path`, whose progress is p, was
  * trained with. Entries of `own` that were not loaded are not compared. */
 weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress *p,

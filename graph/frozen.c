@@ -60,26 +60,6 @@ static uint64_t hash_states(const weft_session *s, const char *scope)
     return sum;
 }
 
-/* The path as it stands, or seen from one of the folders above the run, of which one most likely is
- * the folder that training ran in. */
-const char *weft_frozen_file(weft_arena *a, const char *file, const char *folder)
-{
-    static const char *const up[] = {"..", "../..", "../../.."};
-    weft_ctx *c = weft_arena_ctx(a);
-    if (!folder || *file == '/' || weft_exists(c, file) > 0)
-        return file;
-    for (size_t i = 0; i < sizeof up / sizeof *up; i++) {
-        const char *path = weft_arena_printf(a, "%s/%s/%s", folder, up[i], file);
-        if (!path)
-            return NULL;
-        if (weft_exists(c, path) > 0) {
-            weft_log(c, "%s is not here: taking %s", file, path);
-            return path;
-        }
-    }
-    return file;
-}
-
 /* Marks the frozen states that this entry is the first to have. */
 static int mark(weft_session *s, const char *scope)
 {
@@ -94,26 +74,22 @@ static int mark(weft_session *s, const char *scope)
     return n;
 }
 
-static weft_status note_entry(const weft_recipe *r, const weft_frozen *f)
+static weft_status note_entry(const weft_recipe *r, size_t entry, const weft_frozen *f)
 {
-    return weft_note(r->ctx,
-                     "in %s: load { file: \"%s\" scope: \"%s\" }, a path from the folder that "
-                     "training ran in",
-                     r->path, f->file, f->scope);
+    if (weft_recipe_note_load(r, entry) == WEFT_MISSING)
+        return WEFT_MISSING;
+    return weft_note(r->ctx, "in %s: load { file: \"%s\" scope: \"%s\" }", r->path, f->file,
+                     f->scope);
 }
 
-static weft_status load_entry(weft_session *s, weft_arena *a, const char *folder, weft_frozen *f)
+static weft_status load_entry(weft_session *s, weft_arena *a, const char *path, weft_frozen *f)
 {
-    const char *path = weft_frozen_file(a, f->file, folder);
-    if (!path)
-        return s->ctx->status;
     WEFT_TRY(weft_weights_find(a, path, &f->from));
     return weft_weights_load(s, f->from, f->scope);
 }
 
 weft_status weft_frozen_load(weft_session *s, weft_arena *a, const weft_recipe *r,
-                             const weft_graph *g, const char *folder, bool used_only,
-                             weft_frozen **out)
+                             const weft_graph *g, bool used_only, weft_frozen **out)
 {
     const Weft__Recipe *m = r->msg;
     *out = weft_arena_array(a, m->n_load + 1, sizeof **out);
@@ -126,14 +102,14 @@ weft_status weft_frozen_load(weft_session *s, weft_arena *a, const weft_recipe *
         *f = (weft_frozen){.scope = m->load[i]->scope ? m->load[i]->scope : "",
                            .file = m->load[i]->file};
         if ((used_only ? is_used(s, f->scope) : is_wanted(s, r, f->scope)) &&
-            load_entry(s, a, folder, f))
-            return note_entry(r, f);
+            load_entry(s, a, r->load_file[i], f))
+            return note_entry(r, i, f);
         /* a reference session holds other bytes: nothing can be compared */
         f->hash = mark(s, f->scope) && !s->reference ? hash_states(s, f->scope) : 0;
     }
     for (size_t i = 0; i < m->n_load; i++)
         if (weft_origin_check(a, g, *out, (int)m->n_load, (int)i))
-            return note_entry(r, &(*out)[i]);
+            return note_entry(r, i, &(*out)[i]);
     return WEFT_OK;
 }
 

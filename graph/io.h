@@ -36,7 +36,8 @@ typedef struct weft_io {
     int (*exists)(void *user,
                   const char *path); /* 0 no, 1 file, 2 folder, -1 error; follows links */
     int (*identify)(void *user, const char *path, weft_file_id *out);
-    int64_t (*clock_ns)(void *user); /* monotonic */
+    int (*cwd)(void *user, char *path, size_t n); /* the working directory, absolute */
+    int64_t (*clock_ns)(void *user);              /* monotonic */
     void *user;
 } weft_io;
 

@@ -142,6 +142,12 @@ static int system_identify(void *user, const char *path, weft_file_id *out)
     return 0;
 }
 
+static int system_cwd(void *user, char *path, size_t n)
+{
+    (void)user;
+    return getcwd(path, n) ? 0 : -1;
+}
+
 static int64_t system_clock_ns(void *user)
 {
     (void)user;
@@ -167,5 +173,6 @@ const weft_io weft_io_system = {
     .list = system_list,
     .exists = system_exists,
     .identify = system_identify,
+    .cwd = system_cwd,
     .clock_ns = system_clock_ns,
 };

@@ -111,14 +111,6 @@ weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_kind *out)
 }
 
 /* ---- reading ---- */
-const char *weft_path_beside(weft_arena *a, const char *from, const char *path)
-{
-    const char *slash = strrchr(from, '/');
-    if (*path == '/' || !slash)
-        return path;
-    return weft_arena_printf(a, "%.*s/%s", (int)(slash - from), from, path);
-}
-
 /* "runs/NAME.txtpb" -> "NAME" */
 static const char *stem(weft_arena *a, const char *path)
 {
@@ -189,7 +181,8 @@ static weft_status apply(weft_recipe *r, const char *setting)
 /* A setting from outside of the file: messages name it instead of a line. */
 static weft_status give(weft_recipe *r, const char *setting)
 {
-    WEFT_TRY(apply(r, setting));
+    const char *meant = weft_recipe_own_path(r, setting);
+    WEFT_TRY(meant ? apply(r, meant) : WEFT_NOMEM);
     const char *text = weft_arena_strdup(r->arena, setting);
     if (!text || !WEFT_GROW(r->arena, r->given, r->n_given, r->cap_given))
         return WEFT_NOMEM;
@@ -212,6 +205,7 @@ static weft_status load(weft_recipe *r, const char *path, const char *const *set
     for (int i = 0; i < n_set; i++)
         WEFT_TRY(give(r, set[i]));
     r->name = r->msg->name && *r->msg->name ? r->msg->name : stem(r->arena, path);
+    WEFT_TRY(weft_recipe_settle(r));
     return weft_recipe_check(r, true);
 }
 
@@ -243,7 +237,9 @@ weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *s
 
 weft_status weft_recipe_set(weft_recipe *r, const char *setting)
 {
+    weft_recipe_unsettle(r);
     WEFT_TRY(give(r, setting));
+    WEFT_TRY(weft_recipe_settle(r));
     return weft_recipe_check(r, r->msg->model != NULL);
 }
 
@@ -254,6 +250,7 @@ weft_status weft_recipe_default(weft_ctx *c, const char *loss, weft_recipe **out
     if (r && (r->msg = make_part(r->arena, &weft__recipe__descriptor)) && !fill_parts(r)) {
         r->path = r->name = "default recipe";
         r->msg->train->loss = weft_arena_strdup(r->arena, loss);
+        weft_recipe_settle(r);
     }
     if (weft_error_status(c)) {
         weft_recipe_free(r);
@@ -289,19 +286,13 @@ const char *weft_recipe_score_value(const weft_recipe *r)
 
 const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which)
 {
-    const Weft__Data *d = r->msg->data;
-    const char *const path[] = {d->train, d->val, d->tokenizer, d->labels, d->val_labels};
-    const char *p = path[which];
-    return p && *p ? p : NULL;
+    return r->file[which];
 }
 
 weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t length, weft_model **out)
 {
     const Weft__Train *t = r->msg->train;
-    const char *path = weft_path_beside(r->arena, r->path, r->msg->model);
-    if (weft_error_status(r->ctx))
-        return weft_error_status(r->ctx);
-    weft_status s = weft_model_load(r->ctx, path, r->set, r->n_set, out);
+    weft_status s = weft_model_load(r->ctx, r->model, r->set, r->n_set, out);
     if (!s && (s = weft_model_size(*out, batch ? batch : t->batch,
                                    length          ? length
                                    : t->has_length ? t->length
@@ -330,7 +321,8 @@ weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model
     copy.name = weft_arena_strdup(r->arena, r->name);
     copy.set = (char **)r->set;
     copy.n_set = (size_t)r->n_set;
-    if (!copy.model || !copy.name)
+    copy.root = (char *)(uintptr_t)weft_recipe_root_from(r, path);
+    if (!copy.model || !copy.name || !copy.root)
         return weft_error_status(r->ctx);
     ProtobufCMessage *const part[] = {&copy.train->base, &copy.optimizer->base,
                                       &copy.schedule->base, &copy.eval->base,

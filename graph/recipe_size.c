@@ -51,14 +51,42 @@ static void add_fields(weft_string *s, const char *prefix, const ProtobufCMessag
     }
 }
 
+static char *meant(const weft_recipe *r, const char *path)
+{
+    return (char *)(uintptr_t)weft_recipe_absolute(r, path);
+}
+
+/* The recipe with its paths as the working directory sees them: other recipes, with other roots,
+ * may mean the same. */
+static weft_status copy_meant(const weft_recipe *r, Weft__Recipe *m, Weft__Data *d)
+{
+    *m = *r->msg;
+    *d = *m->data;
+    m->data = d;
+    m->root = NULL;
+    m->n_set = 0; /* r->set has the last word on each */
+    m->name = (char *)(uintptr_t)r->name;
+    char **const path[] = {&d->train, &d->val, &d->tokenizer, &d->labels, &d->val_labels};
+    for (int i = 0; i < 5; i++)
+        *path[i] = r->file[i] ? meant(r, r->file[i]) : *path[i];
+    m->load = weft_arena_array(r->arena, m->n_load + 1, sizeof *m->load);
+    Weft__Load *load = weft_arena_array(r->arena, m->n_load + 1, sizeof *load);
+    for (size_t i = 0; m->load && load && i < m->n_load; i++) {
+        load[i] = *r->msg->load[i];
+        load[i].file = meant(r, r->load_file[i]);
+        m->load[i] = &load[i];
+    }
+    return weft_error_status(r->ctx);
+}
+
 weft_status weft_recipe_settings(const weft_recipe *r, char **out)
 {
     weft_string s;
-    Weft__Recipe m = *r->msg;
+    Weft__Recipe m;
+    Weft__Data data;
     *out = NULL;
+    WEFT_TRY(copy_meant(r, &m, &data));
     weft_string_init(&s, r->ctx);
-    m.n_set = 0; /* r->set has the last word on each */
-    m.name = (char *)(uintptr_t)r->name;
     add_fields(&s, "", &m.base);
     for (int i = 0; i < r->n_set; i++)
         weft_string_printf(&s, "%s\n", r->set[i]);

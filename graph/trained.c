@@ -246,9 +246,8 @@ static weft_status load_frozen(weft_trained *t, const weft_graph *g, weft_sessio
                                weft_frozen **out)
 {
     *out = NULL;
-    return t->recipe
-               ? weft_frozen_load(s, t->arena, t->recipe, g, t->folder, t->weights != NULL, out)
-               : WEFT_OK;
+    return t->recipe ? weft_frozen_load(s, t->arena, t->recipe, g, t->weights != NULL, out)
+                     : WEFT_OK;
 }
 
 static weft_status load_checkpoint(weft_trained *t, weft_session *s, const weft_frozen *frozen)
@@ -304,11 +303,21 @@ weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session
 }
 
 /* ---- evaluation ---- */
+static bool is_own_data(const weft_trained *t, const char *data)
+{
+    const char *val = t->recipe ? weft_recipe_file(t->recipe, WEFT_RECIPE_VAL) : NULL;
+    const weft_io *io = t->ctx->io;
+    weft_file_id x, y;
+    if (!val || !strcmp(val, data))
+        return val;
+    return !io->identify(io->user, val, &x) && !io->identify(io->user, data, &y) &&
+           x.inode == y.inode && x.device == y.device;
+}
+
 /* The recipe's val_labels are of its validation data; a reference computes everything. */
 static bool has_labels(const weft_trained *t, const char *data, const weft_eval_options *o)
 {
-    const char *val = t->recipe ? weft_recipe_file(t->recipe, WEFT_RECIPE_VAL) : NULL;
-    return val && !strcmp(val, data) && !o->reference &&
+    return is_own_data(t, data) && !o->reference &&
            weft_recipe_file(t->recipe, WEFT_RECIPE_VAL_LABELS);
 }
 
@@ -367,7 +376,7 @@ static weft_status evaluate(weft_trained *t, weft_session *s, const weft_graph *
     WEFT_TRY(prepare(t, s, g, labels, o, e));
     WEFT_TRY(weft_trained_fill(t, g, s));
     if (labels)
-        WEFT_TRY(weft_cached_check(t->recipe, g, s, t->folder, NULL, e->sampler.labels));
+        WEFT_TRY(weft_cached_check(t->recipe, g, s, NULL, e->sampler.labels));
     return run_checked(e, t->ctx, o->batches, out);
 }
 
@@ -394,6 +403,8 @@ weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_opt
     weft_status status = changed(t, batch, o->length, o, &g);
     if (!status)
         status = weft_tokens_open(t->ctx, data, t->vocab ? t->vocab : 65536, &e.sampler.tokens);
+    if (status == WEFT_MISSING && is_own_data(t, data))
+        weft_recipe_note(t->recipe, WEFT_RECIPE_VAL);
     if (!status)
         status = weft_session_new(t->ctx, o->reference, &s);
     if (!status)

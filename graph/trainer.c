@@ -141,13 +141,21 @@ static weft_status build_model(weft_trainer *t)
 }
 
 /* ---- data ---- */
+static weft_status open_tokens(weft_trainer *t, weft_recipe_path which, weft_tokens **out)
+{
+    if (weft_tokens_open(t->ctx, weft_recipe_file(t->recipe, which), t->progress.vocab, out))
+        return weft_recipe_note(t->recipe, which);
+    return WEFT_OK;
+}
+
 static weft_status open_data(weft_trainer *t)
 {
     const Weft__Recipe *m = t->recipe->msg;
-    if (!m->data->train || !*m->data->train)
+    const char *train = weft_recipe_file(t->recipe, WEFT_RECIPE_TRAIN);
+    if (!train)
         return weft_fail(t->ctx, WEFT_MALFORMED, "%s: data.train: expected a token file",
                          t->recipe->path);
-    WEFT_TRY(weft_tokens_open(t->ctx, m->data->train, t->progress.vocab, &t->train_tokens));
+    WEFT_TRY(open_tokens(t, WEFT_RECIPE_TRAIN, &t->train_tokens));
     t->sampler = (weft_sampler){.tokens = t->train_tokens,
                                 .B = t->info.batch,
                                 .T = t->info.length,
@@ -159,11 +167,12 @@ static weft_status open_data(weft_trainer *t)
     t->progress.seed = m->train->seed;
     if (weft_sampler_blocks(&t->sampler) < 1)
         return weft_fail(t->ctx, WEFT_MALFORMED,
-                         "%s: %lld tokens are too few for one sequence of %lld", m->data->train,
+                         "%s: %lld tokens are too few for one sequence of %lld", train,
                          (long long)t->info.train_tokens, (long long)t->info.length);
-    if (!m->data->val || !*m->data->val)
+    const char *val = weft_recipe_file(t->recipe, WEFT_RECIPE_VAL);
+    if (!val)
         return WEFT_OK;
-    WEFT_TRY(weft_tokens_open(t->ctx, m->data->val, t->progress.vocab, &t->val_tokens));
+    WEFT_TRY(open_tokens(t, WEFT_RECIPE_VAL, &t->val_tokens));
     t->info.val_tokens = weft_tokens_count(t->val_tokens);
     t->eval = (weft_evaluator){.loss = weft_recipe_eval_loss(t->recipe),
                                .log = (const char *const *)m->eval->log,
@@ -176,8 +185,8 @@ static weft_status open_data(weft_trainer *t)
                                            .seed = m->train->seed}};
     if (weft_sampler_blocks(&t->eval.sampler) < t->info.batch)
         return weft_fail(t->ctx, WEFT_MALFORMED,
-                         "%s: %lld tokens are too few for one batch of %lld sequences of %lld",
-                         m->data->val, (long long)t->info.val_tokens, (long long)t->info.batch,
+                         "%s: %lld tokens are too few for one batch of %lld sequences of %lld", val,
+                         (long long)t->info.val_tokens, (long long)t->info.batch,
                          (long long)t->info.length);
     return WEFT_OK;
 }
@@ -200,11 +209,10 @@ static weft_status open_labels(weft_trainer *t)
     return s;
 }
 
-/* The weights of their extractor; after the session's are loaded. A run that begins (`folder` NULL)
- * begins in the folder that its paths are seen from, and takes no other project's. */
-static weft_status check_labels(weft_trainer *t, const char *folder)
+/* The weights of their extractor; after the session's are loaded. */
+static weft_status check_labels(weft_trainer *t)
 {
-    return weft_cached_check(t->recipe, t->forward, t->session, folder, t->sampler.labels,
+    return weft_cached_check(t->recipe, t->forward, t->session, t->sampler.labels,
                              t->eval.sampler.labels);
 }
 
@@ -217,8 +225,9 @@ static weft_status write_inputs(weft_trainer *t)
         return WEFT_NOMEM;
     WEFT_TRY(weft_model_save(t->model, model));
     WEFT_TRY(weft_recipe_save(t->recipe, recipe, "model.txtpb"));
-    return weft_tokenizer_copy(t->arena, weft_recipe_file(t->recipe, WEFT_RECIPE_TOKENIZER),
-                               t->dir);
+    if (weft_tokenizer_copy(t->arena, weft_recipe_file(t->recipe, WEFT_RECIPE_TOKENIZER), t->dir))
+        return weft_recipe_note(t->recipe, WEFT_RECIPE_TOKENIZER);
+    return WEFT_OK;
 }
 
 static weft_status disagree(weft_trainer *t, const char *path, const char *what, uint64_t found,
@@ -241,7 +250,7 @@ static weft_status check_same(weft_trainer *t, const char *path, const weft_prog
         return weft_note(
             t->ctx,
             "the tokens of %s changed, or it was saved when files were known by samples only",
-            t->recipe->msg->data->train);
+            weft_recipe_file(t->recipe, WEFT_RECIPE_TRAIN));
     if (p->seed != own->seed)
         return disagree(t, path, "seed", p->seed, own->seed);
     return WEFT_OK;
@@ -270,8 +279,7 @@ static weft_status find_checkpoint(weft_trainer *t, const char **path, weft_prog
 static weft_status load_start(weft_trainer *t)
 {
     const Weft__Recipe *m = t->recipe->msg;
-    WEFT_TRY(
-        weft_frozen_load(t->session, t->arena, t->recipe, t->forward, NULL, false, &t->frozen));
+    WEFT_TRY(weft_frozen_load(t->session, t->arena, t->recipe, t->forward, false, &t->frozen));
     WEFT_TRY(weft_frozen_warn(t->session, t->arena, t->recipe));
     WEFT_TRY(weft_session_init(t->session, m->train->seed));
     WEFT_TRY(weft_trainer_start(t));
@@ -286,8 +294,7 @@ static weft_status go_on(weft_trainer *t, const char *path)
 {
     weft_progress p;
     int n = (int)t->recipe->msg->n_load;
-    WEFT_TRY(
-        weft_frozen_load(t->session, t->arena, t->recipe, t->forward, t->dir, true, &t->frozen));
+    WEFT_TRY(weft_frozen_load(t->session, t->arena, t->recipe, t->forward, true, &t->frozen));
     WEFT_TRY(weft_frozen_warn(t->session, t->arena, t->recipe));
     WEFT_TRY(weft_checkpoint_load(t->ctx, path, t->session, false, &p));
     WEFT_TRY(weft_frozen_check(t->ctx, path, &p, t->frozen, n));
@@ -324,7 +331,7 @@ static weft_status open_run(weft_trainer *t)
     WEFT_TRY(weft_session_add_states(t->session, t->forward));
     WEFT_TRY(compile_programs(t));
     WEFT_TRY(path ? go_on(t, path) : load_start(t));
-    WEFT_TRY(check_labels(t, path ? t->dir : NULL));
+    WEFT_TRY(check_labels(t));
     if (!path)
         WEFT_TRY(write_inputs(t));
     return weft_runlog_open(t->ctx, t->arena, t->dir, t->progress.log_bytes, &t->log);

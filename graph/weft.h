@@ -155,7 +155,8 @@ typedef struct {
 
 /* ---- recipes ----------------------------------------------------------------------------- */
 /* Reads a recipe and applies settings: "train.steps=5" is a field of the recipe, a name without a
- * dot that is none of its fields is a parameter of the model. Values are checked. */
+ * dot that is none of its fields is a parameter of the model. Values are checked. Paths in a file
+ * are seen from its `root`, those of settings from the working directory. */
 WEFT_API weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set,
                                       int n_set, weft_recipe **out);
 /* A recipe of defaults for a model that is loaded apart; `loss`: the output that is minimised. */
@@ -178,8 +179,11 @@ typedef enum {
     WEFT_RECIPE_LABELS,
     WEFT_RECIPE_VAL_LABELS
 } weft_recipe_path;
-/* Path of a data file as the recipe gives it, from the working directory; NULL if it names none. */
+/* Path of a data file of the recipe, seen from the working directory; NULL if it names none. */
 WEFT_API const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which);
+/* To a failure that is WEFT_MISSING, since this file is not there: which field names it, the folder
+ * that it is seen from, and what to write. Returns the status. */
+WEFT_API weft_status weft_recipe_note(const weft_recipe *r, weft_recipe_path which);
 /* The recipe's model with its settings, batch B and length T (0: the recipe's). */
 WEFT_API weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t length,
                                        weft_model **out);
@@ -206,7 +210,8 @@ typedef struct {
 /* `forward`: the expanded model; NULL: the recipe's. */
 WEFT_API weft_status weft_recipe_measure(weft_recipe *r, const weft_graph *forward,
                                          weft_recipe_size *out);
-/* Writes the recipe as it stands, settings and defaults included, for the model file `model`. */
+/* Writes the recipe as it stands, settings and defaults included, for the model file `model`. Its
+ * `root` is what it must be there. */
 WEFT_API weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model);
 
 /* ---- graphs ------------------------------------------------------------------------------ */

@@ -105,11 +105,10 @@ perl -ne '$l0 = $1 if /"l0":([0-9.]+)/; END { exit !($l0 > 0 && $l0 < 96) }' e/l
 # a teacher that is gone, elsewhere, or another one
 mv teacher moved
 expect 66 "$weft" train sae.txtpb --quiet --out b --resume --steps 30
-says err 'load { file: "teacher" scope: "teacher." }'
+says err 'in sae.txtpb: load\[0\].file: "teacher"'
 expect 66 "$weft" eval a --data val.bin
 mv moved teacher
 (cd / && "$weft" eval "$work/a" --data "$work/val.bin" >"$work/out" 2>&1) || fail "from elsewhere: $(cat out)"
-says out "teacher is not here: taking $work/a/../teacher"
 cp -r teacher kept
 expect 0 "$weft" train "$recipe" --quiet --out teacher --resume --steps 64
 expect 78 "$weft" train sae.txtpb --quiet --out b --resume --steps 30

@@ -343,9 +343,10 @@ static const int64_t saves[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {4, 44}};
 
 static void record_saves(record *r)
 {
-    weft_io io = {rec_open,     rec_close, rec_read,   rec_pread,    rec_write, rec_fsync,
-                  rec_truncate, rec_size,  rec_rename, rec_unlink,   rec_rmdir, rec_mkdir,
-                  rec_lock,     rec_list,  rec_exists, rec_identify, rec_clock, r};
+    weft_io io = {rec_open,     rec_close,          rec_read,  rec_pread,  rec_write,
+                  rec_fsync,    rec_truncate,       rec_size,  rec_rename, rec_unlink,
+                  rec_rmdir,    rec_mkdir,          rec_lock,  rec_list,   rec_exists,
+                  rec_identify, weft_io_system.cwd, rec_clock, r};
     weft_ctx *c = weft_open(&(weft_options){.io = &io});
     weft_session *s = small_session(c);
     weft_run_dir *d;

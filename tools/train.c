@@ -35,6 +35,8 @@ weft_status cli_train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_pr
 {
     train_user u = {.progress = p, .tokens = {.ctx = c}, .stop = cli_signals()};
     weft_status s = cli_tokens_open(c, weft_recipe_file(r, WEFT_RECIPE_TOKENIZER), &u.tokens);
+    if (s)
+        weft_recipe_note(r, WEFT_RECIPE_TOKENIZER);
     if (!s) {
         o->vocab = u.tokens.n;
         o->token_bytes = u.tokens.bpe ? count_bytes : NULL;
