@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "graph/hash.h"
+#include "graph/sniff.h"
 
 #define HEADER_WORDS 256 /* llm.c: int32 each */
 
@@ -51,6 +52,54 @@ static weft_status read_llmc(weft_tokens *t, const int32_t *h, int version, int6
     return WEFT_OK;
 }
 
+/* Bytes of an id if the file is for certain one of wider ids: of n 16-bit words all but every
+ * second (or fourth) are 0, and the others are many. Else 0. */
+static int wider_ids(const unsigned char *p, size_t n)
+{
+    unsigned char seen[65536 / 8] = {0};
+    int different = 0, width = 0;
+    for (int words = 2; words <= 4 && n / 2 / (size_t)words >= 64; words += 2) {
+        bool zero = true;
+        for (size_t i = 0; i + 1 < n && zero; i += 2)
+            zero = i / 2 % (size_t)words == 0 || !(p[i] | p[i + 1]);
+        width = zero ? words * 2 : width;
+    }
+    for (size_t i = 0; width && i + 1 < n; i += (size_t)width) {
+        int word = p[i] | p[i + 1] << 8, bit = 1 << word % 8;
+        different += !(seen[word / 8] & bit);
+        seen[word / 8] |= (unsigned char)bit;
+    }
+    return different >= 32 ? width : 0;
+}
+
+/* A file without a header may be anything. What is refused here for certain holds no 16-bit ids; a
+ * file with llm.c's header never comes here. */
+static weft_status refuse_other(weft_tokens *t, int64_t size)
+{
+    size_t n = size < WEFT_SNIFF_BYTES ? (size_t)size : WEFT_SNIFF_BYTES;
+    unsigned char *head = weft_alloc(t->ctx, n + 1);
+    weft_status s = head ? weft_read_at(t->ctx, t->fd, t->path, head, n, 0) : t->ctx->status;
+    const char *is = s ? NULL : weft_kind_of(head, n);
+    if (!s && !is && weft_surely_text(head, n))
+        is = "text; it becomes ids with weft tokenize encode";
+    int width = s || is ? 0 : wider_ids(head, n);
+    if (is)
+        s = weft_fail(t->ctx, WEFT_MALFORMED,
+                      "%s: this is %s, expected a token file (16-bit ids; if it is one for all "
+                      "that, llm.c's header says so)",
+                      t->shown, is);
+    else if (width)
+        s = weft_fail(
+            t->ctx, WEFT_MALFORMED,
+            "%s: this is a file of ids of %d bits (of every %d words of 16 bits, %d are "
+            "0), expected 16 bits: python3 -c 'import numpy; "
+            "numpy.fromfile(\"FILE\", \"uint%d\").astype(\"uint16\").tofile(\"OUT\")'; ids of "
+            "32 bits are read with llm.c's header",
+            t->shown, width * 8, width / 2, width / 2 - 1, width * 8);
+    weft_free(t->ctx, head);
+    return s;
+}
+
 static weft_status sniff(weft_tokens *t, int64_t size)
 {
     int32_t h[HEADER_WORDS] = {0};
@@ -61,6 +110,7 @@ static weft_status sniff(weft_tokens *t, int64_t size)
             t->width = headers[i].width;
             return read_llmc(t, h, headers[i].version, size);
         }
+    WEFT_TRY(refuse_other(t, size));
     t->width = 2;
     t->first = 0;
     t->count = size / 2;

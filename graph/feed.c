@@ -115,7 +115,7 @@ weft_status weft_program_feed_file(weft_program *p, const char *name, const char
     if (ends_with(path, ".safetensors"))
         return feed_tensor(p, name, path, &t, data);
     weft_arena *a = weft_arena_new(c, 0);
-    weft_status s = a ? weft_read_file(a, path, TEXT_LIMIT, &bytes, &n) : weft_error_status(c);
+    weft_status s = a ? weft_read_bytes(a, path, TEXT_LIMIT, &bytes, &n) : weft_error_status(c);
     if (!s && ends_with(path, ".txt"))
         s = feed_text(c, bytes, name, path, &t, data);
     else if (!s && n != weft_type_bytes(&t))

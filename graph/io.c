@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "graph/hash.h"
+#include "graph/sniff.h"
 
 /* ---- errors ---- */
 /* The device's or the system's fault, as opposed to a wrong path or missing rights. */
@@ -122,13 +123,23 @@ static weft_status read_open_file(weft_arena *a, int fd, const char *path, size_
     return weft_read_at(c, fd, path, text, (size_t)size, 0);
 }
 
-weft_status weft_read_file(weft_arena *a, const char *path, size_t limit, char **data, size_t *n)
+weft_status weft_read_bytes(weft_arena *a, const char *path, size_t limit, char **data, size_t *n)
 {
     int fd;
     WEFT_TRY(weft_open_read(weft_arena_ctx(a), path, &fd));
     weft_status s = read_open_file(a, fd, path, limit, data, n);
     weft_close_fd(weft_arena_ctx(a), fd);
     return s;
+}
+
+weft_status weft_read_file(weft_arena *a, const char *path, size_t limit, char **data, size_t *n)
+{
+    char name[1024];
+    WEFT_TRY(weft_read_bytes(a, path, limit, data, n));
+    const char *is = weft_kind_of(*data, *n);
+    return is ? weft_fail(weft_arena_ctx(a), WEFT_MALFORMED, "%s: this is %s",
+                          weft_printable(name, sizeof name, path), is)
+              : WEFT_OK;
 }
 
 /* ---- writing ---- */

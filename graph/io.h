@@ -55,8 +55,10 @@ int64_t weft_size(weft_ctx *c, int fd);
 weft_status weft_open_read(weft_ctx *c, const char *path, int *fd);
 void weft_close_fd(weft_ctx *c, int fd); /* of a file that was only read: nothing can be lost */
 /* Whole regular file into arena memory, NUL-terminated (*n excludes the NUL). Refuses files above
- * `limit` bytes. */
+ * `limit` bytes, and those that are something else by their first bytes (sniff.h): MALFORMED. */
 weft_status weft_read_file(weft_arena *a, const char *path, size_t limit, char **data, size_t *n);
+/* The same for bytes that may mean anything. */
+weft_status weft_read_bytes(weft_arena *a, const char *path, size_t limit, char **data, size_t *n);
 /* pread until all n bytes are there; short files are WEFT_MALFORMED, errors WEFT_IO. */
 weft_status weft_read_at(weft_ctx *c, int fd, const char *path, void *buf, size_t n,
                          int64_t offset);

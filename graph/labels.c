@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "graph/hash.h"
+#include "graph/sniff.h"
 
 /* ---- the header ---- */
 static const char magic[8] = "WEFTLBL\n";
@@ -121,12 +122,21 @@ static weft_status check_ranges(weft_ctx *c, const char *path, const unsigned ch
                                          : bad(c, path, "header: sizes whose product overflows");
 }
 
+static weft_status not_labels(weft_ctx *c, const char *path, const void *head)
+{
+    char text[512];
+    const char *is = weft_kind_of(head, WEFT_LABEL_HEADER);
+    snprintf(text, sizeof text, "not a label file: it does not begin with WEFTLBL%s%s",
+             is ? "; this is " : "", is ? is : "");
+    return bad(c, path, text);
+}
+
 weft_status weft_label_unpack(weft_ctx *c, const char *path,
                               const unsigned char in[WEFT_LABEL_HEADER], weft_label_header *out)
 {
     char text[128], shown[512];
     if (memcmp(in, magic, sizeof magic))
-        return bad(c, path, "not a label file: it does not begin with WEFTLBL");
+        return not_labels(c, path, in);
     uint64_t version = get(in + AT_VERSION, 4);
     bool whole = get(in + AT_HASH, 8) == weft_xxh64_of(in, AT_HASH, 0);
     if (whole && version > WEFT_LABEL_VERSION)

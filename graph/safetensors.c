@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "graph/json.h"
+#include "graph/sniff.h"
 
 /* The reference's limit, and the reason why a file of another kind is refused at once. */
 #define HEADER_LIMIT 100000000
@@ -268,29 +269,16 @@ static weft_status check_layout(weft_tensor_file *f, int64_t base, int64_t size)
     return WEFT_OK;
 }
 
-/* What else people have weights in, by its first bytes; NULL: something unknown. */
-static const char *other_kind(const void *head)
+/* What else people have weights in, by its first bytes. */
+static weft_status refuse_other(weft_tensor_file *f, int64_t size)
 {
-    static const struct {
-        const char *magic;
-        size_t n;
-        const char *what;
-    } kinds[] = {
-        {"PK\3\4", 4,
-         "a zip archive, as PyTorch's .pt, .pth and .bin files are; it holds a pickle, which is a "
-         "program, so Weft reads safetensors only. Convert it where PyTorch is: "
-         "tools/convert-pt FILE.pt FILE.safetensors"},
-        {"\x80\x02\x8a\x0a", 4,
-         "a pickle of an old PyTorch; Weft reads safetensors only. Convert it where PyTorch is: "
-         "tools/convert-pt FILE.pt FILE.safetensors"},
-        {"GGUF", 4, "a GGUF file, made for inference; expected the safetensors it was made from"},
-        {"\x89HDF", 4, "an HDF5 file; expected safetensors"},
-        {"\x93NUMPY", 6, "a NumPy array; expected safetensors"},
-    };
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (!memcmp(head, kinds[i].magic, kinds[i].n))
-            return kinds[i].what;
-    return NULL;
+    char head[512], file[512];
+    size_t n = size < (int64_t)sizeof head ? (size_t)size : sizeof head;
+    WEFT_TRY(weft_read_at(f->ctx, f->fd, f->path, head, n, 0));
+    const char *is = n > 8 && head[8] == '{' ? NULL : weft_kind_of(head, n); /* cut off, but ours */
+    return is ? weft_fail(f->ctx, WEFT_UNSUPPORTED, "%s: this is %s, expected safetensors",
+                          weft_printable(file, sizeof file, f->path), is)
+              : WEFT_OK;
 }
 
 static weft_status read_header(weft_tensor_file *f)
@@ -304,8 +292,8 @@ static weft_status read_header(weft_tensor_file *f)
     uint64_t n;
     WEFT_TRY(weft_read_at(c, f->fd, f->path, &n, sizeof n, 0));
     const bool fits = n <= HEADER_LIMIT && (int64_t)n <= size - 8;
-    if (!fits && other_kind(&n))
-        return weft_fail(c, WEFT_UNSUPPORTED, "%s: this is %s", f->path, other_kind(&n));
+    if (!fits)
+        WEFT_TRY(refuse_other(f, size));
     if (n > HEADER_LIMIT)
         return bad(f, NULL,
                    "header of %" PRIu64 " bytes, the limit is %d (not a safetensors file?)", n,

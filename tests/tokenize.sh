@@ -85,6 +85,28 @@ grep -v '^<|endoftext|>' corpus.txt | sort | cmp - parts.txt || fail "the docume
 [ "$(od -An -tu2 -v t1/val.bin | awk '{n += NF; last = $NF} END {print last}')" = 329 ] || fail "end of text at the end"
 expect 0 '' "$WEFT" tokenize encode --tokenizer tok.json --out s4 --val 0.1 --seed 4 corpus.txt
 cmp -s t1/val.bin s4/val.bin && fail "another seed gives the same documents"
+
+# ---- what is no text is refused, unless somebody means it ----
+refuse() { # FILE PATTERN: by every command that reads a corpus
+    expect 65 "$2" "$WEFT" tokenize train --vocab 330 --out no.json "$1"
+    expect 65 "$2" "$WEFT" tokenize encode --tokenizer tok.json --out no "$1"
+    expect 65 "$2" "$WEFT" tokenize encode --tokenizer tok.json --out no corpus.txt "$1"
+    expect 65 "$2" "$WEFT" tokenize count --tokenizer tok.json "$1"
+    [ ! -e no ] && [ ! -e no.json ] || fail "$1 left something behind"
+}
+gzip -c corpus.txt >corpus.gz && refuse corpus.gz 'corpus.gz: this is a gzip archive; unpack it first: gzip -d FILE, expected text'
+{ printf '\377\376'; sed 's/./&\x00/g; s/$/\x0d\x00/' corpus.txt; } >corpus.utf16 && refuse corpus.utf16 'this is text in UTF-16'
+refuse s4/train.bin 'train.bin: this is binary'
+sed 's/.*/{"title": "x", "body": "&, which is long"}/' corpus.txt >corpus.jsonl
+refuse corpus.jsonl 'corpus.jsonl: every line is a JSON object.*json.loads(l)\["body"\].*--as-text takes it as it is'
+expect 0 '' "$WEFT" tokenize encode --tokenizer tok.json --out jsonl --documents file --val 0 --as-text corpus.jsonl
+expect 0 '' "$WEFT" tokenize decode --tokenizer tok.json --file jsonl/train.bin
+cmp -n "$(stat -c %s corpus.jsonl)" out.txt corpus.jsonl || fail "JSON lines as text"
+expect 0 '' "$WEFT" tokenize count --tokenizer tok.json --as-text corpus.gz
+for text in '{"a": 1}' '{a}\n{b}' '[1]\n[2]' '{"a": 1}\n{"b": 2}\nand so on' '{}\n{}' 'caf\351' '\000' 'PAR1 and PK'; do
+    printf "$text\n" >odd.txt # text, or too little to tell
+    expect 0 '' "$WEFT" tokenize count --tokenizer tok.json odd.txt
+done
 expect 0 '' "$WEFT" tokenize encode --tokenizer tok.json --out v0 --val 0 corpus.txt
 [ -e v0/val.bin ] && [ ! -s v0/val.bin ] || fail "--val 0"
 expect 0 '' "$WEFT" tokenize encode --tokenizer v0 --out v0 --val 0 --json corpus.txt

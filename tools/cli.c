@@ -9,6 +9,7 @@
 #include <utf8proc.h>
 
 #include "graph/io.h"
+#include "graph/sniff.h"
 #include "tools/verbs.h"
 
 enum { MAX_OPTIONS = 40, FIRST_CODE = 1000, HELP_CODE = 999 };
@@ -237,6 +238,17 @@ weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
                                    "--%s=%s: the file is there and does not begin with '%s': it is "
                                    "not replaced",
                                    option, weft_printable(shown, sizeof shown, path), begins[0]);
+}
+
+weft_status cli_check_text(weft_ctx *c, const char *name, const void *text, size_t n)
+{
+    char shown[256];
+    size_t look = n < WEFT_SNIFF_BYTES ? n : WEFT_SNIFF_BYTES;
+    const char *is = weft_kind_of(text, look);
+    is = is ? is : weft_no_text(text, look);
+    return is ? weft_fail(c, WEFT_MALFORMED, "%s: this is %s, expected text",
+                          weft_printable(shown, sizeof shown, name), is)
+              : WEFT_OK;
 }
 
 /* Not in a terminal: characters that move the cursor, turn the direction of writing, or are none.

@@ -101,8 +101,10 @@ static weft_status scan(concepts *m, concept_options *o, concept_scan *s)
 
 static weft_status read_text(concepts *m, const concept_options *o, char **out, size_t *n)
 {
-    if (o->file)
-        return weft_read_file(m->arena, o->file, TEXT_LIMIT, out, n);
+    if (o->file) {
+        WEFT_TRY(weft_read_file(m->arena, o->file, TEXT_LIMIT, out, n));
+        return cli_check_text(m->ctx, o->file, *out, *n);
+    }
     *out = weft_arena_strdup(m->arena, o->text);
     *n = strlen(o->text);
     return weft_error_status(m->ctx);

@@ -53,6 +53,10 @@ static char *read_prompt(weft_ctx *c, const char *spec, size_t *n)
             text = read_stream(c, f, spec + 1, n);
             fclose(f);
         }
+        if (text && cli_check_text(c, spec + 1, text, *n)) {
+            weft_text_free(c, text);
+            return NULL;
+        }
         return text;
     }
     weft_string s;

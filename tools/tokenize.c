@@ -66,6 +66,8 @@ weft_status tokenize_open(weft_ctx *c, const tokenize_texts *t, weft_documents *
         return weft_fail(c, WEFT_USAGE,
                          "--doc-separator: expected some text, and no --documents with it");
     const char *mark = t->separator ? t->separator : WEFT_END_OF_TEXT;
+    for (int i = 0; !t->as_text && i < t->n_paths; i++)
+        WEFT_TRY(tokenize_check_file(c, t->path[i]));
     WEFT_TRY(weft_documents_open(c, (const char *const *)t->path, t->n_paths, (weft_doc_mode)mode,
                                  mark, 0, out));
     weft_documents_keep_whole(*out, t->bpe);

@@ -13,46 +13,34 @@ typedef struct {
     const char *separator; /* --doc-separator */
     int64_t threads;       /* --threads, 0: all */
     bool spelled;          /* --split-special-tokens */
+    bool as_text;          /* --as-text */
     const weft_bpe *bpe;   /* whose added tokens stay whole; NULL: there are none */
     char **path;
     int n_paths;
 } tokenize_texts;
 
+/* clang-format off */
 #define TOKENIZE_TEXT_OPTIONS(t)                                                                   \
-    {"documents",                                                                                  \
-     CLI_TEXT,                                                                                     \
-     &(t)->documents,                                                                              \
-     "HOW",                                                                                        \
+    {"documents", CLI_TEXT, &(t)->documents, "HOW",                                                \
      "mark (default): <|endoftext|> stands between documents; blank: blank lines do; file: one a " \
-     "file",                                                                                       \
-     0,                                                                                            \
-     0},                                                                                           \
-        {"doc-separator",                                                                          \
-         CLI_TEXT,                                                                                 \
-         &(t)->separator,                                                                          \
-         "TEXT",                                                                                   \
-         "what stands between documents instead",                                                  \
-         0,                                                                                        \
-         0},                                                                                       \
-        {"threads",                                                                                \
-         CLI_INT,                                                                                  \
-         &(t)->threads,                                                                            \
-         "N",                                                                                      \
-         "threads (default: all cores); the output is the same",                                   \
-         1,                                                                                        \
-         1024}
-
+     "file", 0, 0},                                                                                \
+    {"doc-separator", CLI_TEXT, &(t)->separator, "TEXT",                                           \
+     "what stands between documents instead", 0, 0},                                               \
+    {"threads", CLI_INT, &(t)->threads, "N",                                                       \
+     "threads (default: all cores); the output is the same", 1, 1024},                             \
+    {"as-text", CLI_FLAG, &(t)->as_text, NULL,                                                     \
+     "take files as text that look binary, like an archive, or like JSON lines", 0, 0}
 #define TOKENIZE_SPELLED_OPTION(to)                                                                \
-    {"split-special-tokens",                                                                       \
-     CLI_FLAG,                                                                                     \
-     to,                                                                                           \
-     NULL,                                                                                         \
-     "spell <|endoftext|> and other special tokens in a text (default: their one id)",             \
-     0,                                                                                            \
-     0}
+    {"split-special-tokens", CLI_FLAG, to, NULL,                                                   \
+     "spell <|endoftext|> and other special tokens in a text (default: their one id)", 0, 0}
+/* clang-format on */
 
-/* Opens them; WEFT_USAGE for options that make no sense. */
+/* Opens them; WEFT_USAGE for options that make no sense, WEFT_MALFORMED for files that are no text.
+ */
 weft_status tokenize_open(weft_ctx *c, const tokenize_texts *t, weft_documents **out);
+
+/* Refuses a file that is no text (MALFORMED): one of another format, binary, JSON lines. */
+weft_status tokenize_check_file(weft_ctx *c, const char *path);
 
 /* ---- workers: one per thread, each with a context of its own ---- */
 typedef struct {

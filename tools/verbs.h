@@ -80,6 +80,8 @@ int cli_print(weft_ctx *c, char *text);  /* prints text of the library and frees
  * of `begins` (NULL ends them): a file of another kind, named by a slip. An empty file may. */
 weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
                              const char *const *begins);
+/* Refuses text[0..n), all of the file `name`, if it cannot be meant as text: MALFORMED. */
+weft_status cli_check_text(weft_ctx *c, const char *name, const void *text, size_t n);
 /* The first character of n > 0 bytes as a terminal may have it: UTF-8 as it is, a new line as \n,
  * and what would move or hide text, or is no UTF-8, as \xNN for each byte. Returns how many bytes
  * it has in s. */
