@@ -53,6 +53,22 @@ static weft_status feed_labels(weft_program *p, const weft_sampler *s, int64_t c
     return status;
 }
 
+int weft_batch_feeds(const weft_sampler *s, int64_t k, weft_feed out[WEFT_BATCH_FEEDS])
+{
+    const weft_type tokens = weft_type_make(WEFT_I32, 2, (int64_t[]){s->B, s->T});
+    const weft_type rng = weft_type_make(WEFT_I64, 1, (int64_t[]){2});
+    int n = 0;
+    out[n++] = (weft_feed){"tokens", tokens, "sequences of a token file"};
+    out[n++] = (weft_feed){"targets", tokens, "the tokens that follow"};
+    out[n++] = (weft_feed){"rng", rng, "seed and step"};
+    if (k > 0) {
+        const int64_t dim[] = {s->B, s->T, k};
+        out[n++] = (weft_feed){s->label, weft_type_make(WEFT_I32, 3, dim), "labels of a file"};
+        out[n++] = (weft_feed){s->score, weft_type_make(WEFT_F32, 3, dim), "scores of labels"};
+    }
+    return n;
+}
+
 weft_status weft_feed_batch(weft_program *p, const weft_sampler *s, int64_t cursor)
 {
     weft_type t;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "graph/labels.h"
 #include "graph/labels_part.h"
 #include "graph/plan.h"
 
@@ -23,8 +24,18 @@ bool weft_evaluator_rest(const weft_sampler *s, int64_t batches)
 }
 
 /* ---- programs ---- */
+static weft_status check_feeds(const weft_evaluator *e, const weft_program *p, int64_t B)
+{
+    weft_feed feed[WEFT_BATCH_FEEDS];
+    weft_sampler s = e->sampler;
+    s.B = B;
+    const int64_t k = s.labels ? weft_labels_header(s.labels)->k : 0;
+    return weft_program_check_feeds(p, "evaluation", feed, weft_batch_feeds(&s, k, feed));
+}
+
 static weft_status compile(const weft_evaluator *e, const weft_recipe *r, weft_session *s,
-                           const weft_graph *g, const weft_compile_options *o, weft_program **out)
+                           const weft_graph *g, int64_t B, const weft_compile_options *o,
+                           weft_program **out)
 {
     const char *fetch[1 + WEFT_MAX_LOG] = {e->loss};
     int n = r ? weft_eval_outputs(r, fetch) : 1;
@@ -34,15 +45,15 @@ static weft_status compile(const weft_evaluator *e, const weft_recipe *r, weft_s
             weft_labels_cut(r, g, weft_recipe_file(r, WEFT_RECIPE_VAL_LABELS), fetch, n, &cut));
     weft_status status = weft_program_compile(s, cut ? cut : g, fetch, n, o, out);
     weft_graph_free(cut);
-    return status;
+    return status ? status : check_feeds(e, *out, B);
 }
 
 weft_status weft_evaluator_compile(weft_evaluator *e, const weft_recipe *r, weft_session *s,
                                    const weft_graph *g, const weft_graph *one,
                                    const weft_compile_options *o)
 {
-    WEFT_TRY(compile(e, r, s, g, o, &e->program));
-    return one ? compile(e, r, s, one, o, &e->single) : WEFT_OK;
+    WEFT_TRY(compile(e, r, s, g, e->sampler.B, o, &e->program));
+    return one ? compile(e, r, s, one, 1, o, &e->single) : WEFT_OK;
 }
 
 /* ---- batches ---- */

@@ -44,6 +44,58 @@ static weft_status find_input(weft_program *p, const char *name, weft_type *t, v
                      near ? near : "", near ? "'?" : "");
 }
 
+/* ---- who feeds what ---- */
+static weft_status unfed(const weft_program *p, const weft_value *x, const char *who,
+                         const weft_feed *feed, int n)
+{
+    weft_ctx *c = p->session->ctx;
+    const char *name[64];
+    char type[160];
+    weft_string given;
+    weft_string_init(&given, c);
+    for (int i = 0; i < n && i < 64; i++) {
+        name[i] = feed[i].name;
+        weft_string_printf(&given, "%s'%s'", !i ? "" : i < n - 1 ? ", " : " and ", name[i]);
+    }
+    const char *near = weft_nearest(x->name, name, n < 64 ? n : 64);
+    weft_fail(c, WEFT_MALFORMED, "nothing feeds the input '%s': %s; %s feeds %s%s%s%s", x->name,
+              weft_type_print(type, sizeof type, &x->type), who, n ? given.s : "nothing",
+              near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    weft_string_free(&given);
+    return weft_note(c,
+                     "compute it from these or make it a weight; weft run --input %s=FILE feeds "
+                     "anything",
+                     x->name);
+}
+
+static weft_status fed_wrong(const weft_program *p, const weft_value *x, const char *who,
+                             const weft_feed *f)
+{
+    char have[160], fed[160];
+    return weft_fail(p->session->ctx, WEFT_MALFORMED, "input '%s' is %s, but %s feeds %s%s%s",
+                     x->name, weft_type_print(have, sizeof have, &x->type), who,
+                     weft_type_print(fed, sizeof fed, &f->type), f->what ? ": " : "",
+                     f->what ? f->what : "");
+}
+
+weft_status weft_program_check_feeds(const weft_program *p, const char *who, const weft_feed *feed,
+                                     int n)
+{
+    for (weft_val v = 0; v < p->graph->n_value; v++) {
+        const weft_value *x = &p->graph->value[v];
+        int i = 0;
+        if (x->kind != WEFT_VALUE_INPUT || p->buffer[v] < 0) /* nobody reads it */
+            continue;
+        while (i < n && strcmp(feed[i].name, x->name))
+            i++;
+        if (i == n)
+            return unfed(p, x, who, feed, n);
+        if (!weft_type_equal(&x->type, &feed[i].type))
+            return fed_wrong(p, x, who, &feed[i]);
+    }
+    return WEFT_OK;
+}
+
 /* ---- files ---- */
 static weft_status wrong_size(weft_ctx *c, const char *path, const char *name, int64_t found,
                               const weft_type *t, const char *unit)

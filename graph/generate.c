@@ -18,6 +18,8 @@ enum {
     PIECE = 32, /* tokens of the prompt that are computed at once */
     MAX_FED = 16
 };
+/* What the model itself draws has steps that the drawing of tokens never comes to. */
+#define OWN_STEPS ((int64_t)1 << 46)
 
 typedef struct {
     int32_t id;
@@ -113,7 +115,8 @@ static weft_status choose(generator *g, const float *logit, int32_t *out)
 }
 
 /* ---- computing ---- */
-/* Where interventions act that tell the prompt from what was generated, and how strongly. */
+/* Random numbers, and where interventions act that tell the prompt from what was generated, and how
+ * strongly. */
 static void feed_interventions(const generator *g, weft_program *p)
 {
     weft_type t;
@@ -122,6 +125,7 @@ static void feed_interventions(const generator *g, weft_program *p)
         if (value)
             *value = g->fed[i].value;
     }
+    weft_feed_rng(p, g->o->seed, OWN_STEPS + g->n_drawn);
     int32_t *prompt = weft_program_input(p, "span:prompt", &t);
     if (prompt)
         prompt[0] = 0, prompt[1] = (int32_t)g->n_prompt;
@@ -194,6 +198,24 @@ static weft_status draw_all(generator *g)
 }
 
 /* ---- building ---- */
+/* What is fed to a program over n positions: the names that interventions feed are the caller's. */
+static weft_status check_feeds(const generator *g, const weft_program *p, int64_t n)
+{
+    const weft_type span = weft_type_make(WEFT_I32, 1, (int64_t[]){2});
+    weft_feed feed[5 + MAX_FED] = {
+        {"tokens", weft_type_make(WEFT_I32, 2, (int64_t[]){1, n}), "the text"},
+        {"pos", {.dtype = WEFT_I32}, "the first new position"},
+        {"rng", weft_type_make(WEFT_I64, 1, (int64_t[]){2}), "seed and number of the token"},
+        {"span:prompt", span, "where the prompt is"},
+        {"span:generated", span, "where the drawn tokens are"}};
+    int k = 5;
+    for (int i = 0; i < g->o->n_intervene && k < 5 + MAX_FED; i++)
+        if (g->o->intervene[i].feed)
+            feed[k++] = (weft_feed){
+                strchr(g->o->intervene[i].feed, '=') + 1, {.dtype = WEFT_F32}, "a strength"};
+    return weft_program_check_feeds(p, "generation", feed, k);
+}
+
 static weft_status compile_increment(generator *g, const weft_graph *full, int64_t n,
                                      weft_program **out)
 {
@@ -208,7 +230,7 @@ static weft_status compile_increment(generator *g, const weft_graph *full, int64
     WEFT_TRY(weft_graph_incremental(full, n, inputs, n_inputs, &h));
     weft_status s = weft_program_compile(g->session, h, fetch, 1, &o, out);
     weft_graph_free(h);
-    return s;
+    return s ? s : check_feeds(g, *out, n);
 }
 
 static weft_status check_logits(generator *g, const weft_graph *full)
@@ -253,6 +275,8 @@ static weft_status build(generator *g, const weft_graph *expanded)
     weft_graph_free(lowered);
     if (!s && g->o->no_cache)
         s = weft_program_compile(g->session, full, fetch, 1, &o, &g->window);
+    if (!s && g->window)
+        s = check_feeds(g, g->window, g->context);
     if (!s && !g->o->no_cache)
         s = compile_increment(g, full, 1, &g->one);
     if (!s && !g->o->no_cache && g->context > PIECE)
@@ -341,8 +365,25 @@ void weft_generator_free(weft_generator *g)
     weft_free(c, g);
 }
 
+/* A strength that nobody gave would be what memory holds. */
+static weft_status check_strengths(const generator *g)
+{
+    for (int i = 0; i < g->o->n_intervene; i++) {
+        const weft_intervention *x = &g->o->intervene[i];
+        int k = 0;
+        while (x->feed && k < g->n_fed && strcmp(g->fed[k].name, strchr(x->feed, '=') + 1))
+            k++;
+        if (x->feed && k == g->n_fed)
+            return weft_fail(g->t->ctx, WEFT_USAGE,
+                             "the intervention on '%s' reads '%s', which nobody has fed", x->value,
+                             strchr(x->feed, '=') + 1);
+    }
+    return WEFT_OK;
+}
+
 weft_status weft_generator_run(weft_generator *g, uint32_t sample)
 {
+    WEFT_TRY(check_strengths(g));
     g->sample = sample;
     take_prompt(g);
     return draw_all(g);

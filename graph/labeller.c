@@ -81,6 +81,10 @@ static weft_status open_model(labeller *l)
     WEFT_TRY(hash_graph(l));
     WEFT_TRY(weft_session_new(l->ctx, false, &l->session));
     WEFT_TRY(weft_program_compile(l->session, l->g, fetch, l->h.scores ? 2 : 1, &w, &l->program));
+    weft_feed feed[WEFT_BATCH_FEEDS];
+    const weft_sampler s = {.B = l->h.B, .T = l->h.T};
+    WEFT_TRY(
+        weft_program_check_feeds(l->program, "labelling", feed, weft_batch_feeds(&s, 0, feed)));
     WEFT_TRY(weft_trained_fill(l->t, l->g, l->session));
     return weft_label_weight_hash(l->session, l->g, l->label, &l->h.weight_hash);
 }

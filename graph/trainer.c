@@ -67,6 +67,27 @@ weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward,
     return status;
 }
 
+weft_status weft_recipe_check_feeds(const weft_recipe *r, const weft_graph *forward,
+                                    const weft_program *micro, const weft_program *step)
+{
+    weft_type t;
+    weft_label_shape shape = {0};
+    weft_feed feed[WEFT_BATCH_FEEDS + 1];
+    WEFT_TRY(weft_tokens_type(forward, &t));
+    if (weft_recipe_file(r, WEFT_RECIPE_LABELS))
+        WEFT_TRY(weft_label_shape_of(forward, weft_recipe_label_value(r), &shape));
+    const weft_sampler s = {.B = t.dim[0],
+                            .T = t.dim[1],
+                            .label = weft_recipe_label_value(r),
+                            .score = weft_recipe_score_value(r)};
+    int n = weft_batch_feeds(&s, shape.k, feed);
+    if (!micro)
+        return weft_program_check_feeds(step, "training", feed, n);
+    feed[n++] = (weft_feed){"first", {.dtype = WEFT_I32}, "1 for the first micro-batch of a step"};
+    WEFT_TRY(weft_program_check_feeds(micro, "training", feed, n));
+    return weft_program_check_feeds(step, "the update", NULL, 0);
+}
+
 /* The model of one sequence at a time. */
 static weft_status expand_one(weft_trainer *t, weft_graph **out)
 {
@@ -96,6 +117,7 @@ static weft_status compile_programs(weft_trainer *t)
     int64_t start = weft_now_ns(t->ctx);
     eval.train = false;
     WEFT_TRY(weft_recipe_compile(t->recipe, t->forward, t->session, &o, &t->micro, &t->step));
+    WEFT_TRY(weft_recipe_check_feeds(t->recipe, t->forward, t->micro, t->step));
     t->info.plan_bytes = t->step->plan_bytes;
     t->info.flops = 0;
     weft_program_size size;

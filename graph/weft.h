@@ -193,6 +193,9 @@ WEFT_API weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t le
 WEFT_API weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph *forward,
                                          weft_session *s, const weft_compile_options *o,
                                          weft_program **micro, weft_program **step);
+/* Does training feed what these programs of weft_recipe_compile read (weft_program_check_feeds)? */
+WEFT_API weft_status weft_recipe_check_feeds(const weft_recipe *r, const weft_graph *forward,
+                                             const weft_program *micro, const weft_program *step);
 /* Everything the recipe says, defaults included, one "name=value" a line as --set takes it: its
  * fields ("train.steps=60", "optimizer.group[0].lr_scale=1"), then the parameters of the model. */
 WEFT_API weft_status weft_recipe_settings(const weft_recipe *r, char **out);
@@ -392,6 +395,17 @@ WEFT_API weft_status weft_names_scope(weft_ctx *c, const char *name, char **out)
 WEFT_API weft_status weft_program_compile(weft_session *s, const weft_graph *g,
                                           const char *const *fetch, int n_fetch,
                                           const weft_compile_options *o, weft_program **out);
+/* An input by name and the type that it is fed with; `what`: that is what, for messages, or NULL.
+ */
+typedef struct {
+    const char *name;
+    weft_type type;
+    const char *what;
+} weft_feed;
+/* Before the first run: MALFORMED with name and types if the program reads an input that is not
+ * among the n that are fed, or one of another type. `who` feeds them ("training"). */
+WEFT_API weft_status weft_program_check_feeds(const weft_program *p, const char *who,
+                                              const weft_feed *feed, int n);
 /* Pointer to fill before a run; NULL and *t zero if the program does not need this input. */
 WEFT_API void *weft_program_input(weft_program *p, const char *name, weft_type *t);
 WEFT_API weft_status weft_program_run(weft_program *p);

@@ -177,8 +177,8 @@ typedef struct weft_generator weft_generator;
 WEFT_API weft_status weft_generator_new(weft_trained *t, const weft_generate_options *o,
                                         weft_generator **out);
 WEFT_API weft_status weft_generator_run(weft_generator *g, uint32_t sample);
-/* What a fed intervention reads from the next run on. WEFT_USAGE: there is no scalar f32 input of
- * this name. */
+/* What a fed intervention reads from the next run on; without it a run is WEFT_USAGE. So is it when
+ * there is no scalar f32 input of this name. */
 WEFT_API weft_status weft_generator_feed(weft_generator *g, const char *name, float value);
 WEFT_API void weft_generator_free(weft_generator *g);
 

@@ -138,6 +138,9 @@ static void test_fed_generator(void **state)
     for (int cached = 0; cached < 2; cached++) {
         o.no_cache = !cached;
         ok(weft_generator_new(t, &o, &g));
+        assert_int_equal(weft_generator_run(g, 0), WEFT_USAGE);
+        assert_non_null(strstr(weft_error(ctx), "reads 'dose', which nobody has fed"));
+        weft_error_clear(ctx);
         for (int i = 0; i < 5; i++) {
             char attrs[64];
             snprintf(attrs, sizeof attrs, "id=7 how=add amount=%.17g", 2 * strength[i]);

@@ -144,7 +144,7 @@ static weft_status feed(const bench *b, weft_program *p, int64_t below)
     if (s)
         return s;
     int32_t *first = weft_program_input(p, "first", &t);
-    if (first)
+    if (first && t.dtype == WEFT_I32)
         *first = 1;
     return WEFT_OK;
 }

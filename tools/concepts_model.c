@@ -60,14 +60,26 @@ static weft_status bad_value(concepts *m, const char *name, const weft_type *t, 
                      weft_type_print(text, sizeof text, t), want);
 }
 
-static weft_status bind(concepts *m, concept_window *w, bool labels)
+/* `labels`: where the tokens that follow are known. */
+static weft_status check_feeds(concepts *m, concept_window *w, bool labels)
 {
-    weft_type t;
-    if (!weft_program_input(w->program, "tokens", &t))
+    weft_type tokens;
+    if (!weft_program_input(w->program, "tokens", &tokens))
         return weft_fail(m->ctx, WEFT_MISMATCH, "value '%s' does not depend on the tokens",
                          m->concept_name);
-    w->batch = t.dim[0];
-    w->length = t.dim[1];
+    w->batch = tokens.rank == 2 ? tokens.dim[0] : 0;
+    w->length = tokens.rank == 2 ? tokens.dim[1] : 0;
+    tokens = (weft_type){WEFT_I32, 2, {w->batch, w->length}};
+    const weft_feed feed[] = {{"tokens", tokens, "texts"},
+                              {"rng", {WEFT_I64, 1, {2}}, "seed and number of the window"},
+                              {"targets", tokens, "the tokens that follow"}};
+    return weft_program_check_feeds(w->program, "weft concepts", feed, labels ? 3 : 2);
+}
+
+static weft_status bind(concepts *m, concept_window *w, bool labels)
+{
+    WEFT_TRY(check_feeds(m, w, labels));
+    weft_type t = {WEFT_I32, 2, {w->batch, w->length}};
     w->text = weft_arena_array(m->arena, (size_t)weft_type_count(&t), sizeof *w->text);
     if (!w->text)
         return WEFT_NOMEM;

@@ -121,8 +121,6 @@ static weft_status report_window(report *r, const int32_t *id, int64_t n)
     }
     concept_window w = r->w, labels = r->lw;
     memcpy(w.text, id, sizeof *id * (size_t)n);
-    if (w.targets)
-        memset(w.targets, 0, sizeof *w.targets * (size_t)n);
     WEFT_TRY(concepts_run(m, &w, 0));
     /* programs of a session share memory: the values are kept over the other program's run */
     size_t bytes = sizeof *w.value * (size_t)(n * m->n);

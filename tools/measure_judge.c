@@ -77,6 +77,20 @@ static weft_status check_vocab(measure_judge *j, weft_program *p, const char *na
                      (long long)t.dim[2], (long long)vocab);
 }
 
+/* What run() below feeds. */
+static weft_status check_feeds(const measure_judge *j, const weft_program *p)
+{
+    const weft_type text = {WEFT_I32, 2, {1, j->m->length}}, span = {WEFT_I32, 1, {2}},
+                    rng = {WEFT_I64, 1, {2}};
+    const weft_feed feed[] = {{"tokens", text, "a text"},
+                              {"targets", text, "the tokens that follow"},
+                              {"span:prompt", span, "where the prompt is"},
+                              {"span:generated", span, "where the drawn tokens are"},
+                              {"rng", rng, "seed and number"},
+                              {"dose", {.dtype = WEFT_F32}, "the strength"}};
+    return weft_program_check_feeds(p, "measuring", feed, sizeof feed / sizeof *feed);
+}
+
 static weft_status compile(measure_judge *j, const weft_graph *g, const char *const *name,
                            weft_program **out)
 {
@@ -86,7 +100,8 @@ static weft_status compile(measure_judge *j, const weft_graph *g, const char *co
     for (int i = 0; i < 2; i++)
         if (name[i] && (!n || strcmp(fetch[0], name[i])))
             fetch[n++] = name[i];
-    return n ? weft_program_compile(j->session, g, fetch, n, &o, out) : WEFT_OK;
+    weft_status s = n ? weft_program_compile(j->session, g, fetch, n, &o, out) : WEFT_OK;
+    return s || !n ? s : check_feeds(j, *out);
 }
 
 static weft_status compile_plain(measure_judge *j, const weft_graph *g)

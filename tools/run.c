@@ -112,7 +112,7 @@ static weft_status feed(const settings *o, const objects *x)
             continue; /* not needed by what is fetched */
         if (path)
             s = weft_program_feed_file(x->program, name, path);
-        else if (!strcmp(name, "rng")) {
+        else if (!strcmp(name, "rng") && t.dtype == WEFT_I64 && weft_type_count(&t) == 2) {
             data[0] = o->seed;
             data[1] = 0;
         } else
