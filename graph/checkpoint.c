@@ -192,7 +192,7 @@ static weft_status write_states(save *v, const char *name, bool weight)
     int n = 0;
     for (int i = 0; out && i < v->s->n_state; i++) {
         const weft_state *st = &v->s->state[i];
-        if (weft_state_is_weight(st) != weight || st->external)
+        if (weft_state_is_weight(st) != weight || st->external || st->role == WEFT_ROLE_SUM)
             continue;
         out[n++] = (weft_tensor_out){st->name, st->type, st->data};
         v->m.tensor[v->m.n_tensor++] = (weft_manifest_tensor){
@@ -336,7 +336,7 @@ static weft_status save_all(save *v, int keep)
 static weft_status check_ready(weft_session *s)
 {
     for (int i = 0; i < s->n_state; i++)
-        if (!s->state[i].ready && !s->state[i].external)
+        if (!s->state[i].ready && !s->state[i].external && s->state[i].role != WEFT_ROLE_SUM)
             return weft_fail(s->ctx, WEFT_INTERNAL, "state '%s' has no value to save",
                              s->state[i].name);
     return WEFT_OK;

@@ -5,7 +5,7 @@
  *   DIR/checkpoints/step-000100/
  *     model.safetensors           weights, trainable and frozen, under their public names, but for
  *                                 frozen ones that the recipe loads from a file (frozen.c)
- *     optimizer.safetensors       all other states: moments, accumulators
+ *     optimizer.safetensors       all other states that outlive a step: moments, counters
  *     config.json                 if the caller has one
  *     manifest.json               written last: sizes and hashes of all of it (manifest.h)
  *

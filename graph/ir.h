@@ -30,7 +30,8 @@ typedef enum {
  * weight of its own "adam.bias". */
 typedef enum {
     WEFT_ROLE_MODEL,     /* the model file: a weight, a counter, a running mean */
-    WEFT_ROLE_OPTIMIZER, /* optim.c: moments, the step, sums over micro-batches */
+    WEFT_ROLE_OPTIMIZER, /* optim.c: moments, the step */
+    WEFT_ROLE_SUM,       /* optim.c: sums over micro-batches, begun anew in every step */
     WEFT_ROLE_CACHE      /* incr.c: earlier positions, of no use to anybody else */
 } weft_role;
 

@@ -172,18 +172,23 @@ static void report_unused(const builder *b)
 
 /* ---- nodes ---- */
 
-static weft_val scalar_state(builder *b, const char *name, weft_dtype t)
+static weft_val scalar_state(builder *b, const char *name, weft_dtype t, weft_role role)
 {
     const weft_type type = {.dtype = t};
-    return weft_graph_made_state(b->g, name, &type, WEFT_ROLE_OPTIMIZER, "the optimizer");
+    return weft_graph_made_state(b->g, name, &type, role, "the optimizer");
 }
 
 /* A state of the sizes of weight w, named after it. */
-static weft_val moment(builder *b, const char *prefix, weft_val w)
+static weft_val state_like(builder *b, const char *prefix, weft_val w, weft_role role)
 {
     const weft_type type = b->g->value[w].type;
-    return weft_graph_made_state(b->g, text2(b, prefix, b->g->value[w].name), &type,
-                                 WEFT_ROLE_OPTIMIZER, "the optimizer");
+    return weft_graph_made_state(b->g, text2(b, prefix, b->g->value[w].name), &type, role,
+                                 "the optimizer");
+}
+
+static weft_val moment(builder *b, const char *prefix, weft_val w)
+{
+    return state_like(b, prefix, w, WEFT_ROLE_OPTIMIZER);
 }
 
 /* The model's own updates of states (counters) happen with every micro-batch, and so do the values
@@ -213,7 +218,7 @@ static weft_status accumulate(builder *b)
     double share = 1.0 / (double)b->o->accumulate;
     b->o->first = "first";
     b->first = weft_graph_input(g, b->o->first, &flag);
-    weft_val total = scalar_state(b, "acc.loss", WEFT_F32);
+    weft_val total = scalar_state(b, "acc.loss", WEFT_F32, WEFT_ROLE_SUM);
     if (b->first < 0 || total < 0)
         return g->ctx->status;
     b->o->micro_loss = b->train.loss;
@@ -224,7 +229,7 @@ static weft_status accumulate(builder *b)
     b->loss = total;
     for (int i = 0; i < b->n; i++) {
         const char *name = g->value[b->w[i]].name;
-        weft_val acc = moment(b, "acc.", b->w[i]);
+        weft_val acc = state_like(b, "acc.", b->w[i], WEFT_ROLE_SUM);
         sum = weft_graph_emit(g, "accumulate", (weft_val[]){acc, b->grad[i], b->first}, 3,
                               "scale=%.17g", share);
         WEFT_TRY(hand_out(b, true, text2(b, "accumulate:", name), sum));
@@ -279,7 +284,7 @@ static weft_status add_scalars(builder *b)
     weft_val norm = weft_graph_emit(g, "global_norm", b->grad, b->n, "%s", "");
     b->scale =
         weft_graph_emit(g, "clip_scale", (weft_val[]){norm, b->loss}, 2, "max=%.17g", b->opt.clip);
-    b->step = scalar_state(b, "adam.step", WEFT_I64);
+    b->step = scalar_state(b, "adam.step", WEFT_I64, WEFT_ROLE_OPTIMIZER);
     b->lr = weft_graph_emit(g, "lr_schedule", &b->step, 1,
                             "shape=%s peak=%.17g floor=%.17g warmup=%lld total=%lld", s->shape,
                             s->lr, s->min_lr, (long long)s->warmup, (long long)b->train.steps);

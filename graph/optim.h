@@ -12,9 +12,9 @@
  * first time and 0 afterwards, each time on other data; then the program fetching `update` runs
  * once and needs no data.
  *
- * States that are added, of the role WEFT_ROLE_OPTIMIZER: adam.step (i64[], optimizer steps done),
- * adam.m.NAME and adam.v.NAME, and with N > 1 acc.NAME and acc.loss, whose contents mean nothing
- * between optimizer steps. */
+ * States that are added: adam.step (i64[], optimizer steps done),
+ * adam.m.NAME and adam.v.NAME, and with N > 1 acc.NAME and acc.loss (WEFT_ROLE_SUM), whose contents
+ * mean nothing between optimizer steps. */
 typedef struct {
     const char **micro, **update; /* outputs to fetch: values to look at, and effects */
     int n_micro, n_update;        /* n_micro == 0: there is no micro program */

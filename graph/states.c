@@ -92,7 +92,7 @@ static bool is_ignored(const fit *f, const char *name)
 
 static bool selected(const fit *f, const weft_state *st)
 {
-    return !st->external && weft_state_is_weight(st) == f->weight &&
+    return !st->external && st->role != WEFT_ROLE_SUM && weft_state_is_weight(st) == f->weight &&
            !strncmp(st->name, f->scope, strlen(f->scope));
 }
 
@@ -155,6 +155,15 @@ static weft_status is_tied(fit *f, weft_tensor_file *file, const weft_tensor_ent
 }
 
 /* ---- matching ---- */
+/* A sum over micro-batches, of a weight or of the loss: every step begins it anew. */
+static bool is_sum(const fit *f, const weft_state *st, const char *name)
+{
+    if (st)
+        return st->role == WEFT_ROLE_SUM;
+    return !strcmp(name, "acc.loss") ||
+           (!strncmp(name, "acc.", 4) && weft_map_get(f->s->names, name + 4, -1) >= 0);
+}
+
 static weft_status match_entry(fit *f, weft_tensor_file *file, const weft_tensor_entry *e)
 {
     int i = find_state(f, e->name);
@@ -167,6 +176,8 @@ static weft_status match_entry(fit *f, weft_tensor_file *file, const weft_tensor
     weft_state *st = i < 0 ? NULL : &f->s->state[i];
     if (!f->weight && st && !st->trainable && weft_state_is_weight(st))
         skip = true; /* a frozen weight that an older version took for a made state, by its name */
+    if (!f->weight && is_sum(f, st, e->name))
+        skip = true; /* which older versions kept */
     if (skip)
         return WEFT_OK;
     if (!st || !selected(f, st)) {

@@ -319,6 +319,7 @@ static weft_status go_on(weft_trainer *t, const char *path)
     WEFT_TRY(weft_frozen_load(t->session, t->arena, t->recipe, t->forward, true, &t->frozen));
     WEFT_TRY(weft_frozen_warn(t->session, t->arena, t->recipe));
     WEFT_TRY(weft_checkpoint_load(t->ctx, path, t->session, false, &p));
+    WEFT_TRY(weft_session_init(t->session, p.seed)); /* what begins anew in every step */
     WEFT_TRY(weft_frozen_check(t->ctx, path, &p, t->frozen, n));
     for (int i = 0; i < n; i++)
         if (p.frozen[i].hash)

@@ -311,6 +311,39 @@ static void test_names_say_nothing(void **state)
     }
 }
 
+/* Sums over micro-batches begin anew in every step: files need not hold them, and may, as older
+ * versions did. */
+static void test_sums_are_not_kept(void **state)
+{
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        const char *dir = fresh_dir();
+        weft_ctx *c = weft_open(NULL);
+        weft_run_dir *d;
+        weft_session *with = small_session(c), *without = small_session(c);
+        add_made(with, "acc.wte.weight", WEFT_F32, 2, (int64_t[]){5, 3});
+        add_made(with, "acc.loss", WEFT_F32, 0, NULL);
+        for (int i = 1; i <= 2; i++)
+            with->state[with->n_state - i].role = old ? WEFT_ROLE_OPTIMIZER : WEFT_ROLE_SUM;
+        fill_session(with, 1);
+        fill_session(without, 2);
+        assert_int_equal(weft_run_dir_open(c, dir, &d), WEFT_OK);
+        save_step(d, with, 1, 2);
+        save_step(d, without, 2, 2);
+        for (int i = 1; i <= 2; i++)
+            with->state[with->n_state - i].role = WEFT_ROLE_SUM;
+        if (weft_checkpoint_load(c, join(dir, "checkpoints/step-000001"), without, false, NULL) ||
+            weft_checkpoint_load(c, join(dir, "checkpoints/step-000001"), with, false, NULL) ||
+            weft_checkpoint_load(c, join(dir, "checkpoints/step-000002"), with, false, NULL))
+            fail_msg("%s", weft_error(c));
+        weft_run_dir_close(d);
+        free_session(with);
+        free_session(without);
+        weft_close(c);
+        remove_dir(dir);
+    }
+}
+
 static void test_find(void **state)
 {
     (void)state;
@@ -453,12 +486,18 @@ static void test_cannot_create(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_keep),
-        cmocka_unit_test(test_skips_damaged), cmocka_unit_test(test_mixture),
-        cmocka_unit_test(test_later_format),  cmocka_unit_test(test_other_graph),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_keep),
+        cmocka_unit_test(test_skips_damaged),
+        cmocka_unit_test(test_mixture),
+        cmocka_unit_test(test_later_format),
+        cmocka_unit_test(test_other_graph),
         cmocka_unit_test(test_names_say_nothing),
-        cmocka_unit_test(test_find),          cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_clears_up),     cmocka_unit_test(test_cannot_create),
+        cmocka_unit_test(test_sums_are_not_kept),
+        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_clears_up),
+        cmocka_unit_test(test_cannot_create),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,6 +44,15 @@ train --out d --set train.accumulate=3 --steps 12 --stop-at 5
 train --out d --set train.accumulate=3 --steps 12 --resume --threads 3 || fail "accumulation: $(cat err)"
 equal c d step-000012
 
+# the number of micro-batches may change: what is summed over them begins anew in every step
+for from in 1 4; do
+    train --out m$from --set train.accumulate=$from --steps 4
+    for to in 1 2 4; do
+        cp -r m$from m$from-$to
+        train --out m$from-$to --set train.accumulate=$to --steps 6 --resume || fail "micro-batches $from -> $to: $(cat err)"
+    done
+done
+
 # fixed windows, over more than one epoch (624 windows of 32 tokens, 8 a step)
 train --out g --set data.sampling=windows --steps 90
 train --out h --set data.sampling=windows --steps 90 --stop-at 37
