@@ -158,7 +158,7 @@ static weft_status run_cached(generator *g, const float **logit)
         int64_t n = whole ? PIECE : 1;
         int32_t *in = weft_program_input(p, "tokens", &t);
         memcpy(in, g->text + g->n_cached, sizeof *in * (size_t)n);
-        int32_t *pos = weft_program_input(p, "pos", &t);
+        int32_t *pos = weft_program_input(p, WEFT_POS, &t);
         if (pos)
             *pos = (int32_t)g->n_cached;
         feed_interventions(g, p);
@@ -204,7 +204,7 @@ static weft_status check_feeds(const generator *g, const weft_program *p, int64_
     const weft_type span = weft_type_make(WEFT_I32, 1, (int64_t[]){2});
     weft_feed feed[5 + MAX_FED] = {
         {"tokens", weft_type_make(WEFT_I32, 2, (int64_t[]){1, n}), "the text"},
-        {"pos", {.dtype = WEFT_I32}, "the first new position"},
+        {WEFT_POS, {.dtype = WEFT_I32}, "the first new position"},
         {"rng", weft_type_make(WEFT_I64, 1, (int64_t[]){2}), "seed and number of the token"},
         {"span:prompt", span, "where the prompt is"},
         {"span:generated", span, "where the drawn tokens are"}};

@@ -226,7 +226,9 @@ weft_status weft_graph_lower_fused(const weft_graph *g, const weft_rewrite_optio
 weft_status weft_graph_prepare(const weft_graph *g, const char *const *outputs, int n,
                                const weft_rewrite_options *o, weft_graph **out);
 /* incr.c: the graph over `n_new` new positions with key/value caches as states ("cache:..."),
- * an i32[] input "pos"; `time_inputs`: names of the inputs that are indexed by time on axis 1. */
+ * an i32[] input WEFT_POS; `time_inputs`: names of the inputs that are indexed by time on axis 1.
+ * WEFT_UNSUPPORTED, with the node, for what cannot be computed from earlier positions alone. */
+#define WEFT_POS "decode:pos" /* no name of a model file has a colon */
 weft_status weft_graph_incremental(const weft_graph *g, int64_t n_new,
                                    const char *const *time_inputs, int n, weft_graph **out);
 

@@ -99,7 +99,8 @@ enum {
      * that row of input 0 alone; all rows share the other inputs */
     WEFT_ROWS = 256,
     /* an intervention on a trained model: a layout of its weights alone cannot hold it */
-    WEFT_INTERVENES = 512
+    WEFT_INTERVENES = 512,
+    WEFT_KEEPS_ZERO = 1024 /* element-wise, and 0 wherever all inputs are 0 */
 };
 
 typedef struct weft_tensor {
@@ -225,10 +226,13 @@ void weft_lower_out(weft_lower *l, int i, weft_val v);
  * of xs[i]. */
 void weft_lower_gradient(weft_lower *l, weft_val loss, const weft_val *xs, int n, weft_val *out);
 
-/* ---- incr: the node over a window of new positions
- * ------------------------------------------- The framework tracks which axis of a value is
- * time. The callback says how its node is computed when only the new positions of the time-
- * indexed inputs are at hand. */
+/* ---- incr: the node over a window of new positions ---------------------------------------
+ * The framework tracks which axis of a value is time. The callback says how its node is computed
+ * when only the new positions of the time-indexed inputs are at hand. A value may have a second
+ * axis of positions, the keys: what a product of new rows with all of a cached value has. Entries
+ * of positions after the row's own are undefined there, so nothing may add up, compare or pick
+ * along it before they are masked to zeros. A callback that does not ask for this axis
+ * (weft_incr_later, _blocked) gets no such input: the node is refused. */
 /* time axis of input i in the full graph, -1: not time-indexed */
 int weft_incr_axis(weft_incr *c, int i);
 /* positions of input i for one of the graph's time-indexed inputs (2 after interleave); 0: not
@@ -236,16 +240,32 @@ int weft_incr_axis(weft_incr *c, int i);
 int64_t weft_incr_scale(weft_incr *c, int i);
 /* input i at the new positions (input i itself if not time-indexed) */
 weft_val weft_incr_new(weft_incr *c, int i);
-/* input i at all positions, cached; later positions undefined */
+/* input i at all positions, cached; later positions undefined. Refused if it has undefined keys. */
 weft_val weft_incr_full(weft_incr *c, int i);
 /* a non-time value cut to the new positions on `axis`, on this node's time scale: that of its first
  * time-indexed input */
 weft_val weft_incr_window(weft_incr *c, weft_val v, int axis);
 /* i32[]: index of the first new position on this node's time scale */
 weft_val weft_incr_pos(weft_incr *c);
-/* result i and its time axis (-1: none) */
+/* result i and its time axis, which it must have */
 void weft_incr_out(weft_incr *c, int i, weft_val v, int axis);
 const weft_type *weft_incr_type(weft_incr *c, int i); /* type of input i in the full graph */
+/* axis of input i on which entries of later positions are undefined, or -1 */
+int weft_incr_later(weft_incr *c, int i);
+/* axis of input i on which entries of later positions are exactly 0, or -1 */
+int weft_incr_zero(weft_incr *c, int i);
+/* the same as an axis of output 0, whose sizes input i broadcasts to; -1 also if it is repeated */
+int weft_incr_zero_at(weft_incr *c, int i);
+/* is `axis` that of undefined entries of input i? Then the failure is recorded: "cannot WHAT axis
+ * 2 of x" */
+bool weft_incr_blocked(weft_incr *c, int i, int axis, const char *what);
+/* after weft_incr_out: these axes of result i, -1 (as without a call): none */
+void weft_incr_keys(weft_incr *c, int i, int later, int zero);
+/* after either: entries of later positions on this axis of result i (-1: none) are exactly 0,
+ * whatever the inputs hold there */
+void weft_incr_masked(weft_incr *c, int i, int zero);
+/* what element-wise ops without a callback get; one with a callback may call it first */
+void weft_incr_elementwise(weft_incr *c);
 
 /* ---- kernel: compile time ---------------------------------------------------------------- */
 /* sizes and strides; data is not there yet */

@@ -92,13 +92,30 @@ static void grad_div(weft_grad *g)
         weft_dx(g, 1, weft_emit1(g, "neg", weft_emit2(g, "mul", da, weft_y(g, 0))));
 }
 
+/* 0 at either factor is enough, whatever finite number the other one has there. */
+static void incr_mul(weft_incr *c)
+{
+    weft_incr_elementwise(c);
+    weft_incr_masked(c, 0, weft_incr_zero_at(c, 0));
+    if (weft_incr_zero_at(c, 0) < 0)
+        weft_incr_masked(c, 0, weft_incr_zero_at(c, 1));
+}
+
+/* 0 / b = 0 if b is there: in what is not, it might be 0, too. */
+static void incr_div(weft_incr *c)
+{
+    weft_incr_elementwise(c);
+    if (weft_incr_later(c, 1) < 0)
+        weft_incr_masked(c, 0, weft_incr_zero_at(c, 0));
+}
+
 const weft_op weft_op_add = {
     .name = "add",
     .doc = "Sum with broadcasting: y = a + b.",
     .in = {{"a", WEFT_FLOAT, "first term, any shape"},
            {"b", WEFT_FLOAT, "second term; sizes broadcast with a's"}},
     .out = {{"y", WEFT_FLOAT, "the common shape of a and b"}},
-    .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
+    .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE | WEFT_KEEPS_ZERO,
     .infer = infer_binary,
     .grad = grad_add,
     .run = run_add,
@@ -112,7 +129,7 @@ const weft_op weft_op_sub = {
     .in = {{"a", WEFT_FLOAT, "any shape"},
            {"b", WEFT_FLOAT, "what is taken off; sizes broadcast with a's"}},
     .out = {{"y", WEFT_FLOAT, "the common shape of a and b"}},
-    .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
+    .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE | WEFT_KEEPS_ZERO,
     .infer = infer_binary,
     .grad = grad_sub,
     .run = run_sub,
@@ -129,6 +146,7 @@ const weft_op weft_op_mul = {
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
     .infer = infer_binary,
     .grad = grad_mul,
+    .incr = incr_mul,
     .run = run_mul,
     .ref = ref_mul,
     .flops = weft_flops_elements,
@@ -143,6 +161,7 @@ const weft_op weft_op_div = {
     .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE,
     .infer = infer_binary,
     .grad = grad_div,
+    .incr = incr_div,
     .run = run_div,
     .ref = ref_div,
     .flops = weft_flops_elements,

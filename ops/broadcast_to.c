@@ -23,6 +23,24 @@ static void infer_broadcast_to(weft_infer *c)
 /* dx = dy summed over the repeated axes: weft_dx does that for every op. */
 static void grad_broadcast_to(weft_grad *g) { weft_dx(g, 0, weft_dy(g, 0)); }
 
+/* New positions are repeated as all of them are; the axis of time itself cannot be. */
+static void incr_broadcast_to(weft_incr *c)
+{
+    char dims[WEFT_DIMS_TEXT];
+    const weft_type *x = weft_incr_type(c, 0);
+    weft_type y = *weft_call_out(c, 0);
+    int more = y.rank - x->rank, t = weft_incr_axis(c, 0), later = weft_incr_later(c, 0);
+    weft_val v = weft_incr_new(c, 0);
+    if (x->dim[t] != y.dim[t + more] || (later >= 0 && x->dim[later] != y.dim[later + more])) {
+        weft_call_fail(c, "repeats positions");
+        return;
+    }
+    y.dim[t + more] = weft_val_type(c, v)->dim[t];
+    v = weft_emit(c, "broadcast_to", &v, 1, "dims=%s", weft_dims_text(dims, &y));
+    weft_incr_out(c, 0, v, t + more);
+    weft_incr_keys(c, 0, later < 0 ? -1 : later + more, weft_incr_zero_at(c, 0));
+}
+
 static bool view_broadcast_to(const weft_call *c, const weft_tensor *x, weft_tensor *y)
 {
     (void)c;
@@ -49,6 +67,7 @@ const weft_op weft_op_broadcast_to = {
     .attr = {{"dims", WEFT_ATTR_INTS, 0, "sizes of y"}},
     .infer = infer_broadcast_to,
     .grad = grad_broadcast_to,
+    .incr = incr_broadcast_to,
     .view = view_broadcast_to,
     .ref = ref_broadcast_to,
 };

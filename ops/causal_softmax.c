@@ -29,12 +29,25 @@ static void grad_causal_softmax(weft_grad *g)
     weft_dx(g, 0, weft_emit(g, "causal_softmax_grad", in, weft_call_has(g, 1) ? 3 : 2, "%s", ""));
 }
 
+/* Row i sees keys 0..i. Where queries are as fine on the time scale as keys, or coarser, all of
+ * these are there; with a `pos` given at run time nobody knows. */
+static bool sees_the_past(weft_incr *c)
+{
+    const weft_type *s = weft_incr_type(c, 0);
+    return !weft_call_has(c, 1) && s->dim[s->rank - 2] <= s->dim[s->rank - 1];
+}
+
 /* New queries against all keys: `pos` more keys come before the first query. */
 static void incr_causal_softmax(weft_incr *c)
 {
     int time = weft_incr_axis(c, 0), rank = weft_incr_type(c, 0)->rank;
+    int later = weft_incr_later(c, 0);
     if (time == rank - 1) {
         weft_call_fail(c, "the key axis is time, expected the query axis");
+        return;
+    }
+    if (later == rank - 1 && (time != rank - 2 || !sees_the_past(c))) {
+        weft_call_fail(c, "rows would see keys of later positions");
         return;
     }
     weft_val given = weft_call_has(c, 1) ? weft_incr_new(c, 1) : WEFT_NONE, pos = given;
@@ -42,6 +55,8 @@ static void incr_causal_softmax(weft_incr *c)
         pos = given < 0 ? weft_incr_pos(c) : weft_emit2(c, "position", weft_incr_pos(c), given);
     weft_val in[] = {weft_incr_new(c, 0), pos};
     weft_incr_out(c, 0, weft_emit(c, "causal_softmax", in, pos < 0 ? 1 : 2, "%s", ""), time);
+    weft_incr_keys(c, 0, later == rank - 1 ? -1 : later,
+                   time == rank - 2 && sees_the_past(c) ? rank - 1 : -1);
 }
 
 /* Keys visible to query i: 0..i+pos, within 0..keys. */

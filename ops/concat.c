@@ -55,12 +55,22 @@ static void incr_concat(weft_incr *c)
                        t);
         return;
     }
+    int later = -1, zero = weft_incr_zero(c, 0);
     for (int k = 0; k < n; k++) {
         in[k] = weft_incr_new(c, k);
         if (weft_incr_axis(c, k) < 0)
             in[k] = weft_incr_window(c, in[k], t);
+        else if (weft_incr_axis(c, k) != t)
+            weft_call_fail(c, "inputs have time on different axes");
+        if (weft_incr_blocked(c, k, axis, "concatenate along"))
+            return;
+        if (later >= 0 && weft_incr_later(c, k) >= 0 && weft_incr_later(c, k) != later)
+            weft_call_fail(c, "inputs have keys on different axes");
+        later = weft_incr_later(c, k) >= 0 ? weft_incr_later(c, k) : later;
+        zero = weft_incr_zero(c, k) == zero ? zero : -1;
     }
     weft_incr_out(c, 0, weft_emit(c, "concat", in, n, "%s", weft_attrs_text(c)), t);
+    weft_incr_keys(c, 0, later, zero == axis ? -1 : zero);
 }
 
 static void run_concat(const weft_run *r)

@@ -18,7 +18,7 @@ const weft_op weft_op_copy = {
     .doc = "The same elements in dense storage: y = x.",
     .in = {{"x", WEFT_ANY, "any shape and strides"}},
     .out = {{"y", WEFT_ANY, "as x, row-major"}},
-    .flags = WEFT_STRIDED | WEFT_ELEMENTWISE,
+    .flags = WEFT_STRIDED | WEFT_ELEMENTWISE | WEFT_KEEPS_ZERO,
     .infer = weft_infer_like_first,
     .grad = grad_copy,
     .run = run_copy,

@@ -16,6 +16,7 @@ static void grad_dropout(weft_grad *g)
 static void incr_dropout(weft_incr *c)
 {
     weft_incr_out(c, 0, weft_incr_new(c, 0), weft_incr_axis(c, 0));
+    weft_incr_keys(c, 0, weft_incr_later(c, 0), weft_incr_zero(c, 0));
 }
 
 /* n elements, numbered from `first` on. */

@@ -38,6 +38,7 @@ static void incr_embedding(weft_incr *c)
     else
         weft_incr_out(c, 0, weft_emit2(c, "embedding", weft_incr_new(c, 0), weft_incr_new(c, 1)),
                       weft_incr_axis(c, 1));
+    weft_incr_keys(c, 0, weft_incr_later(c, 1), -1);
 }
 
 /* Ids come from data files: looking is always on, and what is read outside the table would be worse

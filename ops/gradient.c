@@ -50,7 +50,7 @@ const weft_op weft_op_stop_gradient = {
     .doc = "The same value as a constant for differentiation: y = x, dy/dx = 0.",
     .in = {{"x", WEFT_ANY, "any shape"}},
     .out = {{"y", WEFT_ANY, "as x"}},
-    .flags = WEFT_ELEMENTWISE | WEFT_NO_GRADIENT,
+    .flags = WEFT_ELEMENTWISE | WEFT_NO_GRADIENT | WEFT_KEEPS_ZERO,
     .infer = weft_infer_like_first,
     .view = view_same,
     .ref = ref_same,

@@ -29,6 +29,12 @@ static void grad_interleave(weft_grad *g)
 static void incr_interleave(weft_incr *c)
 {
     int t = weft_incr_axis(c, 0) >= 0 ? weft_incr_axis(c, 0) : weft_incr_axis(c, 1);
+    int later = weft_incr_later(c, 0), zero = weft_incr_zero(c, 0),
+        axis = weft_attr_axis(c, "axis");
+    if (later != weft_incr_later(c, 1))
+        weft_call_fail(c, "inputs have keys on different axes");
+    if (weft_incr_blocked(c, 0, axis, "interleave along"))
+        return;
     weft_val in[2];
     for (int k = 0; k < 2; k++) {
         in[k] = weft_incr_new(c, k);
@@ -38,6 +44,7 @@ static void incr_interleave(weft_incr *c)
             weft_call_fail(c, "inputs have time on different axes");
     }
     weft_incr_out(c, 0, weft_emit(c, "interleave", in, 2, "%s", weft_attrs_text(c)), t);
+    weft_incr_keys(c, 0, later, zero == weft_incr_zero(c, 1) && zero != axis ? zero : -1);
 }
 
 static void run_interleave(const weft_run *r)

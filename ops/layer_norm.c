@@ -66,12 +66,20 @@ static void incr_layer_norm(weft_incr *c)
         weft_call_fail(c, "the normalised axis is time, so it cannot be decoded step by step");
         return;
     }
+    if (weft_incr_axis(c, 1) >= 0 || weft_incr_axis(c, 2) >= 0) {
+        weft_call_fail(c, "weight and bias change with time");
+        return;
+    }
+    if (weft_incr_blocked(c, 0, weft_incr_type(c, 0)->rank - 1, "normalise"))
+        return;
     weft_val in[3];
     for (int i = 0; i < 3; i++)
         in[i] = weft_call_has(c, i) ? weft_incr_new(c, i) : WEFT_NONE;
     weft_val y = weft_emit(c, "layer_norm", in, weft_call_n_in(c), "%s", weft_attrs_text(c));
     for (int i = 0; i < 3; i++)
         weft_incr_out(c, i, weft_emit_nth(c, y, i), axis);
+    for (int i = 0; i < 3; i++)
+        weft_incr_keys(c, i, weft_incr_later(c, 0), -1);
 }
 
 /* ---- forward ---- */

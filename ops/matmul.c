@@ -108,36 +108,92 @@ static void grad_matmul(weft_grad *g)
 }
 
 /* ---- incremental ---------------------------------------------------------------------------- */
-/* Time on the rows of x: new rows only, against all of w (keys, values, weights).  Time on the
- * columns of w alone: new columns.  Time on a leading axis of both: new entries of both. */
-static void incr_matmul(weft_incr *c)
+/* Where the axes of x and w are, of which y has the leading ones, rows and columns. */
+typedef struct {
+    int row, depth_x, depth_w, column, lead; /* lead: number of leading axes that both have */
+    int rank;                                /* of y and x */
+} places;
+
+static places get_places(const weft_call *c)
 {
     int r = weft_call_in(c, 0)->rank, s = weft_call_in(c, 1)->rank;
-    int tx = weft_incr_axis(c, 0), tw = weft_incr_axis(c, 1);
-    int row = flag(c, "ta") ? r - 1 : r - 2, column = flag(c, "tb") ? s - 2 : s - 1;
-    weft_val in[3] = {WEFT_NONE, WEFT_NONE, WEFT_NONE};
-    int axis = -1;
-    if (tx == row || (s == 2 && tx >= 0 && tx < r - 1)) {
-        in[0] = weft_incr_new(c, 0);
-        in[1] = tw >= 0 ? weft_incr_full(c, 1) : weft_incr_new(c, 1);
-        axis = tx == row && r >= 2 ? r - 2 : tx;
-    } else if (tx < 0 && tw >= 0 && tw == column) {
-        in[0] = weft_incr_new(c, 0);
-        in[1] = weft_incr_new(c, 1);
-        axis = r - 1;
-    } else if (tx == tw && tx < r - 2) {
-        in[0] = weft_incr_new(c, 0);
-        in[1] = weft_incr_new(c, 1);
-        axis = tx;
-    } else {
+    bool ta = flag(c, "ta"), tb = flag(c, "tb");
+    return (places){.row = ta ? r - 1 : r - 2,
+                    .depth_x = ta ? r - 2 : r - 1,
+                    .depth_w = tb ? s - 1 : s - 2,
+                    .column = tb ? s - 2 : s - 1,
+                    .lead = s > 2 ? s - 2 : 0,
+                    .rank = r};
+}
+
+/* An axis of x (of w) in y, -1 for the depth. */
+static int from_x(const places *p, int axis)
+{
+    return axis == p->depth_x ? -1 : axis == p->row && p->row >= 0 ? p->rank - 2 : axis;
+}
+static int from_w(const places *p, int axis)
+{
+    return axis == p->depth_w ? -1 : axis == p->column ? p->rank - 1 : axis;
+}
+
+/* The axis of y on which entries of later positions are undefined; false with the failure recorded
+ * where such entries would be added up. `all`: w is at all positions. */
+static bool product_keys(weft_incr *c, const places *p, bool all, int *later)
+{
+    int x = weft_incr_later(c, 0), w = weft_incr_later(c, 1);
+    int t = all ? weft_incr_axis(c, 1) : -1; /* what is kept of w has no undefined keys */
+    bool x_masked = weft_incr_zero(c, 0) == p->depth_x,
+         w_masked = weft_incr_zero(c, 1) == p->depth_w;
+    *later = -1;
+    if (x == p->depth_x && !w_masked)
+        return !weft_incr_blocked(c, 0, x, "add up along");
+    if (w == p->depth_w && w >= 0 && !x_masked)
+        return !weft_incr_blocked(c, 1, w, "add up along");
+    if (t == p->depth_w && !x_masked) {
+        weft_call_fail(
+            c,
+            "w: %s has time on axis %d, along which it is added up, but rows of x: %s are "
+            "not known to be 0 for later positions, as causal_softmax makes them",
+            weft_type_text(c, weft_incr_type(c, 1)), t, weft_type_text(c, weft_incr_type(c, 0)));
+        return false;
+    }
+    int from[] = {x < 0 ? -1 : from_x(p, x), w < 0 ? -1 : from_w(p, w), t < 0 ? -1 : from_w(p, t)};
+    for (int i = 0; i < 3; i++) {
+        if (from[i] >= 0 && *later >= 0 && from[i] != *later)
+            weft_call_fail(c, "x and w have keys on different axes");
+        *later = from[i] >= 0 ? from[i] : *later;
+    }
+    return !weft_call_failed(c);
+}
+
+/* Time on the rows of x, or on any axis of x with a w of two axes: new rows only, against all of w
+ * (keys, values, weights).  Time on the columns of w alone: new columns.  Time on a leading axis of
+ * both: new entries of both. */
+static void incr_matmul(weft_incr *c)
+{
+    places p = get_places(c);
+    int tx = weft_incr_axis(c, 0), tw = weft_incr_axis(c, 1), later;
+    bool rows = tx >= 0 && (tx == p.row || (!p.lead && tx < p.rank - 1 && tx != p.depth_x));
+    bool columns = tx < 0 && tw == p.column, both = tx >= 0 && tx == tw && tx < p.lead;
+    if (weft_incr_axis(c, 2) >= 0 || !(rows || columns || both)) {
         weft_call_fail(c, "cannot be computed step by step: time is axis %d of x and axis %d of w",
                        tx, tw);
         return;
     }
+    if (!product_keys(c, &p, rows, &later))
+        return;
+    weft_val in[3] = {weft_incr_new(c, 0), WEFT_NONE, WEFT_NONE};
+    in[1] = rows && tw >= 0 ? weft_incr_full(c, 1) : weft_incr_new(c, 1);
     bool bias = weft_call_has(c, 2);
     if (bias)
         in[2] = weft_incr_new(c, 2);
-    weft_incr_out(c, 0, weft_emit(c, "matmul", in, bias ? 3 : 2, "%s", weft_attrs_text(c)), axis);
+    if (bias && columns && in[2] >= 0) /* a number for each column, of which there are new ones */
+        in[2] = weft_incr_window(c, in[2], 0);
+    weft_incr_out(c, 0, weft_emit(c, "matmul", in, bias ? 3 : 2, "%s", weft_attrs_text(c)),
+                  rows      ? from_x(&p, tx)
+                  : columns ? p.rank - 1
+                            : tx);
+    weft_incr_keys(c, 0, later, -1);
 }
 
 /* ---- kernel --------------------------------------------------------------------------------- */

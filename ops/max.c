@@ -122,9 +122,13 @@ static void incr_axis(weft_incr *c, const char *op)
     if (t == axis)
         weft_call_fail(c, "incremental decoding cannot look for the largest along the time axis %d",
                        t);
-    else
-        weft_incr_out(c, 0, weft_emit(c, op, &x, 1, "%s", weft_attrs_text(c)),
-                      t > axis && !weft_attr_int(c, "keep") ? t - 1 : t);
+    if (t == axis || weft_incr_blocked(c, 0, axis, "look for the largest along"))
+        return;
+    bool keep = weft_attr_int(c, "keep");
+    weft_incr_out(c, 0, weft_emit(c, op, &x, 1, "%s", weft_attrs_text(c)),
+                  t > axis && !keep ? t - 1 : t);
+    int later = weft_incr_later(c, 0);
+    weft_incr_keys(c, 0, later > axis && !keep ? later - 1 : later, -1);
 }
 
 static void incr_max(weft_incr *c) { incr_axis(c, "max"); }

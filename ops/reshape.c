@@ -67,27 +67,37 @@ static bool view_reshape(const weft_call *c, const weft_tensor *x, weft_tensor *
     return true;
 }
 
-/* Time stays an axis of its own when as many elements stand before it in x as before some axis of
- * the same size in y. */
+/* Axis t of x in y: it stays an axis of its own when as many elements stand before it in x as
+ * before some axis of the same size in y. -1: it does not. */
+static int same_axis(const weft_type *x, int t, const weft_type *y)
+{
+    int64_t before = 1, at = 1;
+    int k = 0;
+    for (int i = 0; i < t; i++)
+        before *= x->dim[i];
+    while (k < y->rank && (at < before || (at == before && y->dim[k] == 1 && x->dim[t] != 1)))
+        at *= y->dim[k++];
+    return t >= 0 && k < y->rank && at == before && y->dim[k] == x->dim[t] ? k : -1;
+}
+
 static void incr_reshape(weft_incr *c)
 {
     const weft_type *x = weft_incr_type(c, 0);
     weft_type y = *weft_call_out(c, 0);
-    int t = weft_incr_axis(c, 0), k = 0;
-    int64_t before = 1, at = 1;
-    for (int i = 0; i < t; i++)
-        before *= x->dim[i];
-    while (k < y.rank && (at < before || (at == before && y.dim[k] == 1 && x->dim[t] != 1)))
-        at *= y.dim[k++];
-    if (k == y.rank || at != before || y.dim[k] != x->dim[t]) {
+    int t = weft_incr_axis(c, 0), later = weft_incr_later(c, 0), k = same_axis(x, t, &y);
+    if (k < 0) {
         weft_call_fail(
             c, "incremental decoding needs the time axis %d of x: %s to stay an axis of its own", t,
             weft_type_text(c, x));
         return;
     }
+    int keys = same_axis(x, later, &y), zero = same_axis(x, weft_incr_zero(c, 0), &y);
+    if (keys < 0 && weft_incr_blocked(c, 0, later, "divide or join"))
+        return;
     weft_val v = weft_incr_new(c, 0);
     y.dim[k] = weft_val_type(c, v)->dim[t];
     weft_incr_out(c, 0, weft_emit_reshape(c, v, &y), k);
+    weft_incr_keys(c, 0, keys, zero);
 }
 
 static void ref_reshape(const weft_run *r)

@@ -88,9 +88,11 @@ static void incr_slice(weft_incr *c)
     int t = weft_incr_axis(c, 0), axis = weft_attr_axis(c, "axis");
     int64_t from = weft_attr_int(c, "from"), step = weft_attr_int(c, "step");
     weft_val x = weft_incr_new(c, 0);
+    if (weft_incr_blocked(c, 0, axis, "cut along"))
+        return;
     if (t != axis)
         weft_incr_out(c, 0, weft_emit(c, "slice", &x, 1, "%s", weft_attrs_text(c)), t);
-    else if (step > 1 && from < step && weft_incr_scale(c, 0) % step == 0 &&
+    else if (from < step && weft_incr_scale(c, 0) % step == 0 &&
              weft_call_out(c, 0)->dim[t] * step == weft_incr_type(c, 0)->dim[t])
         weft_incr_out(c, 0,
                       weft_emit(c, "slice", &x, 1, "axis=%d from=%lld step=%lld", t,
@@ -99,6 +101,8 @@ static void incr_slice(weft_incr *c)
     else
         weft_call_fail(c, "incremental decoding cannot cut along the time axis %d of x: %s", t,
                        weft_type_text(c, weft_incr_type(c, 0)));
+    weft_incr_keys(c, 0, weft_incr_later(c, 0),
+                   weft_incr_zero(c, 0) == axis ? -1 : weft_incr_zero(c, 0));
 }
 
 static void ref_slice(const weft_run *r)

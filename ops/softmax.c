@@ -23,6 +23,8 @@ static void incr_softmax(weft_incr *c)
 {
     int time = weft_incr_axis(c, 0), rank = weft_incr_type(c, 0)->rank;
     int64_t axis = weft_attr_int(c, "axis");
+    if (weft_incr_blocked(c, 0, (int)(axis < 0 ? axis + rank : axis), "take the softmax along"))
+        return;
     if (time >= 0 && time == (axis < 0 ? axis + rank : axis)) {
         weft_call_fail(c,
                        "axis=%lld is time: later positions would change earlier ones; "
@@ -32,6 +34,7 @@ static void incr_softmax(weft_incr *c)
     }
     weft_val x = weft_incr_new(c, 0);
     weft_incr_out(c, 0, weft_emit(c, "softmax", &x, 1, "%s", weft_attrs_text(c)), time);
+    weft_incr_keys(c, 0, weft_incr_later(c, 0), -1);
 }
 
 /* A dense tensor around one axis: outer * n * inner elements. */

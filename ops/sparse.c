@@ -40,9 +40,14 @@ static int time_of_rows(weft_incr *c, unsigned rows)
 static bool rows_are_apart(weft_incr *c, unsigned rows, int time)
 {
     bool good = time >= 0 && time < weft_incr_type(c, 0)->rank - 1;
+    int later = weft_incr_later(c, 0);
     for (int i = 0; i < weft_call_n_in(c); i++) {
         int t = weft_incr_axis(c, i);
         good = good && (t < 0 || (in_set(rows, i) && t == time));
+        if (weft_incr_blocked(c, i, weft_incr_type(c, i)->rank - 1, "pick along"))
+            return false;
+        if (in_set(rows, i) && weft_incr_later(c, i) != later)
+            good = good && !weft_call_has(c, i);
     }
     if (!good)
         weft_call_fail(c,
@@ -67,6 +72,8 @@ void weft_incr_rows(weft_incr *c, const char *op, unsigned rows, int n_out)
     weft_val y = weft_emit(c, op, in, n, "%s", weft_attrs_text(c));
     for (int i = 0; i < n_out; i++)
         weft_incr_out(c, i, weft_emit_nth(c, y, i), time);
+    for (int i = 0; i < n_out; i++)
+        weft_incr_keys(c, i, weft_incr_later(c, 0), -1);
 }
 
 weft_val weft_emit_scatter(weft_call *c, weft_val value, weft_val index, int64_t n)

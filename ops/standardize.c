@@ -48,10 +48,14 @@ static void incr_standardize(weft_incr *c)
         weft_call_fail(c, "the normalised axis is time, so it cannot be decoded step by step");
         return;
     }
+    if (weft_incr_blocked(c, 0, weft_incr_type(c, 0)->rank - 1, "normalise"))
+        return;
     weft_val x = weft_incr_new(c, 0);
     weft_val y = weft_emit(c, "standardize", &x, 1, "%s", weft_attrs_text(c));
     for (int i = 0; i < 3; i++)
         weft_incr_out(c, i, weft_emit_nth(c, y, i), axis);
+    for (int i = 0; i < 3; i++)
+        weft_incr_keys(c, i, weft_incr_later(c, 0), -1);
 }
 
 /* ---- forward ---- */

@@ -83,17 +83,22 @@ static void incr_reduce(weft_incr *c, const char *op)
 {
     const weft_type *x = weft_incr_type(c, 0);
     bool gone[WEFT_MAX_RANK], keep = weft_attr_int(c, "keep");
-    int t = weft_incr_axis(c, 0), axis = 0;
+    int t = weft_incr_axis(c, 0), later = weft_incr_later(c, 0), axis = 0, keys = 0;
     mark_axes(weft_attr_get(c, "axis"), x->rank, gone);
     if (gone[t]) {
         weft_call_fail(c, "incremental decoding cannot sum over the time axis %d of x: %s", t,
                        weft_type_text(c, x));
         return;
     }
+    if (later >= 0 && gone[later] && weft_incr_blocked(c, 0, later, "sum over"))
+        return;
     for (int i = 0; i < t; i++)
         axis += keep || !gone[i];
+    for (int i = 0; i < later; i++)
+        keys += keep || !gone[i];
     weft_val v = weft_incr_new(c, 0);
     weft_incr_out(c, 0, weft_emit(c, op, &v, 1, "%s", weft_attrs_text(c)), axis);
+    weft_incr_keys(c, 0, later < 0 ? -1 : keys, -1);
 }
 
 static void incr_sum(weft_incr *c) { incr_reduce(c, "sum"); }

@@ -68,13 +68,16 @@ static bool view_transpose(const weft_call *c, const weft_tensor *x, weft_tensor
 /* Time moves with its axis. */
 static void incr_transpose(weft_incr *c)
 {
-    int t = weft_incr_axis(c, 0), perm[WEFT_MAX_RANK], axis = -1, rank = weft_incr_type(c, 0)->rank;
+    int rank = weft_incr_type(c, 0)->rank, perm[WEFT_MAX_RANK], axis = -1, later = -1, zero = -1;
     axes(c, rank, perm);
-    for (int i = 0; i < rank; i++)
-        if (perm[i] == t)
-            axis = i;
+    for (int i = 0; i < rank; i++) {
+        axis = perm[i] == weft_incr_axis(c, 0) ? i : axis;
+        later = perm[i] == weft_incr_later(c, 0) ? i : later;
+        zero = perm[i] == weft_incr_zero(c, 0) ? i : zero;
+    }
     weft_val x = weft_incr_new(c, 0);
     weft_incr_out(c, 0, weft_emit(c, "transpose", &x, 1, "%s", weft_attrs_text(c)), axis);
+    weft_incr_keys(c, 0, later, zero);
 }
 
 static void ref_transpose(const weft_run *r)

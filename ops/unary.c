@@ -152,58 +152,68 @@ static void grad_relu_grad(weft_grad *g)
         weft_dx(g, 1, weft_emit2(g, "relu_grad", weft_x(g, 0), weft_dy(g, 0)));
 }
 
+/* Masked entries stay 0 unless something is added. */
+static void incr_scale(weft_incr *c)
+{
+    weft_incr_elementwise(c);
+    if (weft_attr_float(c, "beta") == 0)
+        weft_incr_masked(c, 0, weft_incr_zero_at(c, 0));
+}
+
 /* ---- schemas ---- */
 #define UNARY_OP(op)                                                                               \
     .name = #op, .in = {{"x", WEFT_FLOAT, "any shape"}}, .out = {{"y", WEFT_FLOAT, "as x"}},       \
     .infer = weft_infer_like_first, .run = run_##op, .ref = ref_##op, .flops = weft_flops_elements
-#define UNARY_GRAD_OP(op)                                                                          \
-    UNARY_OP(op), .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE, .grad = grad_##op
+#define UNARY_GRAD_OP(op, more)                                                                    \
+    UNARY_OP(op), .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE | (more),                \
+                  .grad = grad_##op
 
 const weft_op weft_op_abs = {
-    UNARY_GRAD_OP(abs),
+    UNARY_GRAD_OP(abs, WEFT_KEEPS_ZERO),
     .doc = "Absolute value: y = |x|; its derivative at 0 is 0.",
 };
 
 const weft_op weft_op_sign = {
     UNARY_OP(sign),
-    .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE | WEFT_NO_GRADIENT,
+    .flags = WEFT_INPLACE | WEFT_STRIDED | WEFT_ELEMENTWISE | WEFT_NO_GRADIENT | WEFT_KEEPS_ZERO,
     .doc = "Sign: y = 1 where x > 0, -1 where x < 0, 0 where x = 0.",
 };
 
 const weft_op weft_op_neg = {
-    UNARY_GRAD_OP(neg),
+    UNARY_GRAD_OP(neg, WEFT_KEEPS_ZERO),
     .doc = "The negative: y = -x.",
 };
 
 const weft_op weft_op_scale = {
-    UNARY_GRAD_OP(scale),
+    UNARY_GRAD_OP(scale, 0),
+    .incr = incr_scale,
     .doc = "Scaled and shifted by constants: y = alpha * x + beta.",
     .attr = {{"alpha", WEFT_ATTR_FLOAT, 1, "factor"},
              {"beta", WEFT_ATTR_FLOAT, 0, "what is added"}},
 };
 
 const weft_op weft_op_exp = {
-    UNARY_GRAD_OP(exp),
+    UNARY_GRAD_OP(exp, 0),
     .doc = "Exponential: y = e^x; inf where it exceeds the range of f32.",
 };
 
 const weft_op weft_op_log = {
-    UNARY_GRAD_OP(log),
+    UNARY_GRAD_OP(log, 0),
     .doc = "Natural logarithm: y = ln x; NaN for x < 0.",
 };
 
 const weft_op weft_op_sqrt = {
-    UNARY_GRAD_OP(sqrt),
+    UNARY_GRAD_OP(sqrt, WEFT_KEEPS_ZERO),
     .doc = "Square root: y = x^(1/2); NaN for x < 0.",
 };
 
 const weft_op weft_op_tanh = {
-    UNARY_GRAD_OP(tanh),
+    UNARY_GRAD_OP(tanh, WEFT_KEEPS_ZERO),
     .doc = "Hyperbolic tangent: y = (e^x - e^-x) / (e^x + e^-x).",
 };
 
 const weft_op weft_op_relu = {
-    UNARY_GRAD_OP(relu),
+    UNARY_GRAD_OP(relu, WEFT_KEEPS_ZERO),
     .doc = "Positive part: y = max(x, 0).",
 };
 

@@ -69,6 +69,15 @@ static void compare(const float *whole, const weft_type *w, const float *piece, 
     }
 }
 
+/* Rubbish where nothing has been written yet. */
+static void fill_caches(weft_session *s)
+{
+    for (int i = 0; i < s->n_state; i++)
+        if (!strncmp(s->state[i].name, "cache:", 6) && s->state[i].type.dtype == WEFT_F32)
+            for (int64_t k = 0; k < weft_type_count(&s->state[i].type); k++)
+                ((float *)s->state[i].data)[k] = k % 2 ? 7.5f : -5.25f;
+}
+
 /* Runs the output "y" over the whole window, then piece by piece. */
 static void check(weft_ctx *c, const weft_graph *g, const char *input, int axis,
                   const int64_t *pieces, int n)
@@ -95,9 +104,11 @@ static void check(weft_ctx *c, const weft_graph *g, const char *input, int axis,
         must(c, weft_graph_verify(h));
         must(c, weft_session_add_states(s, h));
         must(c, weft_session_init(s, 3));
+        if (!k)
+            fill_caches(s);
         must(c, weft_program_compile(s, h, &fetch, 1, &o, &p));
         feed(p, input, from);
-        int32_t *pos = weft_program_input(p, "pos", &t);
+        int32_t *pos = weft_program_input(p, WEFT_POS, &t);
         if (pos)
             *pos = (int32_t)from;
         must(c, weft_program_run(p));
@@ -324,6 +335,165 @@ static void test_refusals(void **state)
     }
 }
 
+/* Keys of later positions are not there: what adds up, compares or picks along their axis before
+ * they are masked would read rubbish, and is refused by name. */
+static void test_keys_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *op, *attrs;
+    } bad[] = {{"softmax", ""},
+               {"sum", "axis=2"},
+               {"mean", "axis=-1"},
+               {"max", "axis=2"},
+               {"argmax", "axis=-1"},
+               {"slice", "axis=2 to=4"},
+               {"reshape", "dims=2,6,3,2"},
+               {"reshape", "dims=2,36"},
+               {"standardize", ""},
+               {"layer_norm", ""},
+               {"topk", "k=2"},
+               {"topk_mask", "k=2"},
+               {"split_heads", "n_head=1"},
+               {"steer", "id=1 amount=2"},
+               {"sum", ""}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        weft_val x;
+        weft_ctx *c = weft_open(NULL);
+        weft_graph *g = new_graph(c, &x), *h;
+        weft_val s = EMIT(g, "tanh", "", EMIT(g, "matmul", "tb=1", x, x));
+        g->at_file = "model.txtpb";
+        g->at_line = 17;
+        must(c, weft_graph_output(g, "y", EMIT(g, bad[i].op, bad[i].attrs, s)));
+        must(c, weft_error_status(c));
+        weft_status st = weft_graph_incremental(g, 1, (const char *const[]){"x"}, 1, &h);
+        if (st != WEFT_UNSUPPORTED || strncmp(weft_error(c), bad[i].op, strlen(bad[i].op)) ||
+            !strstr(weft_error(c), "model.txtpb:17") || !strstr(weft_error(c), "--no-cache"))
+            fail_msg("%s: %d %s", bad[i].op, (int)st, weft_error(c));
+        weft_graph_free(g);
+        weft_close(c);
+    }
+}
+
+static bool refused(weft_ctx *c, weft_graph *g, weft_val y, const char *message)
+{
+    weft_graph *h;
+    must(c, weft_error_status(c));
+    must(c, weft_graph_output(g, "y", y));
+    weft_status s = weft_graph_incremental(g, 1, (const char *const[]){"x"}, 1, &h);
+    bool good = s == WEFT_UNSUPPORTED && strstr(weft_error(c), message);
+    if (!good)
+        print_error("%d %s\n", (int)s, weft_error(c));
+    weft_graph_free(g);
+    weft_close(c);
+    return good;
+}
+
+/* Products along positions that would read what is not there. */
+static weft_val wrong_product(weft_graph *g, weft_val x, int i)
+{
+    const weft_type mix = weft_type_make(WEFT_F32, 2, (int64_t[]){T, T});
+    if (i == 0) /* a sum over all positions */
+        return EMIT(g, "matmul", "ta=1", x, x);
+    if (i == 1) { /* keys are coarser than queries */
+        weft_val fine = EMIT(g, "interleave", "axis=1", x, EMIT(g, "neg", "", x));
+        return EMIT(g, "causal_softmax", "", EMIT(g, "matmul", "tb=1", fine, x));
+    }
+    weft_val s = EMIT(g, "matmul", "tb=1", x, x);
+    if (i == 2)
+        return EMIT(g, "matmul", "", s, x);
+    if (i == 3) /* a mask that nobody knows */
+        return EMIT(g, "matmul", "",
+                    EMIT(g, "add", "", s, weft_graph_state(g, "m", &mix, "zeros", true)), x);
+    if (i == 4) /* e^0 = 1 where zeros were */
+        return EMIT(g, "matmul", "", EMIT(g, "exp", "", EMIT(g, "causal_softmax", "", s)), x);
+    if (i == 5) /* queries by keys turned round */
+        return EMIT(g, "matmul", "", EMIT(g, "transpose", "perm=0,2,1", s), x);
+    if (i == 6)
+        return EMIT(g, "concat", "axis=2", s, s);
+    if (i == 7)
+        return EMIT(g, "interleave", "axis=2", s, s);
+    weft_val p = EMIT(g, "causal_softmax", "", s);
+    if (i == 8) /* scores as values: a row of them is never completed */
+        return EMIT(g, "matmul", "", p, s);
+    if (i == 9)
+        return EMIT(g, "matmul", "", EMIT(g, "scale", "beta=1", p), x);
+    if (i == 10) /* 0/0 where nothing is yet */
+        return EMIT(g, "matmul", "", EMIT(g, "div", "", p, s), x);
+    return s;
+}
+
+static void test_products_refused(void **state)
+{
+    (void)state;
+    static const char *const why[] = {"time is axis 1 of x",
+                                      "keys of later positions",
+                                      "cannot add up along axis 2",
+                                      "cannot add up along axis 2",
+                                      "not known to be 0",
+                                      "time is axis 2 of x",
+                                      "cannot concatenate along",
+                                      "cannot interleave along",
+                                      "cannot keep what is computed along",
+                                      "not known to be 0",
+                                      "cannot add up along axis 2",
+                                      "output 'y'"};
+    for (int i = 0; i < 12; i++) {
+        weft_val x;
+        weft_ctx *c = weft_open(NULL);
+        weft_graph *g = new_graph(c, &x);
+        assert_true(refused(c, g, wrong_product(g, x, i), why[i]));
+    }
+}
+
+/* Masked probabilities may be scaled, weighted and combined as long as what is masked stays 0. */
+static void test_masked_keys(void **state)
+{
+    (void)state;
+    const weft_type mix = weft_type_make(WEFT_F32, 2, (int64_t[]){T, T});
+    for (int i = 0; i < 6; i++) {
+        weft_val x;
+        weft_ctx *c = weft_open(NULL);
+        weft_graph *g = new_graph(c, &x);
+        weft_val m = weft_graph_state(g, "m", &mix, "normal(1)", true);
+        weft_val s = EMIT(g, "matmul", "tb=1", x, EMIT(g, "tanh", "", x));
+        weft_val p = EMIT(g, "causal_softmax", "", EMIT(g, "add", "", s, m));
+        weft_val q = EMIT(g, "causal_softmax", "", EMIT(g, "scale", "alpha=0.3", s));
+        if (i == 0) /* differential attention */
+            p = EMIT(g, "sub", "", p, EMIT(g, "scale", "alpha=0.8", q));
+        else if (i == 1) /* a table of weights by pair of positions */
+            p = EMIT(g, "mul", "", EMIT(g, "relu", "", p), m);
+        else if (i == 2) /* scores themselves, masked and not normalised */
+            p = EMIT(g, "mul", "", s, EMIT(g, "div", "", p, m));
+        else if (i == 3) /* of the masked row, every op may see all of it */
+            p = EMIT(g, "softmax", "", EMIT(g, "sum", "axis=-1 keep=1", p));
+        else if (i == 4) /* masked where it does not depend on the text */
+            p = EMIT(g, "mul", "", s,
+                     EMIT(g, "causal_softmax", "",
+                          EMIT(g, "mul", "", m, EMIT(g, "mean", "axis=-1 keep=1", x))));
+        else /* by way of other shapes */
+            p = EMIT(
+                g, "reshape", "dims=2,6,6",
+                EMIT(g, "transpose", "perm=1,0,2,3", EMIT(g, "broadcast_to", "dims=1,2,6,6", p)));
+        finish(c, g, i == 3 ? EMIT(g, "mul", "", p, x) : EMIT(g, "matmul", "", p, x), 1);
+    }
+}
+
+/* Names of a model are free: "pos" and "cache" are not taken by what decoding adds. */
+static void test_names_of_a_model(void **state)
+{
+    (void)state;
+    weft_val x;
+    weft_ctx *c = weft_open(NULL);
+    weft_graph *g = new_graph(c, &x);
+    const weft_type rows = weft_type_make(WEFT_F32, 2, (int64_t[]){T, 4});
+    weft_val y = EMIT(g, "add", "", x, weft_graph_state(g, "pos", &rows, "normal(1)", true));
+    weft_val k = EMIT(g, "tanh", "", y);
+    weft_graph_name(g, k, "cache");
+    weft_val p = EMIT(g, "causal_softmax", "", EMIT(g, "matmul", "tb=1", y, k));
+    finish(c, g, EMIT(g, "matmul", "", p, k), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_shape_ops),
@@ -334,6 +504,10 @@ int main(void)
                                        cmocka_unit_test(test_interleaved),
                                        cmocka_unit_test(test_gpt2),
                                        cmocka_unit_test(test_steered),
-                                       cmocka_unit_test(test_refusals)};
+                                       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_keys_refused),
+                                       cmocka_unit_test(test_products_refused),
+                                       cmocka_unit_test(test_masked_keys),
+                                       cmocka_unit_test(test_names_of_a_model)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
