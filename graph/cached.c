@@ -109,7 +109,9 @@ static weft_status load_entries(const weft_recipe *r, const weft_graph *part, we
             weft_arena_printf(r->arena, "%s%s'%s*' of %s", *from, **from ? ", " : "", scope, path);
         if (!*from)
             return r->ctx->status;
-        *all = weft_exists(r->ctx, path) > 0;
+        int kind;
+        WEFT_TRY(weft_look(r->ctx, path, &kind));
+        *all = kind > 0;
         if (!*all)
             weft_log(r->ctx,
                      "%s is not there: whether the labels were made with these weights is "

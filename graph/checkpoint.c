@@ -85,7 +85,12 @@ static weft_status check_folder(weft_arena *a, const char *path, bool contents, 
     return weft_manifest_check(weft_arena_ctx(a), path, m, contents);
 }
 
-static bool skippable(weft_status s) { return s != WEFT_NOMEM && s != WEFT_UNSUPPORTED; }
+/* Damage stays, so the newest whole one counts. What cannot be read now may be whole at the next
+ * try, and an older one would be another result. */
+static bool skippable(weft_status s)
+{
+    return s != WEFT_NOMEM && s != WEFT_UNSUPPORTED && s != WEFT_IO;
+}
 
 static bool has_file(const weft_manifest *m, const char *name)
 {
@@ -129,23 +134,32 @@ static weft_status fill_progress(weft_arena *a, const char *path, const weft_man
     return WEFT_OK;
 }
 
-weft_status weft_checkpoint_scan(weft_arena *a, const char *folder, weft_run_dir *d,
-                                 const char **path, weft_progress *p)
+static weft_status try_one(weft_arena *a, const char *path, weft_progress *p)
+{
+    weft_manifest m;
+    WEFT_TRY(check_folder(a, path, true, &m));
+    return fill_progress(a, path, &m, p);
+}
+
+/* The newest good one of a step below `below`. */
+static weft_status scan(weft_arena *a, const char *folder, weft_run_dir *d, int64_t below,
+                        const char **path, weft_progress *p)
 {
     weft_ctx *c = weft_arena_ctx(a);
     found *list;
     int n;
     char shown[512];
     WEFT_TRY(list_steps(a, folder, &list, &n));
+    while (n && list->step >= below)
+        list++, n--;
     for (int i = 0; i < n; i++) {
-        weft_manifest m;
-        char *one = weft_arena_printf(a, "%s/%s", folder, list[i].name);
-        if (!one)
+        *path = weft_arena_printf(a, "%s/%s", folder, list[i].name);
+        if (!*path)
             return c->status;
-        weft_status s = check_folder(a, one, true, &m);
-        if (!s)
-            s = fill_progress(a, one, &m, p);
-        *path = one;
+        weft_status s = try_one(a, *path, p);
+        if (s == WEFT_IO)
+            return weft_note(c, "try again; if it stays like this, move the checkpoint away: %s",
+                             i + 1 < n ? "the one before it is taken then" : "it is the only one");
         if (!s || !skippable(s))
             return s;
         weft_log(c, "skipping a checkpoint: %s", weft_error(c));
@@ -157,13 +171,25 @@ weft_status weft_checkpoint_scan(weft_arena *a, const char *folder, weft_run_dir
              : weft_fail(c, WEFT_MISSING, "%s: there is no checkpoint", shown);
 }
 
-weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_progress *p)
+weft_status weft_checkpoint_scan(weft_arena *a, const char *folder, weft_run_dir *d,
+                                 const char **path, weft_progress *p)
+{
+    return scan(a, folder, d, INT64_MAX, path, p);
+}
+
+weft_status weft_checkpoint_before(weft_run_dir *d, int64_t step, const char **path,
+                                   weft_progress *p)
 {
     *path = NULL;
-    weft_status s = weft_checkpoint_scan(d->arena, d->checkpoints, d, path, p);
+    weft_status s = scan(d->arena, d->checkpoints, d, step, path, p);
     if (s)
         *path = NULL;
     return s;
+}
+
+weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_progress *p)
+{
+    return weft_checkpoint_before(d, INT64_MAX, path, p);
 }
 
 /* ---- saving ---- */
@@ -245,9 +271,8 @@ static int rename_folder(weft_ctx *c, const char *from, const char *to)
 static weft_status publish(save *v)
 {
     weft_ctx *c = v->ctx;
-    int replace = weft_exists(c, v->home);
-    if (replace < 0)
-        return weft_io_fail(c, WEFT_IO, "look for", v->home);
+    int replace;
+    WEFT_TRY(weft_look(c, v->home, &replace));
     if (replace) {
         WEFT_TRY(weft_remove_tree(c, v->old));
         if (rename_folder(c, v->home, v->old))
@@ -271,8 +296,8 @@ static weft_status verify(save *v)
         return WEFT_OK;
     }
     weft_note(v->ctx, "while reading back what was just written");
-    if (!rename_folder(v->ctx, v->home, v->temp) && weft_exists(v->ctx, v->old) == 2)
-        rename_folder(v->ctx, v->old, v->home);
+    if (!rename_folder(v->ctx, v->home, v->temp))
+        rename_folder(v->ctx, v->old, v->home); /* if there is one */
     return v->ctx->status;
 }
 
@@ -451,7 +476,9 @@ static weft_status load_all(weft_arena *a, const char *path, weft_session *s, bo
     weft_ctx *c = weft_arena_ctx(a);
     weft_manifest m;
     char shown[512];
-    if (weft_exists(c, path) == 0)
+    int kind;
+    WEFT_TRY(weft_look(c, path, &kind));
+    if (!kind)
         return weft_fail(c, WEFT_MISSING, "%s: no such checkpoint",
                          weft_printable(shown, sizeof shown, path));
     WEFT_TRY(check_folder(a, path, true, &m));

@@ -66,9 +66,13 @@ weft_status weft_checkpoint_save(weft_run_dir *d, weft_session *s, const weft_pr
                                  int keep);
 /* The newest checkpoint whose manifest, sizes and hashes hold; a damaged one is reported by
  * weft_log and skipped. MISSING: there is none at all; CORRUPT: there are, all damaged;
- * UNSUPPORTED: the newest is of a later format. `path` of the chosen one and p->config are arena
+ * UNSUPPORTED: the newest is of a later format; IO: one cannot be read now, which is no reason to
+ * take an older one. `path` of the chosen one and p->config are arena
  * memory of d. */
 weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_progress *p);
+/* The same among those of a step below `step`. */
+weft_status weft_checkpoint_before(weft_run_dir *d, int64_t step, const char **path,
+                                   weft_progress *p);
 /* Loads a checkpoint folder, after its hashes are checked (CORRUPT names the file, and the tensor
  * if it can). All states of s must be in it, and nothing else (MISMATCH lists up to twenty names of
  * each kind), unless `weights_only` (then of optimizer.safetensors only the counters of the model
@@ -136,8 +140,8 @@ weft_status weft_weights_check(weft_arena *a, const char *folder);
 weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int n,
                              weft_tensor_file *old, const char *from, const char *scope,
                              bool weight, bool lenient);
-/* The newest good checkpoint below `folder`, read-only. d may be NULL: else its list of damaged
- * ones grows. */
+/* The same as weft_checkpoint_latest below `folder`, read-only. d may be NULL: else its list of
+ * damaged ones grows. */
 weft_status weft_checkpoint_scan(weft_arena *a, const char *folder, weft_run_dir *d,
                                  const char **path, weft_progress *p);
 /* Step number of a folder name "step-N", or -1. */

@@ -86,7 +86,9 @@ weft_status weft_convert_json(weft_conversion *j, const char *folder, const char
     *path = weft_arena_printf(j->arena, "%s/%s", folder, name);
     if (!*path)
         return WEFT_NOMEM;
-    if (weft_exists(j->ctx, *path) != 1)
+    int kind;
+    WEFT_TRY(weft_look(j->ctx, *path, &kind));
+    if (kind != 1)
         return WEFT_OK;
     WEFT_TRY(weft_read_file(j->arena, *path, DESCRIPTION_LIMIT, &text, &n));
     return weft_json_parse_file(j->arena, *path, text, n, out);
@@ -94,7 +96,10 @@ weft_status weft_convert_json(weft_conversion *j, const char *folder, const char
 
 const char *weft_convert_folder(weft_conversion *j, const char *path)
 {
-    return weft_exists(j->ctx, path) == 2 ? path : weft_parent_dir(j->arena, path);
+    int kind;
+    if (weft_look(j->ctx, path, &kind))
+        return NULL;
+    return kind == 2 ? path : weft_parent_dir(j->arena, path);
 }
 
 weft_status weft_convert_match(weft_conversion *j)

@@ -137,7 +137,9 @@ static weft_status check_folder(weft_conversion *j, const char *folder)
     const Weft__Names *n = j->names.msg;
     const char *name[] = {n->weights, weft_arena_printf(j->arena, "%s.index.json", n->weights),
                           n->config, n->settings};
-    if (!weft_exists(j->ctx, folder))
+    int kind;
+    WEFT_TRY(weft_look(j->ctx, folder, &kind));
+    if (!kind)
         j->made = folder;
     WEFT_TRY(weft_make_dirs(j->ctx, folder));
     for (int i = 0; i < 4; i++) {
@@ -146,7 +148,8 @@ static weft_status check_folder(weft_conversion *j, const char *folder)
         char *path = weft_arena_printf(j->arena, "%s/%s", folder, name[i]);
         if (!path)
             return j->ctx->status;
-        if (weft_exists(j->ctx, path))
+        WEFT_TRY(weft_look(j->ctx, path, &kind));
+        if (kind)
             return weft_fail(j->ctx, WEFT_CANTCREATE, "%s: is there already; choose another folder",
                              path);
     }

@@ -99,28 +99,26 @@ static weft_status find_meta(weft_conversion *j, weft_meta **out, int *n)
 }
 
 /* ---- the file that is written ---- */
-static bool is_same_file(weft_ctx *c, const char *a, const char *b)
-{
-    weft_file_id x, y;
-    return !c->io->identify(c->io->user, a, &x) && !c->io->identify(c->io->user, b, &y) &&
-           x.inode == y.inode && x.device == y.device;
-}
-
 /* What is replaced is an earlier import at most: never other data, never what is being read. */
 static weft_status check_output(weft_conversion *j, const char *out)
 {
     weft_tensor_file *f;
     char shown[512];
-    if (weft_exists(j->ctx, out) <= 0) /* what cannot be looked at cannot be written */
+    int kind;
+    bool same;
+    WEFT_TRY(weft_look(j->ctx, out, &kind));
+    if (!kind)
         return WEFT_OK;
     weft_printable(shown, sizeof shown, out);
-    for (int i = 0; i < j->set.n; i++)
-        if (is_same_file(j->ctx, out, j->set.file[i]->path))
+    for (int i = 0; i < j->set.n; i++) {
+        WEFT_TRY(weft_same_file(j->ctx, out, j->set.file[i]->path, &same));
+        if (same)
             return weft_fail(j->ctx, WEFT_CANTCREATE,
                              "%s: is a file of what is imported; choose another", shown);
+    }
     weft_status s = weft_tensor_file_open(j->ctx, out, &f);
     weft_tensor_file_close(f);
-    if (!s || s == WEFT_NOMEM)
+    if (!s || s == WEFT_NOMEM || s == WEFT_IO)
         return s;
     weft_error_clear(j->ctx);
     return weft_fail(j->ctx, WEFT_CANTCREATE,

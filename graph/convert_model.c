@@ -12,7 +12,9 @@ static weft_status find_model(weft_arena *a, const char *path, const char **out)
 {
     weft_ctx *c = weft_arena_ctx(a);
     const char *name = strrchr(path, '/');
-    const bool folder = weft_exists(c, path) == 2;
+    int kind, is_checkpoint;
+    WEFT_TRY(weft_look(c, path, &kind));
+    const bool folder = kind == 2;
     name = name ? name + 1 : path;
     *out = NULL;
     if (!folder && strcmp(name, "model.safetensors"))
@@ -22,9 +24,10 @@ static weft_status find_model(weft_arena *a, const char *path, const char **out)
     if (!manifest)
         return c->status;
     /* checkpoints/step-N of a run */
-    const char *up = weft_exists(c, manifest) == 1 ? "/../.." : "";
+    WEFT_TRY(weft_look(c, manifest, &is_checkpoint));
+    const char *up = is_checkpoint == 1 ? "/../.." : "";
     const char *model = weft_arena_printf(a, "%s%s/model.txtpb", own, up);
-    if (model && weft_exists(c, model) == 1)
+    if (model && !weft_look(c, model, &kind) && kind == 1)
         *out = model;
     return c->status;
 }

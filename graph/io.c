@@ -22,26 +22,62 @@ static bool device_fault(int e)
     return false;
 }
 
+/* There is nothing to read at such a path, now and at the next try. */
+static bool path_fault(int e)
+{
+    static const int faults[] = {ENOENT, ENOTDIR, EISDIR, EINVAL, ELOOP, ENAMETOOLONG};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        if (e == faults[i])
+            return true;
+    return false;
+}
+
 weft_status weft_io_fail(weft_ctx *c, weft_status otherwise, const char *doing, const char *path)
 {
     int e = errno;
+    bool io = otherwise == WEFT_MISSING ? !path_fault(e) : device_fault(e);
     char name[1024];
     weft_printable(name, sizeof name, path);
     if (e == ENOMEM)
         return weft_fail(c, WEFT_NOMEM, "cannot %s %s: out of memory", doing, name);
-    return weft_fail(c, device_fault(e) ? WEFT_IO : otherwise, "cannot %s %s: %s", doing, name,
+    return weft_fail(c, io ? WEFT_IO : otherwise, "cannot %s %s: %s", doing, name,
                      e == EINVAL ? "not a regular file" : strerror(e));
 }
 
 int64_t weft_now_ns(weft_ctx *c) { return c->io->clock_ns(c->io->user); }
 
-int weft_exists(weft_ctx *c, const char *path)
+weft_status weft_look(weft_ctx *c, const char *path, int *kind)
 {
-    int kind;
     do
-        kind = c->io->exists(c->io->user, path);
-    while (kind < 0 && errno == EINTR);
-    return kind;
+        *kind = c->io->exists(c->io->user, path);
+    while (*kind < 0 && errno == EINTR);
+    if (*kind >= 0)
+        return WEFT_OK;
+    *kind = 0;
+    return weft_io_fail(c, WEFT_IO, "look at", path);
+}
+
+/* *there: something is at the path, and *id says what. */
+static weft_status identify(weft_ctx *c, const char *path, weft_file_id *id, bool *there)
+{
+    int r;
+    do
+        r = c->io->identify(c->io->user, path, id);
+    while (r && errno == EINTR);
+    *there = !r;
+    return r && !path_fault(errno) ? weft_io_fail(c, WEFT_IO, "look at", path) : WEFT_OK;
+}
+
+weft_status weft_same_file(weft_ctx *c, const char *a, const char *b, bool *yes)
+{
+    weft_file_id x = {0}, y = {0};
+    bool there = false;
+    *yes = false;
+    WEFT_TRY(identify(c, a, &x, &there));
+    if (there)
+        WEFT_TRY(identify(c, b, &y, &there));
+    *yes = there && x.inode == y.inode && x.device == y.device;
+    return WEFT_OK;
 }
 
 int64_t weft_size(weft_ctx *c, int fd)
@@ -51,6 +87,20 @@ int64_t weft_size(weft_ctx *c, int fd)
         n = c->io->size(c->io->user, fd);
     while (n < 0 && errno == EINTR);
     return n;
+}
+
+weft_status weft_is_at(weft_ctx *c, const char *path, int fd, bool *yes)
+{
+    weft_file_id x = {0}, y = {0};
+    int r;
+    WEFT_TRY(identify(c, path, &x, yes));
+    do
+        r = c->io->inspect(c->io->user, fd, &y);
+    while (r && errno == EINTR);
+    if (r)
+        return weft_io_fail(c, WEFT_IO, "look at", path);
+    *yes = *yes && x.inode == y.inode && x.device == y.device;
+    return WEFT_OK;
 }
 
 /* ---- reading ---- */
@@ -171,6 +221,11 @@ static int fsync_again(weft_ctx *c, int fd)
         r = c->io->fsync(c->io->user, fd);
     while (r && errno == EINTR);
     return r;
+}
+
+weft_status weft_sync(weft_ctx *c, int fd, const char *path)
+{
+    return fsync_again(c, fd) ? weft_io_fail(c, WEFT_IO, "write to disk", path) : WEFT_OK;
 }
 
 /* Linux has released the fd when close reports EINTR. */
@@ -298,8 +353,7 @@ static weft_status writer_settle(weft_writer *w)
 {
     weft_ctx *c = w->ctx;
     WEFT_TRY(writer_flush(w));
-    if (fsync_again(c, w->fd))
-        return weft_io_fail(c, WEFT_IO, "write to disk", w->path);
+    WEFT_TRY(weft_sync(c, w->fd, w->path));
     int fd = w->fd;
     w->fd = -1;
     if (close_written(c, fd))
@@ -356,12 +410,16 @@ char *weft_parent_dir(weft_arena *a, const char *path)
 static weft_status make_dir(weft_arena *a, const char *path)
 {
     weft_ctx *c = weft_arena_ctx(a);
-    int r;
+    int r, kind = 0;
     do
         r = c->io->mkdir(c->io->user, path, 0777);
     while (r && errno == EINTR);
-    if (r && errno == EEXIST && weft_exists(c, path) == 2)
+    int why = errno;
+    if (r && why == EEXIST)
+        WEFT_TRY(weft_look(c, path, &kind));
+    if (kind == 2)
         return WEFT_OK;
+    errno = why;
     if (r)
         return weft_io_fail(c, WEFT_CANTCREATE, "create the folder", path);
     char *parent = weft_parent_dir(a, path);
@@ -371,10 +429,8 @@ static weft_status make_dir(weft_arena *a, const char *path)
 /* make_dir, unless there is a folder already. */
 static weft_status need_dir(weft_arena *a, const char *path)
 {
-    weft_ctx *c = weft_arena_ctx(a);
-    int kind = weft_exists(c, path);
-    if (kind < 0)
-        return weft_io_fail(c, WEFT_CANTCREATE, "create the folder", path);
+    int kind;
+    WEFT_TRY(weft_look(weft_arena_ctx(a), path, &kind));
     return kind == 2 ? WEFT_OK : make_dir(a, path);
 }
 
@@ -384,7 +440,8 @@ static weft_status make_dirs(weft_arena *a, const char *path)
     char *p = weft_arena_strdup(a, path);
     if (!p)
         return c->status;
-    int kind = weft_exists(c, path);
+    int kind;
+    WEFT_TRY(weft_look(c, path, &kind));
     for (char *slash = p; !kind && *slash && (slash = strchr(slash + 1, '/'));) {
         *slash = 0;
         WEFT_TRY(need_dir(a, p));
@@ -461,7 +518,11 @@ static weft_status remove_or_queue(name_list *dirs, const char *path)
     weft_ctx *c = weft_arena_ctx(dirs->arena);
     if (unlink_again(c, path) == 0 || errno == ENOENT || errno == ENOTDIR)
         return WEFT_OK;
-    if ((errno != EISDIR && errno != EPERM) || weft_exists(c, path) != 2)
+    int kind = 0, why = errno;
+    if (why == EISDIR || why == EPERM)
+        WEFT_TRY(weft_look(c, path, &kind));
+    errno = why;
+    if (kind != 2)
         return weft_io_fail(c, WEFT_IO, "remove", path);
     name_list_add(dirs, path);
     return dirs->failed ? c->status : WEFT_OK;

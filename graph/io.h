@@ -10,7 +10,7 @@
 
 /* What tells one state of a file from another. */
 typedef struct {
-    int64_t size, mtime_ns, inode, device;
+    int64_t size, mtime_ns, inode, device, links;
 } weft_file_id;
 
 /* Return values as the system calls': -1 and errno on failure. `user` is the table's. */
@@ -33,9 +33,10 @@ typedef struct weft_io {
     int (*lock)(void *user, int fd); /* exclusive, not waiting; EWOULDBLOCK when held */
     /* Calls each(arg, name) for every entry but "." and "..", in no order. */
     int (*list)(void *user, const char *path, void (*each)(void *arg, const char *name), void *arg);
-    int (*exists)(void *user,
-                  const char *path); /* 0 no, 1 file, 2 folder, -1 error; follows links */
-    int (*identify)(void *user, const char *path, weft_file_id *out);
+    /* 0: nothing can be there, 1 file, 2 folder; follows links. -1: it cannot be known. */
+    int (*exists)(void *user, const char *path);
+    int (*identify)(void *user, const char *path, weft_file_id *out); /* follows links */
+    int (*inspect)(void *user, int fd, weft_file_id *out);            /* of an open file */
     int (*cwd)(void *user, char *path, size_t n); /* the working directory, absolute */
     int64_t (*clock_ns)(void *user);              /* monotonic */
     void *user;
@@ -43,15 +44,25 @@ typedef struct weft_io {
 
 extern const weft_io weft_io_system;
 
-/* Records a failure from errno: "cannot <doing> <path>: <reason>", or "no such file". The status is
- * WEFT_IO for the faults of a device (EIO, ENOSPC, EFBIG, EDQUOT, EMFILE ...), `otherwise` for what
- * the user can mend. */
+/* Records a failure from errno: "cannot <doing> <path>: <reason>". The status is `otherwise` for
+ * what is wrong with the path, WEFT_IO for what may be gone at the next try. Reading (`otherwise`
+ * is WEFT_MISSING): only a path at which there is nothing to read is missing (ENOENT, ENOTDIR,
+ * EISDIR, EINVAL, ELOOP, ENAMETOOLONG); a file that is there and cannot be read (EACCES, EIO,
+ * EMFILE ...) never counts as one that is not. Else: the faults of a device (EIO, ENOSPC, EFBIG,
+ * EDQUOT, EMFILE ...) are WEFT_IO. ENOMEM is WEFT_NOMEM. */
 weft_status weft_io_fail(weft_ctx *c, weft_status otherwise, const char *doing, const char *path);
 
 /* Calls of the table, repeated while a signal interrupts them. */
-int weft_exists(weft_ctx *c, const char *path); /* 0 no, 1 file, 2 folder, -1 error with errno */
+/* What is at a path: *kind is 0 for nothing, 1 for a file, 2 for a folder. Where that cannot be
+ * known (EACCES, EIO, EMFILE ...) it fails with WEFT_IO: nobody may take such a path for one that
+ * is not there. */
+weft_status weft_look(weft_ctx *c, const char *path, int *kind);
+/* *yes: a and b are there and are one file. Fails as weft_look does. */
+weft_status weft_same_file(weft_ctx *c, const char *a, const char *b, bool *yes);
+/* *yes: what is at `path` now is the file that `fd` was opened on. Fails as weft_look does. */
+weft_status weft_is_at(weft_ctx *c, const char *path, int fd, bool *yes);
 int64_t weft_size(weft_ctx *c, int fd);
-/* Opens for reading; WEFT_MISSING or WEFT_IO. Close with weft_close_fd. */
+/* Opens for reading; WEFT_MISSING or WEFT_IO (weft_io_fail). Close with weft_close_fd. */
 weft_status weft_open_read(weft_ctx *c, const char *path, int *fd);
 void weft_close_fd(weft_ctx *c, int fd); /* of a file that was only read: nothing can be lost */
 /* Whole regular file into arena memory, NUL-terminated (*n excludes the NUL). Refuses files above
@@ -64,6 +75,9 @@ weft_status weft_read_at(weft_ctx *c, int fd, const char *path, void *buf, size_
                          int64_t offset);
 /* Writes all n bytes at the fd's position: loops over short writes and EINTR. WEFT_IO. */
 weft_status weft_write_all(weft_ctx *c, int fd, const char *path, const void *data, size_t n);
+/* fsync. A failure is final: what was written may be gone, and a second fsync that succeeds proves
+ * nothing, so it must be written anew, to another file. WEFT_IO. */
+weft_status weft_sync(weft_ctx *c, int fd, const char *path);
 
 /* A file written under a temporary name in the same folder ("<path>.<pid>.tmp"), fsynced and
  * renamed on commit; hashes (XXH64, seed 0) while writing. After a failure of `put` the other calls
@@ -77,6 +91,29 @@ weft_status
 weft_writer_commit(weft_writer *w);     /* fsync, close, rename, fsync of the folder; frees w */
 void weft_writer_abort(weft_writer *w); /* removes the temporary file; frees w; NULL is fine */
 weft_status weft_write_file(weft_ctx *c, const char *path, const void *data, size_t n); /* atomic */
+
+/* ---- growing.c: a file that grows at its end while a run takes its time ---- */
+typedef struct {
+    weft_ctx *ctx;
+    const char *path;
+    int fd;
+    int64_t bytes;       /* of the file and of what waits */
+    weft_string waiting; /* what the disk did not take yet */
+    int error;           /* errno that makes it wait; 0: nothing waits */
+    bool anew;           /* an fsync failed: all goes to a new file */
+} weft_growing;
+/* Opens for appending, creates if needed, and makes the name durable. `path` must stay. CANTCREATE
+ * or IO. Close it in any case. */
+weft_status weft_growing_open(weft_ctx *c, const char *path, weft_growing *g);
+/* Appends. What the disk does not take now (it is full, an error that passes) waits in memory and
+ * goes first at the next call: g->error tells why. NOMEM; IO when more than 1 MiB would wait: then
+ * nothing was added. */
+weft_status weft_growing_add(weft_growing *g, const char *data, size_t n);
+/* All of it is at its path and durable, or WEFT_IO. Where the path holds something else or nothing
+ * by now it is written there anew, which the log sink is told; so is a size that it should not
+ * have, which counts from then on. */
+weft_status weft_growing_sync(weft_growing *g);
+void weft_growing_close(weft_growing *g); /* tries once more; what is lost goes to the log sink */
 
 /* fsync of a folder, so that names made or renamed in it survive a power loss. */
 weft_status weft_sync_dir(weft_ctx *c, const char *path);

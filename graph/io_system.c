@@ -124,7 +124,18 @@ static int system_exists(void *user, const char *path)
     struct stat st;
     if (stat(path, &st) == 0)
         return S_ISDIR(st.st_mode) ? 2 : 1;
-    return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+    return errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == ENAMETOOLONG ? 0 : -1;
+}
+
+static weft_file_id file_id(const struct stat *st)
+{
+    return (weft_file_id){
+        .size = st->st_size,
+        .mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
+        .inode = (int64_t)st->st_ino,
+        .device = (int64_t)st->st_dev,
+        .links = (int64_t)st->st_nlink,
+    };
 }
 
 static int system_identify(void *user, const char *path, weft_file_id *out)
@@ -133,12 +144,17 @@ static int system_identify(void *user, const char *path, weft_file_id *out)
     struct stat st;
     if (stat(path, &st))
         return -1;
-    *out = (weft_file_id){
-        .size = st.st_size,
-        .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
-        .inode = (int64_t)st.st_ino,
-        .device = (int64_t)st.st_dev,
-    };
+    *out = file_id(&st);
+    return 0;
+}
+
+static int system_inspect(void *user, int fd, weft_file_id *out)
+{
+    (void)user;
+    struct stat st;
+    if (fstat(fd, &st))
+        return -1;
+    *out = file_id(&st);
     return 0;
 }
 
@@ -174,5 +190,6 @@ const weft_io weft_io_system = {
     .exists = system_exists,
     .identify = system_identify,
     .cwd = system_cwd,
+    .inspect = system_inspect,
     .clock_ns = system_clock_ns,
 };

@@ -94,20 +94,16 @@ static const char *data_path(const labeller *l)
     return l->o->data ? l->o->data : weft_trained_file(l->t, WEFT_RECIPE_TRAIN);
 }
 
-static bool same_file(weft_ctx *c, const char *a, const char *b)
-{
-    weft_file_id x, y;
-    return a && b && !c->io->identify(c->io->user, a, &x) && !c->io->identify(c->io->user, b, &y) &&
-           x.inode == y.inode && x.device == y.device;
-}
-
 /* Before hours of work: neither the tokens nor anything else of the user's may be lost. */
 static weft_status check_out(labeller *l)
 {
     char shown[512];
     const char *path[] = {l->out, weft_arena_printf(l->t->arena, "%s.tmp", l->out)};
     for (int i = 0; i < 2 && path[i]; i++) {
-        if (same_file(l->ctx, path[i], data_path(l)))
+        bool same = false;
+        if (data_path(l))
+            WEFT_TRY(weft_same_file(l->ctx, path[i], data_path(l), &same));
+        if (same)
             return weft_fail(l->ctx, WEFT_USAGE,
                              "%s is the token file: labels need a file of their own",
                              weft_printable(shown, sizeof shown, path[i]));
@@ -212,8 +208,11 @@ static weft_status label_all(labeller *l, weft_label_result *out)
 static weft_status find_complete(labeller *l, bool *complete)
 {
     weft_labels *there = NULL;
+    int kind = 0;
     *complete = false;
-    if (!l->o->resume || weft_exists(l->ctx, l->out) != 1)
+    if (l->o->resume)
+        WEFT_TRY(weft_look(l->ctx, l->out, &kind));
+    if (kind != 1)
         return WEFT_OK;
     WEFT_TRY(weft_labels_open(l->ctx, l->out, &there));
     weft_status s = weft_label_match(l->ctx, l->out, weft_labels_header(there), &l->h, true);

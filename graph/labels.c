@@ -187,8 +187,9 @@ weft_status weft_label_replaceable(weft_ctx *c, const char *path)
 {
     char shown[512];
     bool yes = false;
-    int fd, kind = weft_exists(c, path);
-    if (!kind || kind < 0) /* who writes there tells what is wrong */
+    int fd, kind;
+    WEFT_TRY(weft_look(c, path, &kind));
+    if (!kind)
         return WEFT_OK;
     if (kind == 1) {
         WEFT_TRY(weft_open_read(c, path, &fd));

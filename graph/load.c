@@ -200,14 +200,29 @@ static int open_below(loader *l, const char *path, size_t folder)
     return io->open(io->user, path, O_RDONLY | O_NOFOLLOW, 0);
 }
 
-/* errno in words that say what is expected of an import. */
+/* errno in words that say what is expected of an import; NULL: it says nothing of the path. */
 static const char *open_fault(int why)
 {
     return why == ELOOP ? "is a symbolic link; imports are regular files below the importing file"
-           : why == EISDIR  ? "is a folder"
-           : why == EINVAL  ? "is no regular file"
-           : why == ENOTDIR ? "is reached through a symbolic link or a file that is no folder"
-                            : strerror(why);
+           : why == EISDIR       ? "is a folder"
+           : why == EINVAL       ? "is no regular file"
+           : why == ENOTDIR      ? "is reached through a symbolic link or a file that is no folder"
+           : why == ENAMETOOLONG ? "has too long a name"
+                                 : NULL;
+}
+
+static weft_status import_fails(loader *l, weft_pos at, const char *shown)
+{
+    char where[600];
+    int why = errno;
+    if (open_fault(why))
+        return fail_at(l, at, "import: '%s' %s", shown, open_fault(why));
+    return weft_fail(l->ctx,
+                     why == ENOENT   ? WEFT_MISSING
+                     : why == ENOMEM ? WEFT_NOMEM
+                                     : WEFT_IO,
+                     "%s: import: '%s' cannot be read: %s", weft_pos_print(where, sizeof where, at),
+                     shown, strerror(why));
 }
 
 /* The whole file; what was opened is what is read, so nothing can be swapped in between. */
@@ -215,18 +230,15 @@ static weft_status read_import(loader *l, const char *path, size_t folder, weft_
                                size_t *n)
 {
     const weft_io *io = l->ctx->io;
-    char shown[500], where[600];
+    char shown[500];
     weft_printable(shown, sizeof shown, path);
     int fd = open_below(l, path, folder);
-    if (fd < 0 && (errno == ENOENT || errno == EACCES))
-        return weft_fail(l->ctx, WEFT_MISSING, "%s: import: '%s' cannot be read: %s",
-                         weft_pos_print(where, sizeof where, at), shown, strerror(errno));
     if (fd < 0)
-        return fail_at(l, at, "import: '%s' %s", shown, open_fault(errno));
-    int64_t size = io->size(io->user, fd);
+        return import_fails(l, at, shown);
+    int64_t size = weft_size(l->ctx, fd);
     weft_status s = WEFT_OK;
     if (size < 0)
-        s = fail_at(l, at, "import: '%s' %s", shown, open_fault(errno));
+        s = import_fails(l, at, shown);
     else if ((size_t)size > WEFT_MESSAGE_LIMIT)
         s = fail_at(l, at, "import: '%s' has %lld bytes, over the limit of %zu", shown,
                     (long long)size, WEFT_MESSAGE_LIMIT);

@@ -78,7 +78,9 @@ weft_status weft_settings_read(weft_arena *a, const char *folder, const char *na
         *path = weft_arena_printf(a, "%s/%s%s", folder, where[i], name);
         if (!*path)
             return WEFT_NOMEM;
-        if (weft_exists(c, *path) != 1)
+        int kind;
+        WEFT_TRY(weft_look(c, *path, &kind));
+        if (kind != 1)
             continue;
         WEFT_TRY(weft_read_file(a, *path, SETTINGS_LIMIT, &text, &n));
         return parse(a, *path, text, out);

@@ -97,8 +97,12 @@ static weft_status check_config(const origin *o, weft_arena *a)
     char *text, *path = weft_arena_printf(a, "%s/config.json", o->f->from);
     size_t n;
     weft_json *root;
-    if (!path || weft_exists(weft_arena_ctx(a), path) != 1)
+    int kind;
+    if (!path)
         return weft_error_status(weft_arena_ctx(a));
+    WEFT_TRY(weft_look(weft_arena_ctx(a), path, &kind));
+    if (kind != 1)
+        return WEFT_OK;
     WEFT_TRY(weft_read_file(a, path, CONFIG_LIMIT, &text, &n));
     WEFT_TRY(weft_json_parse_file(a, path, text, n, &root));
     const weft_json *list = weft_json_get(root, "parameters");
@@ -117,8 +121,12 @@ weft_status weft_origin_check(weft_arena *a, const weft_graph *g, const weft_fro
     if (!o.f->from || !o.f->hash || !*o.f->scope)
         return WEFT_OK;
     char *path = weft_arena_printf(a, "%s/manifest.json", o.f->from);
-    if (!path || weft_exists(g->ctx, path) != 1)
+    int kind;
+    if (!path)
         return weft_error_status(g->ctx);
+    WEFT_TRY(weft_look(g->ctx, path, &kind));
+    if (kind != 1)
+        return WEFT_OK;
     WEFT_TRY(weft_manifest_read(a, o.f->from, &m));
     weft_status s = check_frozen(&o, &m.progress);
     if (!s)

@@ -109,13 +109,6 @@ static const char *shorten(const weft_recipe *r, const char *path)
     return rest ? rest : path;
 }
 
-static bool same_folder(weft_ctx *c, const char *a, const char *b)
-{
-    weft_file_id x, y;
-    return !c->io->identify(c->io->user, a, &x) && !c->io->identify(c->io->user, b, &y) &&
-           x.inode == y.inode && x.device == y.device;
-}
-
 /* The folder of a file; "." if its path has none. */
 static const char *folder_of(const weft_recipe *r, const char *path)
 {
@@ -213,8 +206,11 @@ static const char *find_root(const weft_recipe *r)
     const char *brief = full ? tidy(r->arena, full) : NULL;
     if (!brief)
         return NULL;
-    bool there = weft_exists(r->ctx, full) == 2;
-    return shorten(r, !there || same_folder(r->ctx, full, brief) ? brief : full);
+    int kind;
+    bool same = true;
+    if (weft_look(r->ctx, full, &kind) || (kind == 2 && weft_same_file(r->ctx, full, brief, &same)))
+        return NULL;
+    return shorten(r, same ? brief : full);
 }
 
 static void make_relative(weft_recipe *r)
@@ -267,7 +263,10 @@ const char *weft_recipe_root_from(const weft_recipe *r, const char *path)
     for (const char *s = rest; up && (s = strchr(s, '/')); s++)
         up = weft_arena_printf(r->arena, "%s/..", up);
     const char *back = up ? weft_arena_printf(r->arena, "%s/%s", dir, up) : NULL;
-    return back && same_folder(r->ctx, back, r->root) ? up : root;
+    bool same = false;
+    if (back && weft_same_file(r->ctx, back, r->root, &same))
+        return NULL;
+    return same ? up : root;
 }
 
 /* ---- what is not there ---- */
@@ -280,7 +279,7 @@ static weft_status note(const weft_recipe *r, const char *field, const char *pat
     weft_printable(root, sizeof root, r->root);
     if (!strcmp(r->root, ".") || *path == '/')
         return weft_note(c, "in %s: %s: \"%s\"", file, field, name);
-    if (weft_exists(c, path) <= 0)
+    if (c->io->exists(c->io->user, path) <= 0) /* only a hint: there is an error already */
         return weft_note(c,
                          "in %s: %s: \"%s\", seen from %s, the root of the recipe; --set root=. "
                          "sees its paths from the working directory",

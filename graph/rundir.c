@@ -86,7 +86,9 @@ static weft_status restore(weft_run_dir *d, const char *name, bool *done)
     char *home = old ? weft_arena_strndup(d->arena, old, strlen(old) - strlen(".old.tmp")) : NULL;
     if (!home)
         return c->status;
-    if (weft_exists(c, home))
+    int kind;
+    WEFT_TRY(weft_look(c, home, &kind));
+    if (kind)
         return WEFT_OK;
     if (c->io->rename(c->io->user, old, home))
         return weft_io_fail(c, WEFT_IO, "put back the checkpoint", home);
@@ -176,7 +178,9 @@ static weft_status copy_file(weft_arena *a, const char *from, const char *dir, c
     weft_ctx *c = weft_arena_ctx(a);
     char *data;
     size_t n;
-    if (c->io->exists(c->io->user, from) != 1)
+    int kind;
+    WEFT_TRY(weft_look(c, from, &kind));
+    if (kind != 1)
         return WEFT_OK;
     WEFT_TRY(weft_read_file(a, from, (size_t)1 << 28, &data, &n));
     const char *to = weft_arena_printf(a, "%s/%s", dir, name);
@@ -188,8 +192,9 @@ weft_status weft_tokenizer_copy(weft_arena *a, const char *from, const char *dir
     static const char *const part[] = {"tokenizer.json", "vocab.json", "merges.txt"};
     weft_ctx *c = weft_arena_ctx(a);
     if (!from)
-        return WEFT_OK;
-    int kind = c->io->exists(c->io->user, from);
+        return weft_error_status(c); /* of looking for it */
+    int kind;
+    WEFT_TRY(weft_look(c, from, &kind));
     if (kind == 0)
         return weft_fail(c, WEFT_MISSING, "%s: the recipe's tokenizer does not exist", from);
     if (kind == 1 && ends_with(from, ".json")) {

@@ -77,7 +77,9 @@ static weft_status write_all(weft_trained *t, const weft_graph *all, const char 
     for (int i = 0; i < 3; i++)
         if (!(path[i] = weft_arena_printf(t->arena, "%s/%s", dir, name[i])))
             return WEFT_NOMEM;
-    if (weft_exists(t->ctx, path[2]))
+    int kind;
+    WEFT_TRY(weft_look(t->ctx, path[2], &kind));
+    if (kind)
         return weft_fail(t->ctx, WEFT_CANTCREATE, "%s exists already: choose another directory",
                          path[2]);
     weft_status status = needed_part(t, all, &g);

@@ -107,17 +107,22 @@ static bool ends_with(const char *s, const char *end)
 weft_status weft_tensor_set_open(weft_tensor_set *fs, const char *path, const char *weights)
 {
     weft_ctx *c = weft_arena_ctx(fs->arena);
-    if (weft_exists(c, path) != 2)
+    int kind, has_one, has_index, has_torch;
+    WEFT_TRY(weft_look(c, path, &kind));
+    if (kind != 2)
         return ends_with(path, ".json") ? open_index(fs, path) : add_file(fs, path, path);
     char *one = weft_arena_printf(fs->arena, "%s/%s", path, weights);
     char *index = weft_arena_printf(fs->arena, "%s/%s.index.json", path, weights);
     char *torch = weft_arena_printf(fs->arena, "%s/pytorch_model.bin", path);
     if (!one || !index || !torch)
         return c->status;
-    if (!weft_exists(c, one) && weft_exists(c, index))
+    WEFT_TRY(weft_look(c, one, &has_one));
+    WEFT_TRY(weft_look(c, index, &has_index));
+    WEFT_TRY(weft_look(c, torch, &has_torch));
+    if (!has_one && has_index)
         return open_index(fs, index);
     /* opened only to say what it is */
-    if (!weft_exists(c, one) && weft_exists(c, torch) == 1)
+    if (!has_one && has_torch == 1)
         return add_file(fs, torch, torch);
     return add_file(fs, one, one);
 }

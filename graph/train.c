@@ -155,9 +155,10 @@ static weft_status evaluate(weft_trainer *t)
  * it is the outcome. */
 static weft_status save(weft_trainer *t, bool last)
 {
-    t->progress.log_bytes = t->log.bytes;
-    weft_status s = weft_checkpoint_save(t->run_dir, t->session, &t->progress,
-                                         (int)t->recipe->msg->checkpoint->keep);
+    weft_status s = weft_runlog_sync(&t->log, &t->progress.log_bytes);
+    if (!s)
+        s = weft_checkpoint_save(t->run_dir, t->session, &t->progress,
+                                 (int)t->recipe->msg->checkpoint->keep);
     if (!s) {
         char path[64];
         snprintf(path, sizeof path, "checkpoints/step-%06lld", (long long)t->progress.step);
@@ -177,6 +178,14 @@ static weft_status save(weft_trainer *t, bool last)
     return WEFT_OK;
 }
 
+static void tell_trouble(weft_trainer *t)
+{
+    char message[1024];
+    const char *text = weft_runlog_trouble(&t->log, message, sizeof message);
+    if (text)
+        tell(t, WEFT_EVENT_WARNING, text);
+}
+
 static weft_status after_step(weft_trainer *t, int64_t end)
 {
     const Weft__Recipe *m = t->recipe->msg;
@@ -193,6 +202,7 @@ static weft_status after_step(weft_trainer *t, int64_t end)
         weft_runlog_time(&t->log, "step", &t->event);
     if (t->eval.program && due(step, m->eval->every, m->train->steps))
         WEFT_TRY(evaluate(t));
+    tell_trouble(t);
     bool stop = (t->options->stop && *t->options->stop) || step >= end;
     if (stop || due(step, m->checkpoint->every, end))
         return save(t, stop);

@@ -10,20 +10,27 @@
 #include "graph/checkpoint.h"
 #include "graph/evaluate.h"
 
-static bool is_there(weft_ctx *c, const char *path)
+/* NULL: a path that memory did not suffice for. */
+static weft_status is_there(weft_ctx *c, const char *path, bool *yes)
 {
-    return path && c->io->exists(c->io->user, path) == 1;
+    int kind = 0;
+    weft_status s = path ? weft_look(c, path, &kind) : c->status;
+    *yes = kind == 1;
+    return s;
 }
 
 /* The run directory that holds `path`: itself, or the one two levels above a checkpoint folder.
- * NULL: neither. */
+ * NULL: neither, or a failure. */
 static const char *find_run(weft_trained *t, const char *path)
 {
     static const char *const up[] = {"", "/../..", "/.."};
+    bool yes;
     for (size_t i = 0; i < sizeof up / sizeof *up; i++) {
         const char *dir = weft_arena_printf(t->arena, "%s%s", path, up[i]);
         const char *recipe = dir ? weft_arena_printf(t->arena, "%s/recipe.txtpb", dir) : NULL;
-        if (is_there(t->ctx, recipe))
+        if (is_there(t->ctx, recipe, &yes))
+            return NULL;
+        if (yes)
             return dir;
     }
     return NULL;
@@ -70,7 +77,9 @@ static weft_status open_trained(weft_trained *t, const char *path, const char *w
 {
     weft_graph *g = NULL;
     WEFT_TRY(copy_settings(t, set, n_set));
-    if (t->ctx->io->exists(t->ctx->io->user, path) == 2)
+    int kind;
+    WEFT_TRY(weft_look(t->ctx, path, &kind));
+    if (kind == 2)
         WEFT_TRY(open_run(t, path, weights));
     else
         WEFT_TRY(open_file(t, path, weights));
@@ -116,7 +125,10 @@ const char *weft_trained_file(const weft_trained *t, weft_recipe_path which)
     for (size_t i = 0; which == WEFT_RECIPE_TOKENIZER && t->folder && i < sizeof own / sizeof *own;
          i++) {
         const char *path = weft_arena_printf(t->arena, "%s/%s", t->folder, own[i]);
-        if (is_there(t->ctx, path))
+        bool yes;
+        if (is_there(t->ctx, path, &yes))
+            return NULL;
+        if (yes)
             return path;
     }
     return t->recipe ? weft_recipe_file(t->recipe, which) : NULL;
@@ -290,9 +302,10 @@ weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session
     WEFT_TRY(weft_session_add_states(s, g));
     WEFT_TRY(load_frozen(t, g, s, &frozen));
     if (t->weights) {
-        int kind = t->ctx->io->exists(t->ctx->io->user, t->weights);
+        bool checkpoint;
         const char *manifest = weft_arena_printf(t->arena, "%s/manifest.json", t->weights);
-        if (kind == 2 && is_there(t->ctx, manifest))
+        WEFT_TRY(is_there(t->ctx, manifest, &checkpoint));
+        if (checkpoint)
             WEFT_TRY(load_checkpoint(t, s, frozen));
         else
             WEFT_TRY(weft_weights_load(s, t->weights, ""));

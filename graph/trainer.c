@@ -295,6 +295,7 @@ static weft_status find_checkpoint(weft_trainer *t, const char **path, weft_prog
                          "%s: has checkpoints (step %lld); --resume goes on from there, --out=DIR "
                          "begins elsewhere",
                          t->dir, (long long)p->step);
+    WEFT_TRY(weft_resume_with_log(t, path, p));
     return check_same(t, *path, p);
 }
 
@@ -357,12 +358,12 @@ static weft_status open_run(weft_trainer *t)
     WEFT_TRY(check_labels(t));
     if (!path)
         WEFT_TRY(write_inputs(t));
-    return weft_runlog_open(t->ctx, t->arena, t->dir, t->progress.log_bytes, &t->log);
+    return weft_runlog_open(t->ctx, t->arena, t->dir, &t->progress, &t->log);
 }
 
 weft_status weft_trainer_open(weft_trainer *t)
 {
-    t->log.fd = t->log.timing_fd = -1;
+    t->log.log.fd = t->log.timing.fd = -1;
     if (t->recipe->msg->train->threads > 0)
         WEFT_TRY(weft_threads_set(t->ctx, (int)t->recipe->msg->train->threads));
     t->info.threads = weft_threads(t->ctx);

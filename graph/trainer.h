@@ -1,5 +1,5 @@
 /* trainer.h - what a training run holds together; trainer.c builds it, train.c runs it, runlog.c
- * writes its logs. */
+ * writes its logs, resume.c says where it goes on. */
 #ifndef WEFT_TRAINER_H
 #define WEFT_TRAINER_H
 
@@ -9,16 +9,31 @@
 /* ---- runlog.c ---- */
 typedef struct {
     weft_ctx *ctx;
-    const char *path, *timing_path;
-    int fd, timing_fd;
-    int64_t bytes; /* of log.jsonl */
+    weft_growing log, timing; /* log.jsonl, timing.jsonl */
+    int told;                 /* the error of `log` that somebody was told of */
 } weft_runlog;
-/* Opens DIR/log.jsonl for appending after its first `bytes` bytes, and DIR/timing.jsonl. */
-weft_status weft_runlog_open(weft_ctx *c, weft_arena *a, const char *dir, int64_t bytes,
+/* What a checkpoint finds in DIR/log.jsonl. */
+typedef struct {
+    bool there, whole; /* all lines up to the checkpoint are in it */
+    int64_t size;      /* bytes of the file */
+    int64_t kept;      /* bytes to go on after: whole lines of steps up to the checkpoint's */
+    int64_t step;      /* of the last of them, 0: there is none */
+} weft_log_fit;
+weft_status weft_runlog_fit(weft_ctx *c, const char *dir, const weft_progress *p,
+                            weft_log_fit *out);
+/* Opens DIR/log.jsonl to go on after what a checkpoint keeps of it (weft_runlog_fit), and
+ * DIR/timing.jsonl after its last whole line. */
+weft_status weft_runlog_open(weft_ctx *c, weft_arena *a, const char *dir, const weft_progress *p,
                              weft_runlog *out);
 void weft_runlog_close(weft_runlog *l);
+/* Lines that the disk does not take now wait in memory: weft_runlog_trouble. WEFT_IO when too many
+ * wait. */
 weft_status weft_runlog_step(weft_runlog *l, const weft_event *e);
 weft_status weft_runlog_eval(weft_runlog *l, const weft_event *e, const weft_eval_result *r);
+/* A message in buf when lines have begun to wait, once; else NULL. */
+const char *weft_runlog_trouble(weft_runlog *l, char *buf, size_t n);
+/* Makes log.jsonl durable as a checkpoint needs it: before its manifest. *bytes: its length. */
+weft_status weft_runlog_sync(weft_runlog *l, int64_t *bytes);
 /* What depends on the clock or on when the run was stopped goes to timing.jsonl; failures there are
  * ignored. */
 void weft_runlog_time(weft_runlog *l, const char *kind, const weft_event *e);
@@ -50,6 +65,12 @@ typedef struct {
 weft_status weft_trainer_open(weft_trainer *t);
 void weft_trainer_close(weft_trainer *t);
 weft_status weft_trainer_save(weft_trainer *t);
+
+/* ---- resume.c ---- */
+/* Is log.jsonl whole up to the checkpoint *path, *p, from which a run is to go on? If not, an older
+ * good checkpoint takes its place for which it is; where there is none, the run goes on from this
+ * one. The log sink is told what was lost. */
+weft_status weft_resume_with_log(weft_trainer *t, const char **path, weft_progress *p);
 
 /* ---- start.c ---- */
 /* Gives the weights of the recipe's `start` entries what the model computes for them, outside

@@ -30,12 +30,12 @@ typedef enum {
     WEFT_FAILED = 1,        /* a check ran and said no (gradcheck, compare) */
     WEFT_USAGE = 2,         /* the command line, an option, a setting */
     WEFT_MALFORMED = 65,    /* an input file breaks its format or its meaning */
-    WEFT_MISSING = 66,      /* an input file is missing or unreadable */
+    WEFT_MISSING = 66,      /* an input file is not there, or is no file */
     WEFT_UNSUPPORTED = 69,  /* valid, but this build cannot do it */
     WEFT_INTERNAL = 70,     /* our bug: please report */
     WEFT_NOMEM = 71,        /* out of memory, or over --max-memory */
     WEFT_CANTCREATE = 73,   /* an output cannot be created */
-    WEFT_IO = 74,           /* reading or writing failed */
+    WEFT_IO = 74,           /* reading or writing failed: the device, rights to read, limits */
     WEFT_LOCKED = 75,       /* another run uses the directory */
     WEFT_MISMATCH = 78,     /* inputs are fine but disagree (vocabulary, shapes, graph hash) */
     WEFT_NUMERIC = 80,      /* NaN or Inf */

@@ -107,7 +107,8 @@ WEFT_API weft_status weft_trained_open(weft_ctx *c, const char *path, const char
 WEFT_API void weft_trained_free(weft_trained *t);
 /* The recipe of the run, t's own; NULL: a model file has none. */
 WEFT_API const weft_recipe *weft_trained_recipe(const weft_trained *t);
-/* Path of the tokenizer or of the validation data that the run used; NULL if it names none. */
+/* Path of the tokenizer or of the validation data that the run used; NULL if it names none, and if
+ * it cannot be looked for: then weft_error_status says so. */
 WEFT_API const char *weft_trained_file(const weft_trained *t, weft_recipe_path which);
 WEFT_API const char *
 weft_trained_weights(const weft_trained *t); /* where the weights came from; NULL: start values */

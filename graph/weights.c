@@ -3,37 +3,38 @@
 #include "graph/checkpoint.h"
 #include "graph/manifest.h"
 
-static bool is_folder_with(weft_arena *a, const char *path, const char *name)
+static weft_status look_inside(weft_arena *a, const char *path, const char *name, int *kind)
 {
     weft_ctx *c = weft_arena_ctx(a);
     char *inner = weft_arena_printf(a, "%s/%s", path, name);
-    return inner && weft_exists(c, inner) > 0;
+    return inner ? weft_look(c, inner, kind) : c->status;
 }
 
 weft_status weft_weights_find(weft_arena *a, const char *path, const char **folder)
 {
     weft_ctx *c = weft_arena_ctx(a);
     char shown[512];
-    int kind = weft_exists(c, path);
-    if (kind < 0)
-        return weft_io_fail(c, WEFT_MISSING, "look at", path);
+    int kind;
+    WEFT_TRY(weft_look(c, path, &kind));
     *folder = weft_arena_strdup(a, path);
     if (!*folder || kind == 1)
         return c->status;
     weft_printable(shown, sizeof shown, path);
     if (!kind)
         return weft_fail(c, WEFT_MISSING, "%s: no such file or folder", shown);
-    if (is_folder_with(a, path, "checkpoints")) {
+    WEFT_TRY(look_inside(a, path, "checkpoints", &kind));
+    if (kind) {
         char *inner = weft_arena_printf(a, "%s/checkpoints", path);
         return inner ? weft_checkpoint_scan(a, inner, NULL, folder, NULL) : c->status;
     }
-    if (is_folder_with(a, path, "model.safetensors") ||
-        is_folder_with(a, path, "model.safetensors.index.json") || c->status)
-        return c->status;
-    return weft_fail(c, WEFT_MISSING,
-                     "%s: expected a run directory with checkpoints/, or a folder with "
-                     "model.safetensors",
-                     shown);
+    WEFT_TRY(look_inside(a, path, "model.safetensors", &kind));
+    if (!kind)
+        WEFT_TRY(look_inside(a, path, "model.safetensors.index.json", &kind));
+    return kind ? WEFT_OK
+                : weft_fail(c, WEFT_MISSING,
+                            "%s: expected a run directory with checkpoints/, or a folder with "
+                            "model.safetensors",
+                            shown);
 }
 
 /* A checkpoint named by its own folder is as little trusted as one that was looked for. */
@@ -42,8 +43,12 @@ weft_status weft_weights_check(weft_arena *a, const char *folder)
     weft_ctx *c = weft_arena_ctx(a);
     weft_manifest m;
     char *manifest = weft_arena_printf(a, "%s/manifest.json", folder);
-    if (!manifest || weft_exists(c, manifest) != 1)
+    int kind;
+    if (!manifest)
         return c->status;
+    WEFT_TRY(weft_look(c, manifest, &kind));
+    if (kind != 1)
+        return WEFT_OK;
     WEFT_TRY(weft_manifest_read(a, folder, &m));
     return weft_manifest_check(c, folder, &m, true);
 }

@@ -149,6 +149,7 @@ typedef struct {
     long calls, fail_at;
     int forever, kind, error;
     int durable; /* really fsync? tests of logic do not need the disk */
+    int reads;   /* only calls that change nothing are counted and fail */
 } fault;
 
 static int fault_now(fault *f)
@@ -168,6 +169,9 @@ static int fault_error(fault *f)
     return 1;
 }
 
+/* Of a call that changes something on the disk. */
+static int fault_change(fault *f) { return f->reads ? 0 : fault_error(f); }
+
 static size_t fault_length(fault *f, size_t n, int *fails)
 {
     int hit = fault_now(f);
@@ -180,11 +184,12 @@ static size_t fault_length(fault *f, size_t n, int *fails)
 
 static int fault_open(void *u, const char *path, int flags, int mode)
 {
-    return fault_error(u) ? -1 : SYS->open(NULL, path, flags, mode);
+    int fails = flags & O_CREAT ? fault_change(u) : fault_error(u);
+    return fails ? -1 : SYS->open(NULL, path, flags, mode);
 }
 static int fault_close(void *u, int fd)
 {
-    int e = fault_error(u); /* the descriptor is gone even when close reports an error */
+    int e = fault_change(u); /* the descriptor is gone even when close reports an error */
     int why = errno, r = SYS->close(NULL, fd);
     errno = e ? why : errno;
     return e ? -1 : r;
@@ -207,34 +212,39 @@ static int64_t fault_write(void *u, int fd, const void *buf, size_t n)
     fault *f = u;
     if (f->kind == FAULT_TORN && f->calls + 1 == f->fail_at)
         SYS->write(NULL, fd, buf, n / 2);
+    if (f->reads)
+        return SYS->write(NULL, fd, buf, n);
     n = fault_length(u, n, &fails);
     return fails ? -1 : SYS->write(NULL, fd, buf, n);
 }
 static int fault_fsync(void *u, int fd)
 {
-    if (fault_error(u))
+    if (fault_change(u))
         return -1;
     return ((fault *)u)->durable ? SYS->fsync(NULL, fd) : 0;
 }
 static int fault_truncate(void *u, int fd, int64_t n)
 {
-    return fault_error(u) ? -1 : SYS->truncate(NULL, fd, n);
+    return fault_change(u) ? -1 : SYS->truncate(NULL, fd, n);
 }
 static int64_t fault_size(void *u, int fd) { return fault_error(u) ? -1 : SYS->size(NULL, fd); }
 static int fault_rename(void *u, const char *from, const char *to)
 {
-    return fault_error(u) ? -1 : SYS->rename(NULL, from, to);
+    return fault_change(u) ? -1 : SYS->rename(NULL, from, to);
 }
 static int fault_unlink(void *u, const char *p)
 {
-    return fault_error(u) ? -1 : SYS->unlink(NULL, p);
+    return fault_change(u) ? -1 : SYS->unlink(NULL, p);
 }
-static int fault_rmdir(void *u, const char *p) { return fault_error(u) ? -1 : SYS->rmdir(NULL, p); }
+static int fault_rmdir(void *u, const char *p)
+{
+    return fault_change(u) ? -1 : SYS->rmdir(NULL, p);
+}
 static int fault_mkdir(void *u, const char *p, int mode)
 {
-    return fault_error(u) ? -1 : SYS->mkdir(NULL, p, mode);
+    return fault_change(u) ? -1 : SYS->mkdir(NULL, p, mode);
 }
-static int fault_lock(void *u, int fd) { return fault_error(u) ? -1 : SYS->lock(NULL, fd); }
+static int fault_lock(void *u, int fd) { return fault_change(u) ? -1 : SYS->lock(NULL, fd); }
 static int fault_list(void *u, const char *p, void (*each)(void *, const char *), void *arg)
 {
     return fault_error(u) ? -1 : SYS->list(NULL, p, each, arg);
@@ -246,6 +256,10 @@ static int fault_exists(void *u, const char *p)
 static int fault_identify(void *u, const char *p, weft_file_id *id)
 {
     return fault_error(u) ? -1 : SYS->identify(NULL, p, id);
+}
+static int fault_inspect(void *u, int fd, weft_file_id *id)
+{
+    return fault_error(u) ? -1 : SYS->inspect(NULL, fd, id);
 }
 static int64_t fault_clock(void *u)
 {
@@ -261,25 +275,10 @@ static int fault_cwd(void *u, char *path, size_t n)
 
 static UNUSED weft_io fault_table(fault *f)
 {
-    return (weft_io){fault_open,
-                     fault_close,
-                     fault_read,
-                     fault_pread,
-                     fault_write,
-                     fault_fsync,
-                     fault_truncate,
-                     fault_size,
-                     fault_rename,
-                     fault_unlink,
-                     fault_rmdir,
-                     fault_mkdir,
-                     fault_lock,
-                     fault_list,
-                     fault_exists,
-                     fault_identify,
-                     fault_cwd,
-                     fault_clock,
-                     f};
+    return (weft_io){fault_open,     fault_close,    fault_read, fault_pread,  fault_write,
+                     fault_fsync,    fault_truncate, fault_size, fault_rename, fault_unlink,
+                     fault_rmdir,    fault_mkdir,    fault_lock, fault_list,   fault_exists,
+                     fault_identify, fault_inspect,  fault_cwd,  fault_clock,  f};
 }
 
 /* ---- a session by hand ---- */

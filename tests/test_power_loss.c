@@ -138,6 +138,11 @@ static int rec_identify(void *u, const char *p, weft_file_id *id)
     (void)u;
     return SYS->identify(NULL, p, id);
 }
+static int rec_inspect(void *u, int fd, weft_file_id *id)
+{
+    (void)u;
+    return SYS->inspect(NULL, fd, id);
+}
 static int64_t rec_clock(void *u)
 {
     (void)u;
@@ -343,10 +348,10 @@ static const int64_t saves[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {4, 44}};
 
 static void record_saves(record *r)
 {
-    weft_io io = {rec_open,     rec_close,          rec_read,  rec_pread,  rec_write,
-                  rec_fsync,    rec_truncate,       rec_size,  rec_rename, rec_unlink,
-                  rec_rmdir,    rec_mkdir,          rec_lock,  rec_list,   rec_exists,
-                  rec_identify, weft_io_system.cwd, rec_clock, r};
+    weft_io io = {rec_open,     rec_close,    rec_read,           rec_pread,  rec_write,
+                  rec_fsync,    rec_truncate, rec_size,           rec_rename, rec_unlink,
+                  rec_rmdir,    rec_mkdir,    rec_lock,           rec_list,   rec_exists,
+                  rec_identify, rec_inspect,  weft_io_system.cwd, rec_clock,  r};
     weft_ctx *c = weft_open(&(weft_options){.io = &io});
     weft_session *s = small_session(c);
     weft_run_dir *d;

@@ -223,7 +223,9 @@ weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
 {
     char head[32] = "", shown[256];
     int fd;
-    if (weft_exists(c, path) != 1)
+    int kind;
+    WEFT_TRY(weft_look(c, path, &kind));
+    if (kind != 1)
         return WEFT_OK;
     WEFT_TRY(weft_open_read(c, path, &fd));
     int64_t n = weft_size(c, fd);

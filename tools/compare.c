@@ -18,7 +18,9 @@ static weft_status add_word(comparison *k, const char *word)
     if (!text)
         return WEFT_NOMEM;
     char *equal = strchr(text, '=');
-    if (!equal || memchr(text, '/', (size_t)(equal - text)) || weft_exists(k->ctx, word) == 2)
+    int kind;
+    WEFT_TRY(weft_look(k->ctx, word, &kind));
+    if (!equal || memchr(text, '/', (size_t)(equal - text)) || kind == 2)
         return compare_add(k, NULL, word);
     *equal = 0;
     if (!*text || !equal[1])
@@ -75,7 +77,9 @@ static weft_status check_file(comparison *k, const char *option, const char *pat
     const char *dir = path ? weft_parent_dir(k->arena, path) : NULL;
     if (!dir)
         return weft_error_status(k->ctx);
-    if (weft_exists(k->ctx, dir) == 2)
+    int kind;
+    WEFT_TRY(weft_look(k->ctx, dir, &kind));
+    if (kind == 2)
         return cli_check_output(k->ctx, option, path, begins);
     return weft_fail(k->ctx, WEFT_CANTCREATE, "--%s=%s: there is no folder '%s'", option, path,
                      dir);

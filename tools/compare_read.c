@@ -108,7 +108,9 @@ static weft_status read_speed(reader *r)
     const char *path = weft_arena_printf(r->k->arena, "%s/timing.jsonl", r->run->dir);
     if (!path)
         return WEFT_NOMEM;
-    if (weft_exists(r->k->ctx, path) == 1)
+    int kind;
+    WEFT_TRY(weft_look(r->k->ctx, path, &kind));
+    if (kind == 1)
         WEFT_TRY(weft_log_read(r->k->ctx, path, on_timing, r));
     if (r->n_rate)
         qsort(r->rate, (size_t)r->n_rate, sizeof *r->rate, by_size);
@@ -123,7 +125,9 @@ static weft_status read_recipe(comparison *k, cmp_run *run)
     const char *path = weft_arena_printf(k->arena, "%s/recipe.txtpb", run->dir);
     if (!path)
         return WEFT_NOMEM;
-    if (weft_exists(k->ctx, path) != 1)
+    int kind;
+    WEFT_TRY(weft_look(k->ctx, path, &kind));
+    if (kind != 1)
         return weft_fail(k->ctx, WEFT_MISSING, "%s: not a run directory: it has no recipe.txtpb",
                          run->dir);
     WEFT_TRY(weft_recipe_load(k->ctx, path, NULL, 0, &r));
@@ -151,7 +155,9 @@ static weft_status read_run(comparison *k, cmp_run *run)
         return WEFT_NOMEM;
     run->final = NAN;
     WEFT_TRY(read_recipe(k, run));
-    if (weft_exists(k->ctx, log) == 1)
+    int kind;
+    WEFT_TRY(weft_look(k->ctx, log, &kind));
+    if (kind == 1)
         WEFT_TRY(weft_log_read(k->ctx, log, on_log, &r));
     WEFT_TRY(read_speed(&r));
     run->state = !run->n                                     ? RUN_NO_EVALUATION

@@ -92,9 +92,11 @@ static weft_status compare_with(comparison *k, weft_recipe *r, const char *dir, 
 static weft_status check_same(comparison *k, weft_recipe *r, const char *dir)
 {
     const char *path = weft_arena_printf(k->arena, "%s/recipe.txtpb", dir);
-    if (!path || weft_exists(k->ctx, path) != 1)
+    int kind;
+    if (!path)
         return weft_error_status(k->ctx);
-    return compare_with(k, r, dir, path);
+    WEFT_TRY(weft_look(k->ctx, path, &kind));
+    return kind == 1 ? compare_with(k, r, dir, path) : WEFT_OK;
 }
 
 /* ---- before the first step of any run ---- */
@@ -123,11 +125,12 @@ static weft_status try_start(comparison *k, weft_recipe *r, const char *out)
     void (*log)(void *, const char *) = c->log;
     const int stop = SIGTERM;
     cli_tokens tokens = {.ctx = c};
-    bool made = weft_exists(c, out) == 0;
+    int there;
     const char *dir = weft_arena_printf(k->arena, "%s/.check-%ld", out, (long)getpid());
     weft_train_options t = {.dir = dir, .stop = &stop};
     if (!dir)
         return WEFT_NOMEM;
+    WEFT_TRY(weft_look(c, out, &there));
     c->log = NULL;
     weft_status s = cli_tokens_open(c, weft_recipe_file(r, WEFT_RECIPE_TOKENIZER), &tokens);
     t.vocab = tokens.n;
@@ -135,7 +138,7 @@ static weft_status try_start(comparison *k, weft_recipe *r, const char *out)
         s = weft_train(r, &t);
     cli_tokens_close(&tokens);
     weft_status removed = weft_remove_tree(c, dir);
-    if (made)
+    if (!there)
         c->io->rmdir(c->io->user, out);
     c->log = log;
     return s && s != WEFT_TERMINATED ? s : removed;

@@ -44,7 +44,11 @@ static weft_status add_sizes(weft_documents *d)
 {
     for (int i = 0; i < d->n_paths; i++) {
         weft_file_id id;
-        if (d->ctx->io->identify(d->ctx->io->user, d->paths[i], &id))
+        int r;
+        do
+            r = d->ctx->io->identify(d->ctx->io->user, d->paths[i], &id);
+        while (r && errno == EINTR);
+        if (r)
             return weft_io_fail(d->ctx, WEFT_MISSING, "read", d->paths[i]);
         d->total += id.size;
     }

@@ -261,6 +261,8 @@ static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char
                     weft_generate_options *o, speaker *s, int64_t samples)
 {
     const char *path = tokenizer ? tokenizer : weft_trained_file(t, WEFT_RECIPE_TOKENIZER);
+    if (weft_error_status(c))
+        return cli_fail(c);
     if (!s->ids && !path)
         return cli_usage(
             "generate",

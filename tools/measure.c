@@ -194,10 +194,12 @@ static weft_status check_svg(measurement *m)
 {
     const char *dir = m->o.svg ? weft_parent_dir(m->arena, m->o.svg) : NULL;
     static const char *const begins[] = {"<svg", "<?xml", NULL};
-    if (dir && weft_exists(m->ctx, dir) == 2)
-        return cli_check_output(m->ctx, "svg", m->o.svg, begins);
+    int kind;
     if (!dir)
         return weft_error_status(m->ctx);
+    WEFT_TRY(weft_look(m->ctx, dir, &kind));
+    if (kind == 2)
+        return cli_check_output(m->ctx, "svg", m->o.svg, begins);
     return weft_fail(m->ctx, WEFT_CANTCREATE, "--svg=%s: there is no folder '%s'", m->o.svg, dir);
 }
 

@@ -222,14 +222,12 @@ static weft_status open_writers(encoding *e, weft_arena *a, const char *dir)
 /* The folder gets the tokenizer too, unless it came from there. */
 static weft_status keep_tokenizer(encoding *e, weft_arena *a, const char *from, const char *dir)
 {
-    const weft_io *io = e->ctx->io;
-    weft_file_id x, y;
+    bool same;
     const char *to = weft_arena_printf(a, "%s/tokenizer.json", dir);
     if (!to)
         return e->ctx->status;
-    bool there = io->exists(io->user, to) == 1 && !io->identify(io->user, to, &y);
-    bool same = there && (!strcmp(from, dir) || (!io->identify(io->user, from, &x) &&
-                                                 x.inode == y.inode && x.device == y.device));
+    /* `from` may be the folder: the tokenizer in it */
+    WEFT_TRY(weft_same_file(e->ctx, to, strcmp(from, dir) ? from : to, &same));
     return same ? WEFT_OK : weft_bpe_save(e->bpe, to);
 }
 

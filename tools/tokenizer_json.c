@@ -459,8 +459,12 @@ static weft_status find_merges(weft_arena *a, const char *path, const char **out
     static const char *const names[] = {"merges.txt", "vocab.bpe"};
     const char *dir = weft_parent_dir(a, path);
     for (int i = 0; dir && i < 2; i++) {
+        int kind;
         const char *p = weft_arena_printf(a, "%s/%s", dir, names[i]);
-        if (p && c->io->exists(c->io->user, p) == 1) {
+        if (!p)
+            return c->status;
+        WEFT_TRY(weft_look(c, p, &kind));
+        if (kind == 1) {
             *out = p;
             return WEFT_OK;
         }
@@ -510,8 +514,11 @@ static const char *find_in_folder(weft_arena *a, const char *dir)
     weft_ctx *c = weft_arena_ctx(a);
     static const char *const names[] = {"tokenizer.json", "vocab.json", "encoder.json"};
     for (int i = 0; i < 3; i++) {
+        int kind;
         const char *p = weft_arena_printf(a, "%s/%s", dir, names[i]);
-        if (p && c->io->exists(c->io->user, p) == 1)
+        if (!p || weft_look(c, p, &kind))
+            return NULL;
+        if (kind == 1)
             return p;
     }
     weft_fail(c, WEFT_MISSING,
@@ -523,9 +530,10 @@ weft_status weft_bpe_load(weft_ctx *c, const char *path, weft_bpe **out)
 {
     weft_arena *a = weft_arena_new(c, 0);
     weft_bpe *t = NULL;
-    if (a && c->io->exists(c->io->user, path) == 2)
+    int kind = 0;
+    if (a && !weft_look(c, path, &kind) && kind == 2)
         path = find_in_folder(a, path);
-    if (a && path)
+    if (a && path && !c->status)
         load_file(a, path, &t);
     weft_arena_free(a);
     if (c->status) {

@@ -5,7 +5,7 @@ weft_status cli_tokens_open(weft_ctx *c, const char *path, cli_tokens *out)
 {
     *out = (cli_tokens){.ctx = c};
     if (!path)
-        return WEFT_OK;
+        return weft_error_status(c); /* of looking for it */
     WEFT_TRY(weft_bpe_load(c, path, &out->bpe));
     out->n = weft_bpe_vocab(out->bpe);
     out->bytes = weft_alloc(c, sizeof *out->bytes * (size_t)out->n);
