@@ -153,6 +153,7 @@ static weft_status scan(weft_arena *a, const char *folder, weft_run_dir *d, int6
     while (n && list->step >= below)
         list++, n--;
     for (int i = 0; i < n; i++) {
+        char why[1024];
         *path = weft_arena_printf(a, "%s/%s", folder, list[i].name);
         if (!*path)
             return c->status;
@@ -162,7 +163,7 @@ static weft_status scan(weft_arena *a, const char *folder, weft_run_dir *d, int6
                              i + 1 < n ? "the one before it is taken then" : "it is the only one");
         if (!s || !skippable(s))
             return s;
-        weft_log(c, "skipping a checkpoint: %s", weft_error(c));
+        weft_log(c, "skipping a checkpoint: %s", weft_error_flat(c, why, sizeof why));
         weft_error_clear(c);
         WEFT_TRY(remember_damaged(d, list[i].step));
     }

@@ -114,7 +114,7 @@ static weft_status stop_on_nan(weft_trainer *t)
              "step %lld: loss %g, gradient norm %g; the weights were not changed", (long long)step,
              loss, norm);
     char first[1024];
-    snprintf(first, sizeof first, "%s", weft_error(t->ctx));
+    weft_error_flat(t->ctx, first, sizeof first);
     weft_error_clear(t->ctx);
     weft_status latest = weft_checkpoint_latest(t->run_dir, &path, &p);
     weft_error_clear(t->ctx);
@@ -169,10 +169,10 @@ static weft_status save(weft_trainer *t, bool last)
     }
     if (last || ++t->save_failures >= MAX_SAVE_FAILURES)
         return weft_note(t->ctx, "saving step %lld", (long long)t->progress.step);
-    char message[1024];
+    char message[1024], why[800];
     snprintf(message, sizeof message,
              "saving step %lld failed, next try at the next checkpoint: %s",
-             (long long)t->progress.step, weft_error(t->ctx));
+             (long long)t->progress.step, weft_error_flat(t->ctx, why, sizeof why));
     weft_error_clear(t->ctx);
     tell(t, WEFT_EVENT_WARNING, message);
     return WEFT_OK;

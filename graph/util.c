@@ -67,14 +67,26 @@ void weft_error_clear(weft_ctx *c)
     c->error[0] = 0;
 }
 
+const char *weft_error_flat(const weft_ctx *c, char *out, size_t n)
+{
+    size_t k = 0;
+    for (const char *s = weft_error(c); *s && k + 3 < n; s++)
+        if (*s != '\n')
+            out[k++] = *s;
+        else {
+            k += (size_t)snprintf(out + k, n - k, "; ");
+            s += strspn(s + 1, " ");
+        }
+    out[k] = 0;
+    return out;
+}
+
 static void error_append(weft_ctx *c, const char *prefix, const char *fmt, va_list ap)
 {
     size_t room = sizeof c->error - c->error_len;
     int n = snprintf(c->error + c->error_len, room, "%s", prefix);
     c->error_len += (size_t)n < room ? (size_t)n : room - 1;
-    room = sizeof c->error - c->error_len;
-    n = vsnprintf(c->error + c->error_len, room, fmt, ap);
-    c->error_len += n > 0 ? ((size_t)n < room ? (size_t)n : room - 1) : 0;
+    c->error_len += weft_format(c->error + c->error_len, sizeof c->error - c->error_len, fmt, ap);
 }
 
 weft_status weft_failv(weft_ctx *c, weft_status s, const char *fmt, va_list ap)
@@ -112,7 +124,7 @@ void weft_log(weft_ctx *c, const char *fmt, ...)
     char line[2048];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(line, sizeof line, fmt, ap);
+    weft_format(line, sizeof line, fmt, ap);
     va_end(ap);
     c->log(c->log_user, line);
 }
@@ -465,18 +477,4 @@ uint64_t weft_hash(const void *data, size_t n, uint64_t seed)
     for (const unsigned char *p = data, *e = p + n; p < e; p++)
         h = (h ^ *p) * 0x100000001b3u;
     return h;
-}
-
-const char *weft_printable(char *out, size_t n, const char *s)
-{
-    size_t k = 0;
-    for (; *s && k + 5 < n; s++) {
-        unsigned char ch = (unsigned char)*s;
-        if (ch >= 0x20 && ch < 0x7f)
-            out[k++] = (char)ch;
-        else
-            k += (size_t)snprintf(out + k, n - k, "\\x%02x", ch);
-    }
-    out[k] = 0;
-    return out;
 }

@@ -104,9 +104,20 @@ bool weft_parse_f64(const char *s, double *out); /* finite only */
 bool weft_glob(const char *pattern, const char *text);
 /* XXH64-like 64-bit hash of a byte range, the same on every machine (FNV-1a 64). */
 uint64_t weft_hash(const void *data, size_t n, uint64_t seed);
-/* Copies `s` into `out` (size n) with control characters and invalid UTF-8 escaped, for
- * messages. */
+
+/* ---- text of others in messages (visible.c) ------------------------------------------------ */
+/* The first character of n > 0 bytes as a terminal may have it: UTF-8 as it is, a new line as \n,
+ * and what would move, turn or hide text, or is no UTF-8, as \xNN for each byte. Returns how many
+ * bytes it has in s. */
+enum { WEFT_VISIBLE = 17 };
+size_t weft_visible(char out[WEFT_VISIBLE], const char *s, size_t n);
+/* All of s so, in n > 0 bytes. */
 const char *weft_printable(char *out, size_t n, const char *s);
+/* vsnprintf with what %s and %c insert made visible, so that a name may hold anything; `fmt` is
+ * taken as it is. Returns the length in out, at most n - 1. All messages are made with it. */
+size_t weft_format(char *out, size_t n, const char *fmt, va_list ap);
+/* The error and its notes on one line, to be told by another message. */
+const char *weft_error_flat(const weft_ctx *c, char *out, size_t n);
 
 /* waiting.c: bounds waiting where the OpenMP runtime has a call for it. */
 void weft_waiting_bound_runtime(void);

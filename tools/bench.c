@@ -213,9 +213,9 @@ static void print_text(weft_ctx *c, const settings *o, const bench *b)
 {
     char x[48], y[48];
     double m = median(b->seconds, o->steps), rate = median(b->rate, o->steps + 1);
-    printf("model        %s, %s parameters, %s\n", o->path,
-           cli_count(x, sizeof x, b->size.parameters),
-           o->forward ? "forward only" : "training step");
+    cli_put("model        %s, %s parameters, %s\n", o->path,
+            cli_count(x, sizeof x, b->size.parameters),
+            o->forward ? "forward only" : "training step");
     printf("speed        %.1f tokens/s: %lld tokens in %.4f s (median of %lld; %.4f to %.4f)\n",
            (double)b->size.tokens / m, (long long)b->size.tokens, m, (long long)o->steps,
            b->seconds[0], b->seconds[o->steps - 1]);

@@ -126,9 +126,9 @@ static void print_ports(const report *r)
     char type[160];
     const char *name;
     for (int i = 0; (name = weft_graph_input_at(r->forward, i, &t)); i++)
-        printf("input        %-10s %s\n", name, weft_type_print(type, sizeof type, &t));
+        cli_put("input        %-10s %s\n", name, weft_type_print(type, sizeof type, &t));
     for (int i = 0; (name = weft_graph_output_at(r->forward, i, &t)); i++)
-        printf("output       %-10s %s\n", name, weft_type_print(type, sizeof type, &t));
+        cli_put("output       %-10s %s\n", name, weft_type_print(type, sizeof type, &t));
 }
 
 static bool has_tokens(const weft_graph *g)
@@ -169,7 +169,7 @@ static void print_text(const report *r)
 {
     char a[48], b[48];
     const weft_graph_size *z = &r->size;
-    printf("%-12s %s\n", r->kind == WEFT_FILE_RECIPE ? "recipe" : "model", r->path);
+    cli_put("%-12s %s\n", r->kind == WEFT_FILE_RECIPE ? "recipe" : "model", r->path);
     print_ports(r);
     printf("parameters   %s stored, %s trainable, in %d weights\n",
            cli_count(a, sizeof a, z->parameters), cli_count(b, sizeof b, z->trainable),

@@ -29,12 +29,35 @@ static void print_help(const cli_spec *s)
     printf("  %-24s %s\n", "--help", "this text");
 }
 
+static void say(FILE *f, const char *fmt, va_list ap)
+{
+    char text[4096];
+    weft_format(text, sizeof text, fmt, ap);
+    fputs(text, f);
+}
+
+void cli_say(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    say(stderr, fmt, ap);
+    va_end(ap);
+}
+
+void cli_put(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    say(stdout, fmt, ap);
+    va_end(ap);
+}
+
 int cli_usage(const char *verb, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
     fprintf(stderr, "weft: error: ");
-    vfprintf(stderr, fmt, ap);
+    say(stderr, fmt, ap);
     fprintf(stderr, "\n  see 'weft%s%s --help'\n", verb ? " " : "", verb ? verb : "");
     va_end(ap);
     return WEFT_USAGE;
@@ -211,9 +234,22 @@ int cli_finish(weft_ctx *c, int status)
     return status;
 }
 
+void cli_put_lines(const char *text)
+{
+    char c[WEFT_VISIBLE];
+    for (size_t i = 0, n = strlen(text); i < n;) {
+        if (text[i] == '\n' || text[i] == '\t') {
+            putchar(text[i++]);
+            continue;
+        }
+        i += weft_visible(c, text + i, n - i);
+        fputs(c, stdout);
+    }
+}
+
 int cli_print(weft_ctx *c, char *text)
 {
-    fputs(text, stdout);
+    cli_put_lines(text);
     weft_text_free(c, text);
     return WEFT_OK;
 }
@@ -251,32 +287,6 @@ weft_status cli_check_text(weft_ctx *c, const char *name, const void *text, size
     return is ? weft_fail(c, WEFT_MALFORMED, "%s: this is %s, expected text",
                           weft_printable(shown, sizeof shown, name), is)
               : WEFT_OK;
-}
-
-/* Not in a terminal: characters that move the cursor, turn the direction of writing, or are none.
- */
-static bool is_hidden(utf8proc_int32_t code)
-{
-    utf8proc_category_t c = utf8proc_category(code);
-    return c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CF || c == UTF8PROC_CATEGORY_CS ||
-           c == UTF8PROC_CATEGORY_CN || c == UTF8PROC_CATEGORY_CO || c == UTF8PROC_CATEGORY_ZL ||
-           c == UTF8PROC_CATEGORY_ZP;
-}
-
-size_t cli_visible(char out[CLI_VISIBLE], const char *s, size_t n)
-{
-    utf8proc_int32_t code;
-    utf8proc_ssize_t len =
-        utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &code);
-    if (*s == '\n')
-        memcpy(out, "\\n", 3);
-    else if (len > 0 && !is_hidden(code)) {
-        memcpy(out, s, (size_t)len);
-        out[len] = 0;
-    } else
-        for (int i = 0; !i || i < len; i++)
-            snprintf(out + 4 * i, 5, "\\x%02x", (unsigned char)s[i]);
-    return len > 0 ? (size_t)len : 1;
 }
 
 void cli_json_text(FILE *f, const char *s) { cli_json_bytes(f, s, strlen(s)); }

@@ -56,7 +56,7 @@ static void add_row(table *t, const char *const *cell)
         int at = t->n_row * t->n_column + i;
         if (!WEFT_GROW(t->arena, t->cell, at, t->cap_row))
             return;
-        snprintf(t->cell[at], CELL, "%s", cell[i]);
+        weft_printable(t->cell[at], CELL, cell[i]);
     }
     t->n_row++;
 }
@@ -240,13 +240,14 @@ static void draw_labels(const comparison *k, FILE *f, bool markdown)
 /* ---- the whole ---- */
 static void heading(FILE *f, bool markdown, const char *text)
 {
-    fprintf(f, markdown ? "**%s**\n\n" : "%s\n", text);
+    char shown[1024];
+    fprintf(f, markdown ? "**%s**\n\n" : "%s\n", weft_printable(shown, sizeof shown, text));
 }
 
 static void print_all(const comparison *k, FILE *f, bool markdown)
 {
     const cmp_arm *base = &k->arm[k->baseline];
-    char text[512], loss[32];
+    char text[512], loss[32], shown[2048];
     draw_arms(k, f, markdown);
     if (k->n_arm > 1) {
         snprintf(
@@ -260,7 +261,8 @@ static void print_all(const comparison *k, FILE *f, bool markdown)
     draw_labels(k, f, markdown);
     draw_runs(k, f, markdown);
     for (int i = 0; i < k->n_note; i++)
-        fprintf(f, markdown ? "- %s\n" : "note: %s\n", k->note[i]);
+        fprintf(f, markdown ? "- %s\n" : "note: %s\n",
+                weft_printable(shown, sizeof shown, k->note[i]));
 }
 
 void compare_print(const comparison *k, FILE *f) { print_all(k, f, false); }

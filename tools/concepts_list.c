@@ -58,8 +58,8 @@ static void print_summary(const concepts *m, const concept_scan *s)
     int64_t dead = 0;
     for (int64_t i = 0; i < m->n; i++)
         dead += !s->stats[i].count;
-    printf("%lld concepts over %lld tokens of %s; %lld never active\n", (long long)m->n,
-           (long long)s->done, s->data, (long long)dead);
+    cli_put("%lld concepts over %lld tokens of %s; %lld never active\n", (long long)m->n,
+            (long long)s->done, s->data, (long long)dead);
     if (s->labels)
         printf("labels predicted: %.1f %% among the best %lld, %.1f %% among the best %lld\n",
                100 * share(s->found, s->labels), (long long)m->k_label,
@@ -239,8 +239,8 @@ weft_status concepts_show(const concepts *m, const concept_scan *s, int64_t id, 
         json_stats(m, s, id);
     } else {
         printf("concept %lld  %s\n", (long long)id, concepts_title(m, s, id, name, sizeof name));
-        printf("%-11s %.4f %%: %lld of %lld tokens of %s\n", s->by_label ? "label" : "density",
-               100 * share(c->count, s->done), (long long)c->count, (long long)s->done, s->data);
+        cli_put("%-11s %.4f %%: %lld of %lld tokens of %s\n", s->by_label ? "label" : "density",
+                100 * share(c->count, s->done), (long long)c->count, (long long)s->done, s->data);
         if (m->k_label && !s->by_label)
             printf("label       %.4f %%, of which %.1f %% predicted\n",
                    100 * share(c->labels, s->done), 100 * share(c->both, c->labels));

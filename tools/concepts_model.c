@@ -243,11 +243,12 @@ static weft_status prepare(concepts *m)
  * still there, unless labels were asked for. */
 static weft_status prepare_what_is_there(concepts *m)
 {
+    char why[1024];
     weft_status s = prepare(m);
     if (s != WEFT_MISSING || !m->label_name || m->need_labels)
         return s;
     weft_log(m->ctx, "warning: the extractor's weights are not there, so labels are left out: %s",
-             weft_error(m->ctx));
+             weft_error_flat(m->ctx, why, sizeof why));
     weft_error_clear(m->ctx);
     drop_labels(m);
     return prepare(m);
@@ -341,14 +342,14 @@ int concepts_promoted(const concept_effect *e, int64_t id, int sign, int k, conc
 const char *concepts_word(const concepts *m, int32_t id, char *buf, size_t n)
 {
     size_t length, k = 0;
-    char c[CLI_VISIBLE];
+    char c[WEFT_VISIBLE];
     const char *s = m->tokens.bpe ? weft_bpe_token(m->tokens.bpe, id, &length) : NULL;
     if (!s) {
         snprintf(buf, n, "#%d", id);
         return buf;
     }
     for (size_t i = 0; i < length;) {
-        i += cli_visible(c, s + i, length - i);
+        i += weft_visible(c, s + i, length - i);
         if (k + strlen(c) >= n)
             break;
         k += (size_t)snprintf(buf + k, n - k, "%s", c);

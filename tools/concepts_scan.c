@@ -235,7 +235,7 @@ static weft_status add_text(const concepts *m, weft_tokens *file, int64_t from, 
                             weft_string *out)
 {
     int32_t id[64];
-    char c[CLI_VISIBLE];
+    char c[WEFT_VISIBLE];
     int64_t n = to - from;
     weft_string raw;
     if (n <= 0)
@@ -251,7 +251,7 @@ static weft_status add_text(const concepts *m, weft_tokens *file, int64_t from, 
             weft_string_printf(&raw, i ? " #%d" : "#%d", id[i]);
     }
     for (size_t i = 0; !raw.failed && i < raw.len;) {
-        i += cli_visible(c, raw.s + i, raw.len - i);
+        i += weft_visible(c, raw.s + i, raw.len - i);
         weft_string_printf(out, "%s", c);
     }
     weft_string_free(&raw);

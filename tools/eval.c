@@ -40,13 +40,13 @@ static void print_result(const weft_eval_result *r, const char *weights, bool js
         printf("}\n");
         return;
     }
-    printf("weights        %s\n", weights ? weights : "start values");
+    cli_put("weights        %s\n", weights ? weights : "start values");
     printf("tokens         %lld\nloss           %.6f\nperplexity     %.4f\n", (long long)r->tokens,
            r->loss, exp(r->loss));
     if (r->bytes > 0)
         printf("bits per byte  %.4f over %lld bytes\n", bits, (long long)r->bytes);
     for (int i = 0; i < r->n_log; i++)
-        printf("%-14s %.6g\n", r->log_name[i], r->log[i]);
+        cli_put("%-14s %.6g\n", r->log_name[i], r->log[i]);
 }
 
 static int evaluate(weft_ctx *c, weft_trained *t, const char *data, const char *tokenizer,

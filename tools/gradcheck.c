@@ -24,9 +24,9 @@ static void print_result(void *user, const weft_gradcheck_result *r)
     } else {
         if (!l->n)
             printf("%-32s %14s %8s %10s %10s\n", "tensor", "elements", "probes", "norm", "error");
-        printf("%-32s %14s %8lld %10.3g %10.2g%s\n", r->name,
-               cli_count(count, sizeof count, r->count), (long long)r->probes, r->norm, r->error,
-               r->norm > 0 ? "" : "  zero: not tested");
+        cli_put("%-32s %14s %8lld %10.3g %10.2g%s\n", r->name,
+                cli_count(count, sizeof count, r->count), (long long)r->probes, r->norm, r->error,
+                r->norm > 0 ? "" : "  zero: not tested");
     }
     l->n++;
     l->worst = r->error > l->worst ? r->error : l->worst;

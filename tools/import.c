@@ -36,7 +36,8 @@ static void print_json(const settings *s, const weft_convert_result *r)
            r->tensors, (long long)r->parameters, (long long)r->bytes, r->files, r->ignored, r->tied,
            r->outside);
     for (const char *p = r->set; *p; p += strcspn(p, "\n") + 1) {
-        printf("%s\"%.*s\"", sep, (int)strcspn(p, "\n"), p);
+        printf("%s", sep);
+        cli_json_bytes(stdout, p, strcspn(p, "\n"));
         sep = ",";
     }
     printf("]}\n");
@@ -49,9 +50,9 @@ static void print_result(const settings *s, const weft_convert_result *r)
         print_json(s, r);
         return;
     }
-    printf("written     %s: %d tensors, %s parameters, %s", s->out, r->tensors,
-           cli_count(count, sizeof count, r->parameters),
-           cli_bytes(bytes, sizeof bytes, (double)r->bytes));
+    cli_put("written     %s: %d tensors, %s parameters, %s", s->out, r->tensors,
+            cli_count(count, sizeof count, r->parameters),
+            cli_bytes(bytes, sizeof bytes, (double)r->bytes));
     if (r->files > 1)
         printf(" in %d files", r->files);
     printf("\n");

@@ -75,7 +75,7 @@ static weft_status find_place(weft_ctx *c, const import_check *o, place *p)
 static void print_value(const import_check *o, const char *before, const char *name, double v)
 {
     if (!o->json) {
-        printf("%-28s %.6f\n", name, v);
+        cli_put("%-28s %.6f\n", name, v);
         return;
     }
     printf("%s{\"name\":", before);
@@ -239,12 +239,12 @@ static int known_settings(weft_ctx *c, const import_check *o, weft_file_kind kin
         if (knows(c, o, kind, p))
             n++;
         else if (!o->json) {
-            printf("%s%.*s", *sep ? sep : "left out    ", (int)strcspn(p, "="), p);
+            cli_put("%s%.*s", *sep ? sep : "left out    ", (int)strcspn(p, "="), p);
             sep = ", ";
         }
     }
     if (*sep)
-        printf(": no parameters of %s\n", o->model);
+        cli_put(": no parameters of %s\n", o->model);
     return n;
 }
 
@@ -280,6 +280,6 @@ int import_check_run(weft_ctx *c, const import_check *o, const char *file, char 
     int code = kind == WEFT_FILE_RECIPE ? check_recipe(c, o, file, set, n)
                                         : check_model(c, o, file, set, n);
     if (!code && !o->json)
-        printf("checked     %s takes it\n", o->model);
+        cli_put("checked     %s takes it\n", o->model);
     return code;
 }

@@ -50,10 +50,10 @@ static void print_json(const weft_label_result *r, const char *out)
 static void print_text(const weft_label_result *r, const char *out)
 {
     char a[48], b[48], size[48];
-    printf("%s: %s of %s windows of %lld tokens, %lld labels each of %lld concepts%s, %s\n", out,
-           cli_count(a, sizeof a, r->done), cli_count(b, sizeof b, r->windows),
-           (long long)r->length, (long long)r->labels, (long long)r->concepts,
-           r->scores ? ", with scores" : "", cli_bytes(size, sizeof size, (double)r->bytes));
+    cli_put("%s: %s of %s windows of %lld tokens, %lld labels each of %lld concepts%s, %s\n", out,
+            cli_count(a, sizeof a, r->done), cli_count(b, sizeof b, r->windows),
+            (long long)r->length, (long long)r->labels, (long long)r->concepts,
+            r->scores ? ", with scores" : "", cli_bytes(size, sizeof size, (double)r->bytes));
     printf("graph %016llx, weights %016llx, data %016llx, labelled %lld windows at a time\n",
            (unsigned long long)r->graph_hash, (unsigned long long)r->weight_hash,
            (unsigned long long)r->data_hash, (long long)r->batch);
@@ -66,7 +66,7 @@ static int finish(weft_ctx *c, weft_status s, const weft_label_result *r, const 
     if (s && !stopped)
         return cli_fail(c);
     if (stopped)
-        fprintf(stderr, "weft: stopped after %lld of %lld windows; --resume goes on from %s.tmp\n",
+        cli_say("weft: stopped after %lld of %lld windows; --resume goes on from %s.tmp\n",
                 (long long)r->done, (long long)r->windows, out);
     if (json)
         print_json(r, out);

@@ -167,12 +167,13 @@ static weft_status prepare(measure_judge *j, bool extractor)
  * was asked for. */
 static weft_status prepare_what_is_there(measure_judge *j)
 {
+    char why[1024];
     measurement *m = j->m;
     weft_status s = prepare(j, true);
     if (s != WEFT_MISSING || !j->extractor || m->o.judge || m->o.active)
         return s;
     weft_log(m->ctx, "the extractor's weights are not there, so only the model judges: %s",
-             weft_error(m->ctx));
+             weft_error_flat(m->ctx, why, sizeof why));
     weft_error_clear(m->ctx);
     weft_session_free(j->session);
     *j = (measure_judge){.m = m};

@@ -19,7 +19,7 @@ static void print_start(const weft_event *e)
     const weft_train_info *i = e->info;
     char a[48], b[48];
     double per_step = (double)(i->batch * i->length * i->accumulate);
-    fprintf(stderr, "run          %s in %s\n", i->name, i->dir);
+    cli_say("run          %s in %s\n", i->name, i->dir);
     fprintf(stderr, "parameters   %s, %s trainable\n", cli_count(a, sizeof a, i->parameters),
             cli_count(b, sizeof b, i->trainable));
     fprintf(stderr, "memory       %s state + %s planned\n",
@@ -124,11 +124,11 @@ void cli_progress_event(cli_progress *p, const weft_event *e)
         break;
     case WEFT_EVENT_SAVE:
         if (!p->quiet && !p->live)
-            fprintf(stderr, "saved %s/%s\n", e->info->dir, e->path);
+            cli_say("saved %s/%s\n", e->info->dir, e->path);
         break;
     case WEFT_EVENT_WARNING:
         cli_progress_end(p);
-        fprintf(stderr, "weft: warning: %s\n", e->path);
+        cli_say("weft: warning: %s\n", e->path);
         break;
     case WEFT_EVENT_END:
         cli_progress_end(p);

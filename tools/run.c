@@ -145,8 +145,8 @@ static void print_output(const char *name, const weft_type *t, const void *data,
         cli_json_number(stdout, ",", "mean", sum / (double)n);
         printf(",\"values\":[");
     } else
-        printf("%-12s %-22s min %.9g  max %.9g  mean %.9g\n", name, type, min, max,
-               sum / (double)n);
+        cli_put("%-12s %-22s min %.9g  max %.9g  mean %.9g\n", name, type, min, max,
+                sum / (double)n);
     for (int64_t i = 0; i < n && i < show; i++)
         printf(json ? "%s%.17g" : "%s%.9g",
                i      ? json ? "," : " "
@@ -212,7 +212,8 @@ int verb_run(weft_ctx *c, int argc, char **argv)
         {"below", CLI_INT, &o.below, "N", "random integers are in 0..N-1 (default 2)", 1, 1e15},
         {"show", CLI_INT, &o.show, "N", "print the first N elements (default 8)", 0, 1e15},
         {"repeat", CLI_INT, &o.repeat, "N", "run N times (for profiles)", 1, 1e9},
-        {"train", CLI_FLAG, &o.train, NULL, "as in training: with dropout, and with updates of states", 0, 0},
+        {"train", CLI_FLAG, &o.train, NULL,
+         "as in training: with dropout, and with updates of states", 0, 0},
         {"reference", CLI_FLAG, &o.reference, NULL,
          "in double precision, with the plain reference kernels", 0, 0},
         {"check-nan", CLI_FLAG, &o.check_nan, NULL,

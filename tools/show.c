@@ -112,10 +112,14 @@ static int write_text(weft_ctx *c, const settings *o, char *text, bool append)
 {
     FILE *f = o->output ? fopen(o->output, append ? "a" : "w") : stdout;
     if (!f)
-        fprintf(stderr, "weft: error: %s: %s\n", o->output, strerror(errno));
-    bool bad = !f || fputs(text, f) < 0;
+        cli_say("weft: error: %s: %s\n", o->output, strerror(errno));
+    bool bad = !f;
+    if (f && f == stdout && o->form == AS_TEXT) /* to be read, not to be read again */
+        cli_put_lines(text);
+    else if (f)
+        bad = fputs(text, f) < 0;
     if (f && o->output && fclose(f) && !bad) {
-        fprintf(stderr, "weft: error: writing %s: %s\n", o->output, strerror(errno));
+        cli_say("weft: error: writing %s: %s\n", o->output, strerror(errno));
         bad = true;
     }
     weft_text_free(c, text);

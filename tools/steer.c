@@ -109,8 +109,8 @@ static int save(weft_ctx *c, const steer_options *o, const char *path)
         return cli_fail(c);
     int code = weft_trained_save(t, s.item, s.n, o->dir) ? cli_fail(c) : WEFT_OK;
     if (!code)
-        printf("saved %s: use it with 'weft generate %s' or 'weft eval %s'\n", o->dir, o->dir,
-               o->dir);
+        cli_put("saved %s: use it with 'weft generate %s' or 'weft eval %s'\n", o->dir, o->dir,
+                o->dir);
     weft_trained_free(t);
     return code;
 }

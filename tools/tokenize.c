@@ -120,9 +120,11 @@ void tokenize_crew_close(tokenize_crew *k)
 weft_status tokenize_crew_check(tokenize_crew *k)
 {
     for (int i = 0; i < k->n; i++) {
+        char why[1024];
         weft_ctx *w = k->worker[i].ctx;
         if (w && weft_error_status(w))
-            return weft_fail(k->ctx, weft_error_status(w), "%s", weft_error(w));
+            return weft_fail(k->ctx, weft_error_status(w), "%s",
+                             weft_error_flat(w, why, sizeof why));
     }
     return k->ctx->status;
 }

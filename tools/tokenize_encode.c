@@ -271,9 +271,9 @@ static void print_tally(const encoding *e, const encode_options *o)
     for (int i = 0; i < 2; i++) {
         char n[3][32];
         const tally *t = &e->tally[i];
-        printf("%s/%s.bin: %s documents, %s tokens, %s bytes of text", o->out, part_name[i],
-               cli_count(n[0], sizeof n[0], t->documents), cli_count(n[1], sizeof n[1], t->tokens),
-               cli_count(n[2], sizeof n[2], t->bytes));
+        cli_put("%s/%s.bin: %s documents, %s tokens, %s bytes of text", o->out, part_name[i],
+                cli_count(n[0], sizeof n[0], t->documents), cli_count(n[1], sizeof n[1], t->tokens),
+                cli_count(n[2], sizeof n[2], t->bytes));
         printf(t->tokens ? ", %.3f bytes a token\n" : "\n", (double)t->bytes / (double)t->tokens);
     }
 }

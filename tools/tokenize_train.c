@@ -82,9 +82,9 @@ static weft_status train_run(tokenize_crew *k, const train_options *o, weft_bpe 
     WEFT_TRY(learn(k, o, bpe));
     WEFT_TRY(weft_bpe_save(*bpe, o->out));
     char n[2][32];
-    printf("%s: %s tokens learned from %s bytes\n", o->out,
-           cli_count(n[0], sizeof n[0], weft_bpe_vocab(*bpe)),
-           cli_count(n[1], sizeof n[1], sum.bytes));
+    cli_put("%s: %s tokens learned from %s bytes\n", o->out,
+            cli_count(n[0], sizeof n[0], weft_bpe_vocab(*bpe)),
+            cli_count(n[1], sizeof n[1], sum.bytes));
     return WEFT_OK;
 }
 

@@ -54,7 +54,7 @@ weft_status cli_train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_pr
 static void print_result(const weft_event *e, weft_status s, const char *dir, bool json)
 {
     if (!json) {
-        printf("%s: step %lld", dir, (long long)e->step);
+        cli_put("%s: step %lld", dir, (long long)e->step);
         if (isnan(e->loss)) /* what diverges ends with an error: no step was done */
             printf(s ? ", no step done" : ", nothing to do: the run had come as far already");
         else
@@ -65,7 +65,7 @@ static void print_result(const weft_event *e, weft_status s, const char *dir, bo
             printf(", %.4f bits per byte", e->val_bits);
         for (int i = 0; i < e->n_val_log; i++)
             if (!isnan(e->val_log[i]))
-                printf(", %s %.6g", e->val_log_name[i], e->val_log[i]);
+                cli_put(", %s %.6g", e->val_log_name[i], e->val_log[i]);
         printf("\n");
         return;
     }

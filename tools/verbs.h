@@ -82,11 +82,11 @@ weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
                              const char *const *begins);
 /* Refuses text[0..n), all of the file `name`, if it cannot be meant as text: MALFORMED. */
 weft_status cli_check_text(weft_ctx *c, const char *name, const void *text, size_t n);
-/* The first character of n > 0 bytes as a terminal may have it: UTF-8 as it is, a new line as \n,
- * and what would move or hide text, or is no UTF-8, as \xNN for each byte. Returns how many bytes
- * it has in s. */
-enum { CLI_VISIBLE = 17 };
-size_t cli_visible(char out[CLI_VISIBLE], const char *s, size_t n);
+/* printf to standard error and to standard output, where what %s inserts is visible (weft_format of
+ * util.h): for lines with names of files and of what is in them. At most 4095 bytes. */
+void cli_say(const char *fmt, ...) WEFT_PRINTF(1, 2);
+void cli_put(const char *fmt, ...) WEFT_PRINTF(1, 2);
+void cli_put_lines(const char *text); /* a text of many lines, whole */
 /* "s" with escapes; bytes that are no UTF-8 become U+FFFD, since JSON cannot say them */
 void cli_json_text(FILE *f, const char *s);
 void cli_json_bytes(FILE *f, const char *s, size_t n); /* of n bytes, 0 among them */

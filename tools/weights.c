@@ -96,7 +96,7 @@ static int compare(weft_ctx *c, const char *pa, const char *pb, const settings *
         int k = weft_tensors_find(b, t.name);
         if (k < 0) {
             print_name(t.name);
-            printf("only in %s\n", pa);
+            cli_put("only in %s\n", pa);
             differ++;
             continue;
         }
@@ -120,7 +120,7 @@ static int compare(weft_ctx *c, const char *pa, const char *pb, const settings *
     for (int i = 0; !st && weft_tensors_at(b, i, &t); i++)
         if (weft_tensors_find(a, t.name) < 0) {
             print_name(t.name);
-            printf("only in %s\n", pb);
+            cli_put("only in %s\n", pb);
             differ++;
         }
     weft_tensors_close(a);
