@@ -47,7 +47,7 @@ static weft_status feed_labels(weft_program *p, const weft_sampler *s, int64_t c
     void *spare = ids ? NULL : weft_alloc(p->session->ctx, sizeof *ids * (size_t)n);
     weft_status status = ids || spare ? WEFT_OK : p->session->ctx->status;
     for (int64_t r = 0; r < s->B && !status; r++)
-        status = weft_labels_read(s->labels, weft_sampler_window(s, cursor * s->B + r),
+        status = weft_labels_read(s->labels, weft_sampler_window(s, weft_sampler_row(s, cursor, r)),
                                   ids ? ids + r * n : spare, scores ? scores + r * n : NULL);
     weft_free(p->session->ctx, spare);
     return status;

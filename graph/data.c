@@ -328,6 +328,11 @@ weft_status weft_sampler_check(const weft_sampler *s)
     return WEFT_OK;
 }
 
+int64_t weft_sampler_row(const weft_sampler *s, int64_t cursor, int64_t r)
+{
+    return s->copies ? cursor : cursor * s->B + r;
+}
+
 int64_t weft_sampler_start(const weft_sampler *s, int64_t i)
 {
     int64_t blocks = weft_sampler_blocks(s), epoch = i / blocks, block = i % blocks;
@@ -375,7 +380,7 @@ weft_status weft_sampler_batch(const weft_sampler *s, int64_t cursor, int32_t *t
         WEFT_TRY(weft_tokens_check(s->tokens));
     s->tokens->checked = epoch;
     for (int64_t r = 0; r < s->B; r++)
-        WEFT_TRY(read_row(s, first + r, tokens ? tokens + r * s->T : NULL,
+        WEFT_TRY(read_row(s, weft_sampler_row(s, cursor, r), tokens ? tokens + r * s->T : NULL,
                           targets ? targets + r * s->T : NULL));
     return WEFT_OK;
 }

@@ -35,6 +35,7 @@ typedef struct {
     uint64_t seed;
     bool shuffle;               /* an order of its own for each epoch */
     bool fixed;                 /* with `shuffle`: no shift */
+    bool copies;                /* all rows of micro-batch c are sequence c */
     struct weft_labels *labels; /* of the fixed windows, fed with their tokens; NULL: none */
     const char *label, *score;  /* inputs that they are fed to */
 } weft_sampler;
@@ -43,7 +44,9 @@ weft_sampler_blocks(const weft_sampler *s); /* blocks of T in one epoch; 0: the 
 int64_t weft_sampler_epoch(const weft_sampler *s, int64_t cursor); /* of the first row */
 /* B and T positive, and at least T+1 tokens in the file: MISMATCH with both numbers otherwise. */
 weft_status weft_sampler_check(const weft_sampler *s);
-/* Where in the file sequence number `i` (row r of micro-batch c: c B + r) starts. */
+/* Number of the sequence in row r of micro-batch c: c B + r, or c where rows are copies. */
+int64_t weft_sampler_row(const weft_sampler *s, int64_t cursor, int64_t r);
+/* Where in the file sequence number `i` starts. */
 int64_t weft_sampler_start(const weft_sampler *s, int64_t i);
 /* Number of the fixed window that sequence number `i` is; -1 when windows move. */
 int64_t weft_sampler_window(const weft_sampler *s, int64_t i);

@@ -18,9 +18,22 @@ int weft_eval_outputs(const weft_recipe *r, const char **out)
     return n;
 }
 
+/* Whole batches of an evaluation, and sequences after the last of them: none if there are as many
+ * batches as are asked for. */
+static void count_batches(const weft_sampler *s, int64_t batches, int64_t *all, int64_t *rest)
+{
+    int64_t blocks = weft_sampler_blocks(s);
+    *all = blocks / s->B;
+    *rest = batches > 0 && batches <= *all ? 0 : blocks % s->B;
+    if (batches > 0 && batches < *all)
+        *all = batches;
+}
+
 bool weft_evaluator_rest(const weft_sampler *s, int64_t batches)
 {
-    return batches <= 0 && weft_sampler_blocks(s) % s->B;
+    int64_t all, rest;
+    count_batches(s, batches, &all, &rest);
+    return rest > 0;
 }
 
 /* ---- programs ---- */
@@ -53,55 +66,57 @@ weft_status weft_evaluator_compile(weft_evaluator *e, const weft_recipe *r, weft
                                    const weft_compile_options *o)
 {
     WEFT_TRY(compile(e, r, s, g, e->sampler.B, o, &e->program));
-    return one ? compile(e, r, s, one, 1, o, &e->single) : WEFT_OK;
+    weft_type t = {0};
+    if (one)
+        WEFT_TRY(weft_tokens_type(one, &t));
+    return t.dim[0] == 1 ? compile(e, r, s, one, 1, o, &e->single) : WEFT_OK;
 }
 
 /* ---- batches ---- */
-/* Bytes that the targets of one batch stand for. */
-static int64_t count_bytes(const weft_evaluator *e, weft_program *p)
+/* Bytes that the targets of so many tokens stand for. */
+static int64_t count_bytes(const weft_evaluator *e, weft_program *p, int64_t tokens)
 {
     weft_type t;
     const int32_t *targets = weft_program_input(p, "targets", &t);
-    return targets && e->token_bytes ? e->token_bytes(e->user, targets, weft_type_count(&t)) : 0;
+    return targets && e->token_bytes ? e->token_bytes(e->user, targets, tokens) : 0;
 }
 
-/* Adds what batch `cursor` of the sampler gives, as often as it has sequences. */
+/* Adds what batch `cursor` of the sampler gives, as often as it has sequences of its own. */
 static weft_status run_batch(weft_evaluator *e, weft_program *p, const weft_sampler *s,
                              int64_t cursor, weft_eval_result *out)
 {
-    double weight = (double)s->B;
+    const int64_t sequences = s->copies ? 1 : s->B;
+    double weight = (double)sequences;
     weft_feed_rng(p, s->seed, cursor);
     WEFT_TRY(weft_feed_batch(p, s, cursor));
-    out->bytes += count_bytes(e, p); /* before the run: feeds are not kept */
+    out->bytes += count_bytes(e, p, sequences * s->T); /* before the run: feeds are not kept */
     WEFT_TRY(weft_program_run(p));
     out->loss += weight * weft_fetch_scalar(p, e->loss);
     for (int k = 0; k < e->n_log; k++)
         out->log[k] += weight * weft_fetch_scalar(p, e->log[k]);
-    out->tokens += s->B * s->T;
+    out->tokens += sequences * s->T;
     return WEFT_OK;
 }
 
 weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_result *out)
 {
     weft_ctx *c = e->program->session->ctx;
-    int64_t start = weft_now_ns(c), blocks = weft_sampler_blocks(&e->sampler);
-    int64_t all = blocks / e->sampler.B, rest = 0;
+    int64_t start = weft_now_ns(c), blocks = weft_sampler_blocks(&e->sampler), all, rest;
     weft_sampler one = e->sampler;
     *out = (weft_eval_result){.n_log = e->n_log, .log_name = e->log};
-    if (batches > 0 && batches < all)
-        all = batches;
-    if (e->single && weft_evaluator_rest(&e->sampler, batches))
-        rest = blocks % e->sampler.B;
+    count_batches(&e->sampler, batches, &all, &rest);
     if (all + rest < 1)
         return weft_fail(c, WEFT_MALFORMED,
-                         "validation data: %lld tokens are too few for one batch of %lld sequences "
-                         "of %lld tokens",
-                         (long long)weft_tokens_count(e->sampler.tokens), (long long)e->sampler.B,
-                         (long long)e->sampler.T);
-    one.B = 1;
+                         "validation data: %lld tokens are too few for one sequence of %lld",
+                         (long long)weft_tokens_count(e->sampler.tokens), (long long)e->sampler.T);
+    if (e->single)
+        one.B = 1;
+    else
+        one.copies = true;
     for (int64_t i = 0; i < all + rest; i++) {
         WEFT_TRY(i < all ? run_batch(e, e->program, &e->sampler, i, out)
-                         : run_batch(e, e->single, &one, blocks - rest + (i - all), out));
+                         : run_batch(e, e->single ? e->single : e->program, &one,
+                                     blocks - rest + (i - all), out));
         if (e->progress)
             e->progress(e->user, i + 1, all + rest);
     }

@@ -9,7 +9,8 @@
 typedef struct {
     weft_program *program;
     weft_program *single; /* the same for one sequence, for what is left after the last whole batch;
-                             NULL: nothing is left, or it is left out */
+                             NULL: nothing is left, or the graph has a batch of its own, which each
+                             sequence that is left fills with copies of itself */
     const char *loss;
     const char *const *log; /* scalar outputs that are averaged too */
     int n_log;
@@ -18,12 +19,14 @@ typedef struct {
     void (*progress)(void *user, int64_t done, int64_t all);
     void *user;
 } weft_evaluator;
-/* Compiles `program` and, from `one` (the graph with B = 1; NULL: nothing is left), `single`. It
+/* Compiles `program` and, from `one` (the graph with B = 1, if it can have that; NULL: nothing is
+ * left), `single`. It
  * evaluates what r says, without a recipe e->loss; labels are inputs if the sampler has a file. */
 weft_status weft_evaluator_compile(weft_evaluator *e, const weft_recipe *r, weft_session *s,
                                    const weft_graph *g, const weft_graph *one,
                                    const weft_compile_options *o);
-/* Mean loss over `batches` batches (0: all whole sequences of the file, see `single`). */
+/* Mean loss over `batches` batches (0: all whole sequences of the file, as also when it
+ * has fewer batches). */
 weft_status weft_evaluator_run(weft_evaluator *e, int64_t batches, weft_eval_result *out);
 /* Are there sequences after the last whole batch of an evaluation of so many batches (0: all)? */
 bool weft_evaluator_rest(const weft_sampler *s, int64_t batches);

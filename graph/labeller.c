@@ -29,7 +29,7 @@ typedef struct {
 static weft_status hash_graph(labeller *l)
 {
     weft_graph *one = NULL;
-    WEFT_TRY(weft_trained_graph(l->t, 1, l->h.T, &one));
+    WEFT_TRY(weft_trained_graph(l->t, WEFT_BATCH_ONE, l->h.T, &one));
     weft_status s = weft_label_graph_hash(one, l->label, &l->h.graph_hash);
     weft_graph_free(one);
     return s;
@@ -61,7 +61,7 @@ static weft_status open_model(labeller *l)
     weft_type tokens;
     const char *fetch[] = {l->label, l->score};
     const weft_compile_options w = {.no_rewrite = l->o->no_rewrite};
-    int64_t batch = l->o->batch ? l->o->batch : l->t->recipe ? 0 : 1;
+    int64_t batch = l->o->batch ? l->o->batch : l->t->recipe ? 0 : WEFT_BATCH_ONE;
     WEFT_TRY(weft_trained_graph(l->t, batch, l->o->length, &l->g));
     WEFT_TRY(weft_tokens_type(l->g, &tokens));
     WEFT_TRY(weft_label_shape_of(l->g, l->label, &shape));

@@ -458,15 +458,22 @@ static weft_status add_settings(loader *l, const char *const *set, int n_set)
     return WEFT_OK;
 }
 
+static bool has_parameter(const weft_model *m, const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = 0; i < m->main->n_param; i++)
+        if (!strncmp(m->main->param[i], name, n) && strchr(" =", m->main->param[i][n]))
+            return true; /* strchr finds the end, too */
+    return false;
+}
+
 weft_status weft_model_size(weft_model *m, int64_t batch, int64_t length)
 {
     const char *text[2];
     int n = 0;
-    if (!m->main->n_param)
-        return WEFT_OK;
-    if (batch)
+    if (batch && has_parameter(m, "B"))
         text[n++] = weft_arena_printf(m->arena, "B=%lld", (long long)batch);
-    if (length)
+    if (length && has_parameter(m, "T"))
         text[n++] = weft_arena_printf(m->arena, "T=%lld", (long long)length);
     WEFT_TRY(m->ctx->status);
     return add_settings(&(loader){.m = m, .ctx = m->ctx}, text, n);

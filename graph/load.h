@@ -67,8 +67,8 @@ struct weft_model {
     int n_set, cap_set;
 };
 
-/* Sets the parameters B and T (0: leaves them), unless the entry module has no parameters at all: a
- * flat graph, whose sizes are fixed. */
+/* Sets the parameters B and T (0: leaves them), as far as the entry module has them: the sizes of a
+ * graph without them are fixed. */
 weft_status weft_model_size(weft_model *m, int64_t batch, int64_t length);
 
 /* wellformed.c: names and types are there where the schema cannot demand them. Called by

@@ -94,9 +94,29 @@ static weft_status check_load(const weft_recipe *r, const weft_graph *g, const W
                      r->path, scope);
 }
 
+/* A graph without the parameters B and T has the sizes that it has: another one that the recipe
+ * asks for is not taken in silence. */
+static weft_status check_sizes(const weft_recipe *r, const weft_graph *g)
+{
+    const Weft__Train *t = r->msg->train;
+    weft_val v = weft_graph_find(g, "tokens");
+    if (v < 0 || g->value[v].type.rank != 2)
+        return WEFT_OK; /* who feeds them knows how to say so */
+    const int64_t *dim = g->value[v].type.dim;
+    bool batch = t->has_batch && t->batch != dim[0];
+    if (!batch && (!t->has_length || t->length == dim[1]))
+        return WEFT_OK;
+    return weft_fail(r->ctx, WEFT_MALFORMED,
+                     "%s: train.%s is %lld, but the model has no parameter %s: its tokens are %lld "
+                     "sequences of %lld",
+                     r->path, batch ? "batch" : "length", (long long)(batch ? t->batch : t->length),
+                     batch ? "B" : "T", (long long)dim[0], (long long)dim[1]);
+}
+
 weft_status weft_recipe_check_names(const weft_recipe *r, const weft_graph *g)
 {
     const Weft__Recipe *m = r->msg;
+    WEFT_TRY(check_sizes(r, g));
     WEFT_TRY(check_log(r, g, "train.log", m->train->log, m->train->n_log));
     WEFT_TRY(check_log(r, g, "eval.log", m->eval->log, m->eval->n_log));
     if (m->eval->loss && *m->eval->loss)

@@ -84,7 +84,7 @@ static weft_status open_trained(weft_trained *t, const char *path, const char *w
     else
         WEFT_TRY(open_file(t, path, weights));
     t->loss = t->recipe ? weft_recipe_eval_loss(t->recipe) : "loss";
-    WEFT_TRY(weft_trained_graph(t, 1, 0, &g));
+    WEFT_TRY(weft_trained_graph(t, WEFT_BATCH_ONE, 0, &g));
     t->vocab = weft_graph_vocab(g, 0);
     weft_graph_free(g);
     return WEFT_OK;
@@ -140,6 +140,7 @@ int64_t weft_trained_vocab(const weft_trained *t) { return t->vocab; }
 
 static weft_status load_model(weft_trained *t, int64_t batch, int64_t length, weft_model **out)
 {
+    batch = batch == WEFT_BATCH_ONE ? 1 : batch;
     if (t->recipe)
         return weft_recipe_model(t->recipe, batch, length, out);
     WEFT_TRY(weft_model_load(t->ctx, t->model, t->set, t->n_set, out));
@@ -154,6 +155,7 @@ static weft_status check_sizes(const weft_graph *g, int64_t batch, int64_t lengt
 {
     weft_val v = weft_graph_find(g, "tokens");
     const weft_type *t = v < 0 ? NULL : &g->value[v].type;
+    batch = batch == WEFT_BATCH_ONE ? 0 : batch;
     if (!t || t->rank != 2 || ((!batch || t->dim[0] == batch) && (!length || t->dim[1] == length)))
         return WEFT_OK;
     return weft_fail(g->ctx, WEFT_USAGE,
@@ -352,7 +354,7 @@ static weft_status prepare(weft_trained *t, weft_session *s, const weft_graph *g
     const weft_compile_options w = {.reference = o->reference, .no_rewrite = o->no_rewrite};
     bool rest = weft_evaluator_rest(&e->sampler, o->batches);
     if (rest || labels)
-        WEFT_TRY(changed(t, 1, e->sampler.T, o, &one));
+        WEFT_TRY(changed(t, WEFT_BATCH_ONE, e->sampler.T, o, &one));
     if (labels)
         status = weft_cached_open(t->recipe, g, one, WEFT_RECIPE_VAL_LABELS, &e->sampler);
     if (!status)
@@ -412,7 +414,7 @@ weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_opt
             return weft_fail(t->ctx, WEFT_USAGE,
                              "only generated text has a prompt and is fed strengths: an evaluation "
                              "is intervened on at all positions");
-    int64_t batch = o->batch ? o->batch : t->recipe ? 0 : 1;
+    int64_t batch = o->batch ? o->batch : t->recipe ? 0 : WEFT_BATCH_ONE;
     weft_status status = changed(t, batch, o->length, o, &g);
     if (!status)
         status = weft_tokens_open(t->ctx, data, t->vocab ? t->vocab : 65536, &e.sampler.tokens);

@@ -4,6 +4,9 @@
 
 #include "graph/recipe.h"
 
+/* As a batch: one sequence, or as many as a graph has that has no parameter B. */
+#define WEFT_BATCH_ONE (-1)
+
 struct weft_trained {
     weft_ctx *ctx;
     weft_arena *arena;

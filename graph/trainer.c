@@ -205,11 +205,10 @@ static weft_status open_data(weft_trainer *t)
                                            .B = t->info.batch,
                                            .T = t->info.length,
                                            .seed = m->train->seed}};
-    if (weft_sampler_blocks(&t->eval.sampler) < t->info.batch)
+    if (weft_sampler_blocks(&t->eval.sampler) < 1)
         return weft_fail(t->ctx, WEFT_MALFORMED,
-                         "%s: %lld tokens are too few for one batch of %lld sequences of %lld", val,
-                         (long long)t->info.val_tokens, (long long)t->info.batch,
-                         (long long)t->info.length);
+                         "%s: %lld tokens are too few for one sequence of %lld", val,
+                         (long long)t->info.val_tokens, (long long)t->info.length);
     return WEFT_OK;
 }
 

@@ -126,9 +126,9 @@ WEFT_API weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t 
 WEFT_API weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s);
 
 typedef struct {
-    int64_t batch, length; /* 0: the recipe's, or 1 and the model's */
-    int64_t batches;       /* 0: all whole sequences of the file; what is left behind is shorter */
-    bool reference, no_rewrite;         /* a reference computes labels, too */
+    int64_t batch, length;      /* 0: the recipe's, or 1 and the model's */
+    int64_t batches;            /* 0, or more than there are: all whole sequences of the file */
+    bool reference, no_rewrite; /* a reference computes labels, too */
     const weft_intervention *intervene; /* all with WEFT_ON_ALL */
     int n_intervene;
     void (*progress)(void *user, int64_t done, int64_t all);           /* NULL: silent */
