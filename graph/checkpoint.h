@@ -1,7 +1,7 @@
 /* checkpoint.h - a run directory on disk: lock, checkpoints with manifest, the last K kept, loading
  * the newest good one.
  *
- *   DIR/lock                      flock'ed for the life of the run; names its holder
+ *   DIR, DIR/lock                 flock'ed for the life of the run; the file names its holder
  *   DIR/checkpoints/step-000100/
  *     model.safetensors           weights, trainable and frozen, under their public names, but for
  *                                 frozen ones that the recipe loads from a file (frozen.c)
@@ -44,7 +44,7 @@ typedef struct {
     weft_ctx *ctx;
     weft_arena *arena;
     const char *path, *checkpoints;
-    int lock_fd;
+    int folder_fd, lock_fd; /* DIR and DIR/lock, both locked */
     int64_t *damaged; /* steps found damaged since the opening: not counted as kept ones */
     int n_damaged, cap_damaged;
 } weft_run_dir;

@@ -1,7 +1,6 @@
 /* labeller.c - runs the part of a model that makes labels over a token file, window by window, into
  * a label file. */
 #include <inttypes.h>
-#include <signal.h>
 #include <string.h>
 
 #include "graph/batch.h"
@@ -187,7 +186,7 @@ static weft_status label_all(labeller *l, weft_label_result *out)
     while (done < l->h.windows) {
         if (l->o->stop && *l->o->stop) {
             out->done = done;
-            return *l->o->stop == SIGINT ? WEFT_INTERRUPTED : WEFT_TERMINATED;
+            return weft_stopped(*l->o->stop);
         }
         int64_t cursor = done / l->h.B, end = (cursor + 1) * l->h.B;
         WEFT_TRY(label_batch(l, cursor, done));
@@ -267,7 +266,7 @@ weft_status weft_label(weft_trained *t, const weft_label_options *o, weft_label_
     l.score = o->score_value ? o->score_value : weft_recipe_score_value(t->recipe);
     *out = (weft_label_result){0};
     weft_status s = run(&l, out);
-    if (s == WEFT_INTERRUPTED || s == WEFT_TERMINATED) /* --resume is promised a file */
+    if (weft_is_stopped(s)) /* --resume is promised a file */
         weft_label_writer_close(l.writer);
     else
         weft_label_writer_drop(l.writer);

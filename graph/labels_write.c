@@ -19,14 +19,28 @@ struct weft_label_writer {
     unsigned char *record;
 };
 
+/* What we hold is still called so: another process that has just finished gave it its last name,
+ * and a file of which the name was removed can get none. */
+static weft_status check_there(weft_label_writer *w)
+{
+    bool there;
+    WEFT_TRY(weft_is_at(w->ctx, w->temp, w->fd, &there));
+    return there ? WEFT_OK
+                 : weft_fail(w->ctx, WEFT_LOCKED,
+                             "%s: was removed, replaced or finished by another process", w->temp);
+}
+
 /* ---- opening ---- */
 static weft_status take_file(weft_label_writer *w)
 {
     weft_ctx *c = w->ctx;
     int r;
     do
-        w->fd = c->io->open(c->io->user, w->temp, O_RDWR | O_CREAT | O_APPEND, 0666);
+        w->fd = c->io->open(c->io->user, w->temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0666);
     while (w->fd < 0 && errno == EINTR);
+    if (w->fd < 0 && errno == ELOOP)
+        return weft_fail(c, WEFT_CANTCREATE, "%s: is a link: labels do not take its place",
+                         w->temp);
     if (w->fd < 0)
         return weft_io_fail(c, WEFT_CANTCREATE, "create", w->temp);
     do
@@ -34,7 +48,9 @@ static weft_status take_file(weft_label_writer *w)
     while (r && errno == EINTR);
     if (r && errno == EWOULDBLOCK)
         return weft_fail(c, WEFT_LOCKED, "%s: another process writes these labels", w->temp);
-    return r ? weft_io_fail(c, WEFT_IO, "lock", w->temp) : WEFT_OK;
+    if (r)
+        return weft_io_fail(c, WEFT_IO, "lock", w->temp);
+    return check_there(w);
 }
 
 /* Is record number `window` of the file whole? */
@@ -173,7 +189,8 @@ void weft_label_writer_close(weft_label_writer *w)
 
 void weft_label_writer_drop(weft_label_writer *w)
 {
-    if (w && !w->done)
+    bool ours = false;
+    if (w && !w->done && !weft_is_at(w->ctx, w->temp, w->fd, &ours) && ours)
         w->ctx->io->unlink(w->ctx->io->user, w->temp); /* while its lock is held */
     weft_label_writer_close(w);
 }
@@ -191,6 +208,7 @@ static weft_status settle(weft_label_writer *w)
     while (r && errno == EINTR);
     if (r)
         return weft_io_fail(c, WEFT_IO, "write to disk", w->temp);
+    WEFT_TRY(check_there(w));
     do
         r = c->io->rename(c->io->user, w->temp, w->path);
     while (r && errno == EINTR);

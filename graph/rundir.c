@@ -18,7 +18,8 @@ static bool ends_with(const char *s, const char *end)
 static weft_status report_holder(weft_run_dir *d, const char *lock)
 {
     char text[256] = "", shown[512], who[256];
-    d->ctx->io->pread(d->ctx->io->user, d->lock_fd, text, sizeof text - 1, 0);
+    if (d->lock_fd >= 0)
+        d->ctx->io->pread(d->ctx->io->user, d->lock_fd, text, sizeof text - 1, 0);
     text[strcspn(text, "\n")] = 0;
     return weft_fail(d->ctx, WEFT_LOCKED,
                      "%s is in use by %s (it holds %s): wait, or choose another run directory",
@@ -38,27 +39,89 @@ static weft_status sign_lock(weft_run_dir *d, const char *lock)
     return weft_write_all(d->ctx, d->lock_fd, lock, text, (size_t)n);
 }
 
-/* The lock is the kernel's and goes with the process, whatever kills it; the file stays, as
- * removing it would race. */
+static int open_again(weft_ctx *c, const char *path, int flags)
+{
+    int fd;
+    do
+        fd = c->io->open(c->io->user, path, flags, 0666);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+static int lock_again(weft_ctx *c, int fd)
+{
+    int r;
+    do
+        r = c->io->lock(c->io->user, fd);
+    while (r && errno == EINTR);
+    return r;
+}
+
+/* A link would have us write into somebody's file, and lock that. */
+static weft_status refuse_link(weft_run_dir *d, const char *lock)
+{
+    char shown[512];
+    return weft_fail(d->ctx, WEFT_CANTCREATE,
+                     "%s: is a link to another file, not the lock of a run: remove it",
+                     weft_printable(shown, sizeof shown, lock));
+}
+
+/* Is what we locked what the next one will find? */
+static weft_status check_lock(weft_run_dir *d, const char *lock)
+{
+    weft_file_id id;
+    bool ours;
+    char shown[512];
+    int r;
+    WEFT_TRY(weft_is_at(d->ctx, lock, d->lock_fd, &ours));
+    if (!ours)
+        return weft_fail(d->ctx, WEFT_LOCKED, "%s: was replaced while it was taken: try again",
+                         weft_printable(shown, sizeof shown, lock));
+    do
+        r = d->ctx->io->inspect(d->ctx->io->user, d->lock_fd, &id);
+    while (r && errno == EINTR);
+    if (r)
+        return weft_io_fail(d->ctx, WEFT_IO, "look at", lock);
+    return id.links > 1 ? refuse_link(d, lock) : WEFT_OK;
+}
+
+/* The folder itself, which nobody removes under a run; false where its file system locks files
+ * only. */
+static weft_status lock_folder(weft_run_dir *d, const char *lock)
+{
+    weft_ctx *c = d->ctx;
+    d->folder_fd = open_again(c, d->path, O_RDONLY | O_DIRECTORY);
+    if (d->folder_fd < 0)
+        return weft_io_fail(c, WEFT_IO, "open the folder", d->path);
+    if (!lock_again(c, d->folder_fd))
+        return WEFT_OK;
+    if (errno == EWOULDBLOCK) { /* only read, to name the holder */
+        d->lock_fd = open_again(c, lock, O_RDONLY | O_NOFOLLOW);
+        return report_holder(d, lock);
+    }
+    /* network file systems lock what is open for writing, or nothing */
+    bool cannot = errno == EBADF || errno == EINVAL || errno == ENOLCK || errno == EOPNOTSUPP ||
+                  errno == ENOSYS;
+    return cannot ? WEFT_OK : weft_io_fail(c, WEFT_IO, "lock the folder", d->path);
+}
+
+/* The locks are the kernel's and go with the process, whatever kills it. The file names the holder
+ * and stays, as removing it would race; the folder's lock holds when somebody removes the file. */
 static weft_status take_lock(weft_run_dir *d)
 {
     weft_ctx *c = d->ctx;
     char *lock = weft_arena_printf(d->arena, "%s/lock", d->path);
     if (!lock)
         return c->status;
-    do
-        d->lock_fd = c->io->open(c->io->user, lock, O_RDWR | O_CREAT, 0666);
-    while (d->lock_fd < 0 && errno == EINTR);
+    WEFT_TRY(lock_folder(d, lock));
+    d->lock_fd = open_again(c, lock, O_RDWR | O_CREAT | O_NOFOLLOW);
     if (d->lock_fd < 0)
-        return weft_io_fail(c, WEFT_CANTCREATE, "create", lock);
-    int r;
-    do
-        r = c->io->lock(c->io->user, d->lock_fd);
-    while (r && errno == EINTR);
-    if (r && errno == EWOULDBLOCK)
-        return report_holder(d, lock);
-    if (r)
-        return weft_io_fail(c, WEFT_IO, "lock", lock);
+        return errno == ELOOP ? refuse_link(d, lock)
+                              : weft_io_fail(c, WEFT_CANTCREATE, "create", lock);
+    if (lock_again(c, d->lock_fd))
+        return errno == EWOULDBLOCK ? report_holder(d, lock)
+                                    : weft_io_fail(c, WEFT_IO, "lock", lock);
+    WEFT_TRY(check_lock(d, lock));
     return sign_lock(d, lock);
 }
 
@@ -152,7 +215,7 @@ weft_status weft_run_dir_open(weft_ctx *c, const char *path, weft_run_dir **out)
         weft_arena_free(a);
         return c->status;
     }
-    *d = (weft_run_dir){.ctx = c, .arena = a, .lock_fd = -1};
+    *d = (weft_run_dir){.ctx = c, .arena = a, .folder_fd = -1, .lock_fd = -1};
     d->path = weft_arena_strdup(a, path);
     d->checkpoints = weft_arena_printf(a, "%s/checkpoints", path);
     weft_status s = d->path && d->checkpoints ? take(d) : c->status;
@@ -168,6 +231,7 @@ void weft_run_dir_close(weft_run_dir *d)
     if (!d)
         return;
     weft_close_fd(d->ctx, d->lock_fd);
+    weft_close_fd(d->ctx, d->folder_fd);
     weft_arena_free(d->arena);
 }
 

@@ -1,7 +1,6 @@
 /* train.c - the training loop: batches to steps, log, evaluation, checkpoints, and the ways to
  * stop. */
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -257,8 +256,7 @@ weft_status weft_train(weft_recipe *r, const weft_train_options *o)
         s = loop(&t);
     if (!s) {
         tell(&t, WEFT_EVENT_END, NULL);
-        int signal = o->stop ? *o->stop : 0;
-        s = signal == SIGINT ? WEFT_INTERRUPTED : signal ? WEFT_TERMINATED : WEFT_OK;
+        s = weft_stopped(o->stop ? *o->stop : 0);
         if (s && t.progress.step >= r->msg->train->steps)
             s = WEFT_OK; /* the signal came when all was done */
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,19 @@ const char *weft_version(void) { return WEFT_VERSION; }
 const char *weft_error(const weft_ctx *c) { return c->error; }
 weft_status weft_error_status(const weft_ctx *c) { return c->status; }
 int weft_threads(const weft_ctx *c) { return c->threads; }
+
+weft_status weft_stopped(int signal)
+{
+    return !signal            ? WEFT_OK
+           : signal == SIGINT ? WEFT_INTERRUPTED
+           : signal == SIGHUP ? WEFT_HANGUP
+                              : WEFT_TERMINATED;
+}
+
+int weft_is_stopped(weft_status s)
+{
+    return s == WEFT_HANGUP || s == WEFT_INTERRUPTED || s == WEFT_TERMINATED;
+}
 
 void weft_error_clear(weft_ctx *c)
 {

@@ -40,9 +40,14 @@ typedef enum {
     WEFT_MISMATCH = 78,     /* inputs are fine but disagree (vocabulary, shapes, graph hash) */
     WEFT_NUMERIC = 80,      /* NaN or Inf */
     WEFT_CORRUPT = 81,      /* checkpoint damaged, none usable */
+    WEFT_HANGUP = 129,      /* stopped by SIGHUP after saving */
     WEFT_INTERRUPTED = 130, /* stopped by SIGINT after saving */
     WEFT_TERMINATED = 143   /* stopped by SIGTERM after saving */
 } weft_status;
+
+/* The outcome of work that a signal stopped, WEFT_OK for 0; and whether s is one of them. */
+WEFT_API weft_status weft_stopped(int signal);
+WEFT_API int weft_is_stopped(weft_status s);
 
 #define WEFT_MAX_RANK 8
 #define WEFT_MAX_LOG  16 /* names in train.log or eval.log */

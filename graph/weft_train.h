@@ -62,8 +62,8 @@ typedef struct {
     weft_resume resume;
     int64_t
         stop_at; /* save and return WEFT_OK when so many steps are done; 0: at the recipe's end */
-    const volatile int
-        *stop; /* becomes SIGINT or SIGTERM: finish the step, save, return; NULL: never */
+    /* Becomes the number of a signal: finish the step, save, return weft_stopped(). NULL: never. */
+    const volatile int *stop;
     bool no_rewrite;
     int64_t vocab; /* ids that the tokenizer makes: WEFT_MISMATCH if the model knows fewer; 0: not
                       known */
@@ -75,7 +75,7 @@ typedef struct {
 
 /* Trains by a recipe. The run directory gets recipe.txtpb and model.txtpb as run, the tokenizer,
  * log.jsonl (equal bytes for equal runs, interrupted or not), timing.jsonl (what the clock said)
- * and checkpoints/. Returns WEFT_INTERRUPTED or WEFT_TERMINATED after a stop by signal,
+ * and checkpoints/. Returns weft_stopped() after a stop by signal,
  * WEFT_NUMERIC when loss or gradient are not finite (the weights are those of the last good step),
  * WEFT_MISMATCH when a checkpoint belongs to another model, seed or data. */
 WEFT_API weft_status weft_train(weft_recipe *r, const weft_train_options *o);
@@ -221,7 +221,7 @@ typedef struct {
 } weft_label_options;
 /* Computes the value label_value: i32[B,T,k] of the model, and nothing else of it, for every fixed
  * window of a token file and writes a label file (docs/labels.md) at `out`, atomically. Stopped by
- * a signal it returns WEFT_INTERRUPTED or WEFT_TERMINATED and leaves OUT.tmp to go on with. */
+ * a signal it returns weft_stopped() and leaves OUT.tmp to go on with. */
 WEFT_API weft_status weft_label(weft_trained *t, const weft_label_options *o,
                                 weft_label_result *out);
 /* How many there are to choose from: the ids of a value `label`, i32[B,T,k] of an expanded graph,

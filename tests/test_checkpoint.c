@@ -425,6 +425,70 @@ static void test_lock(void **state)
     remove_dir(dir);
 }
 
+/* What somebody does to the file lets nobody in: the folder is locked, too. */
+static void test_lock_removed(void **state)
+{
+    (void)state;
+    const char *dir = fresh_dir(), *lock = join(dir, "lock"), *other = join(dir, "other");
+    size_t n;
+    weft_ctx *c = weft_open(NULL);
+    weft_run_dir *d, *second;
+    put_file(other, "precious\n", 9);
+    for (int how = 0; how < 4; how++) {
+        assert_int_equal(weft_run_dir_open(c, dir, &d), WEFT_OK);
+        assert_int_equal(unlink(lock), 0);
+        if (how == 1)
+            put_file(lock, "", 0);
+        if (how == 2)
+            assert_int_equal(symlink("other", lock), 0);
+        if (how == 3)
+            assert_int_equal(link(other, lock), 0);
+        assert_int_equal(weft_run_dir_open(c, dir, &second), WEFT_LOCKED);
+        assert_non_null(strstr(weft_error(c), how < 3 ? "another process" : "precious"));
+        weft_error_clear(c);
+        weft_run_dir_close(d);
+        /* nobody holds it: a file is a lock, a link is refused and nothing written through it */
+        assert_int_equal(weft_run_dir_open(c, dir, &d), how < 2 ? WEFT_OK : WEFT_CANTCREATE);
+        if (how >= 2)
+            assert_non_null(strstr(weft_error(c), "lock: is a link to another file"));
+        weft_error_clear(c);
+        weft_run_dir_close(d);
+        unlink(lock);
+    }
+    unsigned char *data = get_file(other, &n);
+    assert_int_equal(n, 9);
+    assert_memory_equal(data, "precious\n", 9);
+    free(data);
+    weft_close(c);
+    remove_dir(dir);
+}
+
+static int locks_files_only(void *user, int fd)
+{
+    (void)user;
+    if (fcntl(fd, F_GETFL) & O_DIRECTORY) {
+        errno = EBADF;
+        return -1;
+    }
+    return SYS->lock(NULL, fd);
+}
+
+/* Network file systems lock what is open for writing: then it is the file alone. */
+static void test_lock_of_file(void **state)
+{
+    (void)state;
+    const char *dir = fresh_dir();
+    weft_io io = weft_io_system;
+    io.lock = locks_files_only;
+    weft_ctx *c = weft_open(&(weft_options){.io = &io});
+    weft_run_dir *d, *second;
+    assert_int_equal(weft_run_dir_open(c, dir, &d), WEFT_OK);
+    assert_int_equal(weft_run_dir_open(c, dir, &second), WEFT_LOCKED);
+    weft_run_dir_close(d);
+    weft_close(c);
+    remove_dir(dir);
+}
+
 /* What interrupted saves leave goes; what merely looks like it stays; a checkpoint moved aside
  * comes back. */
 static void test_clears_up(void **state)
@@ -496,6 +560,8 @@ int main(void)
         cmocka_unit_test(test_sums_are_not_kept),
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_lock_removed),
+        cmocka_unit_test(test_lock_of_file),
         cmocka_unit_test(test_clears_up),
         cmocka_unit_test(test_cannot_create),
     };

@@ -279,6 +279,34 @@ static void test_match(void **state)
 }
 
 /* ---- interrupted writing ---- */
+/* The growing file is removed, and another process begins anew: the first has lost, the second
+ * loses nothing by it. */
+static void test_removed(void **state)
+{
+    (void)state;
+    const char *dir = fresh_dir(), *path = join(dir, "x"), *temp = join(dir, "x.tmp");
+    int64_t done;
+    weft_label_writer *w, *second;
+    weft_ctx *c = weft_open(NULL);
+    assert_int_equal(weft_label_writer_open(c, path, &small, false, &w, &done), WEFT_OK);
+    assert_int_equal(put_windows(w, &small, 0, 5), WEFT_OK);
+    assert_int_equal(unlink(temp), 0);
+    assert_int_equal(weft_label_writer_open(c, path, &small, false, &second, &done), WEFT_OK);
+    assert_int_equal(weft_label_writer_commit(w), WEFT_LOCKED);
+    assert_non_null(strstr(weft_error(c), "was removed, replaced or finished"));
+    weft_error_clear(c);
+    assert_int_equal(SYS->exists(NULL, path), 0);
+    assert_int_equal(put_windows(second, &small, 0, 5), WEFT_OK);
+    assert_int_equal(weft_label_writer_commit(second), WEFT_OK);
+    assert_int_equal(SYS->exists(NULL, path), 1);
+    put_file(join(dir, "other"), "", 0);
+    assert_int_equal(symlink("other", temp), 0);
+    assert_int_equal(weft_label_writer_open(c, path, &small, false, &w, &done), WEFT_CANTCREATE);
+    assert_non_null(strstr(weft_error(c), "is a link"));
+    weft_close(c);
+    remove_dir(dir);
+}
+
 /* Cut at every byte, or with any bit of a record wrong: goes on after what is good, to the same
  * bytes as without interruption. */
 static void test_resume(void **state)
@@ -400,9 +428,10 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_match),      cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_io_faults),  cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_match),         cmocka_unit_test(test_removed),
+        cmocka_unit_test(test_resume),        cmocka_unit_test(test_io_faults),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

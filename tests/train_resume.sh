@@ -62,7 +62,7 @@ cmp -s a/log.jsonl g/log.jsonl && fail "windows are drawn like shifted blocks"
 
 # signals: the step is finished, saved, and the run goes on with the same bits; so many steps that no signal is late
 long="--steps 100000 --set checkpoint.every=0 --set eval.every=0"
-for signal in INT:130 TERM:143; do
+for signal in INT:130 TERM:143 HUP:129; do
     rm -rf e f
     "$weft" train "$recipe" --quiet --set dropout=0.1 $long --out e >out 2>err &
     pid=$!

@@ -121,7 +121,7 @@ static weft_status write_file(comparison *k, const char *path,
 static int compare(weft_ctx *c, comparison *k, const compare_options *o, int n, char **word)
 {
     weft_status s = prepare(k, o, n, word);
-    if (s == WEFT_INTERRUPTED || s == WEFT_TERMINATED) {
+    if (weft_is_stopped(s)) {
         fprintf(stderr, "weft: stopped; the same command goes on\n");
         return (int)s;
     }

@@ -141,7 +141,7 @@ static weft_status try_start(comparison *k, weft_recipe *r, const char *out)
     if (!there)
         c->io->rmdir(c->io->user, out);
     c->log = log;
-    return s && s != WEFT_TERMINATED ? s : removed;
+    return s && !weft_is_stopped(s) ? s : removed;
 }
 
 /* The recipe of a planned run; the name and the folder of the run, if it has none yet. */
@@ -205,7 +205,7 @@ weft_status compare_plan_runs(comparison *k, const compare_training *o, int n, c
         cmp_planned *p = &plan->run[i];
         WEFT_TRY(check_run(k, o, plan, p));
         if (*stop)
-            return *stop == SIGINT ? WEFT_INTERRUPTED : WEFT_TERMINATED;
+            return weft_stopped(*stop);
         if (i && p[-1].word == p->word)
             continue;
         if (!WEFT_GROW(k->arena, k->arm, k->n_arm, k->cap_arm))

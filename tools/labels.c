@@ -62,7 +62,7 @@ static void print_text(const weft_label_result *r, const char *out)
 static int finish(weft_ctx *c, weft_status s, const weft_label_result *r, const char *out,
                   bool json)
 {
-    bool stopped = s == WEFT_INTERRUPTED || s == WEFT_TERMINATED;
+    bool stopped = weft_is_stopped(s);
     if (s && !stopped)
         return cli_fail(c);
     if (stopped)
@@ -162,7 +162,8 @@ int verb_labels(weft_ctx *c, int argc, char **argv)
         "Computes the labels of a model for every fixed window of a token file, once, and\n"
         "keeps them: training with data.labels=FILE reads them back instead of running the "
         "extractor.\n"
-        "SIGINT and SIGTERM stop after the batch (exit 130 and 143); --resume goes on.",
+        "SIGINT, SIGTERM and SIGHUP stop after the batch (exit 130, 143 and 129); --resume goes "
+        "on.",
         option,
         1,
         1};

@@ -1,4 +1,4 @@
-/* signals.c - SIGINT and SIGTERM as a request to stop. */
+/* signals.c - SIGINT, SIGTERM and SIGHUP as a request to stop. */
 #include "tools/signals.h"
 
 #include <signal.h>
@@ -6,13 +6,15 @@
 #include <unistd.h>
 
 /* Signals can reach nothing but file-scope variables. */
-static volatile int caught;
+static volatile int caught, asked; /* asked: SIGINT or SIGTERM came */
 
 static void on_signal(int number)
 {
-    if (caught)
+    if (asked && number != SIGHUP)
         _exit(128 + number);
-    caught = number;
+    asked |= number != SIGHUP;
+    if (!caught)
+        caught = number;
 }
 
 const volatile int *cli_signals(void)
@@ -22,5 +24,8 @@ const volatile int *cli_signals(void)
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
+    struct sigaction before;
+    if (!sigaction(SIGHUP, NULL, &before) && before.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &a, NULL);
     return &caught;
 }

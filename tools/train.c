@@ -87,7 +87,7 @@ static void print_result(const weft_event *e, weft_status s, const char *dir, bo
 static int train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_progress *p, bool json)
 {
     weft_status s = cli_train(c, r, o, p);
-    if (!s || s == WEFT_INTERRUPTED || s == WEFT_TERMINATED)
+    if (!s || weft_is_stopped(s))
         print_result(&p->last, s, p->dir, json);
     else
         cli_fail(c);
@@ -163,9 +163,9 @@ int verb_train(weft_ctx *c, int argc, char **argv)
         "RECIPE|RUN [OPTION]...",
         "Trains a model by a recipe. The run directory gets the recipe and the model as run, "
         "log.jsonl,\n"
-        "timing.jsonl and checkpoints. SIGINT and SIGTERM finish the step, save and stop (exit 130 "
-        "and\n"
-        "143); a second one leaves at once. --resume goes on with the same bits.",
+        "timing.jsonl and checkpoints. SIGINT, SIGTERM and SIGHUP finish the step, save and stop "
+        "(exit 130, 143\n"
+        "and 129); a second SIGINT or SIGTERM leaves at once. --resume goes on with the same bits.",
         option,
         1,
         1};

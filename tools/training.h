@@ -5,7 +5,7 @@
 #include "tools/progress.h"
 
 /* Trains with progress on stderr, bits per byte when the recipe names a tokenizer, and a clean stop
- * on SIGINT and SIGTERM. The outcome stands in p->last and p->dir; errors are not yet printed. */
+ * on SIGINT, SIGTERM and SIGHUP. The outcome stands in p->last and p->dir; errors are not yet printed. */
 weft_status cli_train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_progress *p);
 
 #endif
