@@ -119,10 +119,11 @@ weft_status weft_frozen_load(weft_session *s, weft_arena *a, const struct weft_r
  * trained with. Entries of `own` that were not loaded are not compared. */
 weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress *p,
                               const weft_frozen *own, int n);
-/* origin.c: entry `which` of n, if it is frozen, has a scope and was read from a checkpoint,
- * against that checkpoint. MISMATCH with both values: a parameter that it was trained with has
- * another value in the call that owns the scope, or, if both models have another frozen part, in
- * the entry module; or that part had other weights. */
+/* origin.c: entry `which` of n, if it is frozen or a whole model, against the checkpoint, the folder
+ * of another program or the import that it was read from. MISMATCH with both values: a parameter
+ * that it was made with has another value in the call that owns the scope, or, for a whole model
+ * and if both models have another frozen part, in the entry module; or that part had other weights.
+ */
 weft_status weft_origin_check(weft_arena *a, const weft_graph *g, const weft_frozen *own, int n,
                               int which);
 /* Tells the log which frozen weights a program of the session reads that no entry of the recipe

@@ -46,6 +46,7 @@ typedef struct {
     const weft_tensor_entry *entry;
     int n;
     const weft_params *params;
+    const weft_config_facts *facts;
 } model;
 
 static weft_status match(weft_match *m, const model *x, weft_key_value **kv, int *n)
@@ -74,6 +75,8 @@ static weft_status try_map(weft_arena *a, const weft_names *names, const model *
         return WEFT_OK;
     weft_match_init(&m, a, names, true, prefix, "the graph");
     m.dtype = "float32";
+    m.bos = x->facts->bos;
+    m.eos = x->facts->eos;
     weft_status s = match(&m, x, kv, n);
     weft_match_free(&m);
     if (!s || s == WEFT_NOMEM)
@@ -86,7 +89,7 @@ static weft_status try_map(weft_arena *a, const weft_names *names, const model *
 static weft_status find_keys(weft_arena *a, const model *x, weft_key_value **kv, int *n)
 {
     *n = 0;
-    for (const weft_names_file *f = weft_names_shipped; f->name && !*n; f++) {
+    for (const weft_shipped_file *f = weft_names_shipped; f->name && !*n; f++) {
         weft_names names;
         WEFT_TRY(weft_names_load(a, f->name, &names));
         WEFT_TRY(try_map(a, &names, x, kv, n));
@@ -110,29 +113,39 @@ static const char *quoted(weft_arena *a, const char *text)
     return copy;
 }
 
-weft_status weft_config_make(weft_arena *a, const weft_graph *g, int64_t batch, int64_t length,
-                             int64_t vocab, const char **out)
+/* What a reader of ours believes: files made before had ids that were a guess. */
+static void put_tokens(weft_arena *a, const weft_config_facts *f, weft_key_value *kv, int *n)
+{
+    if (f->bos >= 0)
+        kv[(*n)++] = (weft_key_value){"tokens.bos_token_id", number(a, (double)f->bos)};
+    if (f->eos >= 0)
+        kv[(*n)++] = (weft_key_value){"tokens.eos_token_id", number(a, (double)f->eos)};
+}
+
+weft_status weft_config_make(weft_arena *a, const weft_graph *g, const weft_config_facts *f,
+                             const char **out)
 {
     weft_params params = {0};
     weft_key_value *found = NULL, *kv;
-    model x = {.params = &params};
+    model x = {.params = &params, .facts = f};
     int n = 0;
     if (g->n_call)
         WEFT_TRY(parse_params(a, g->call[0].params, &params));
     x.entry = trainable_entries(a, g, &x.n);
     WEFT_TRY(x.entry ? find_keys(a, &x, &found, &n) : WEFT_NOMEM);
-    kv = weft_arena_array(a, (size_t)(n + params.n) + 5, sizeof *kv);
+    kv = weft_arena_array(a, (size_t)(n + params.n) + 7, sizeof *kv);
     if (!kv)
         return WEFT_NOMEM;
     if (n)
         memcpy(kv, found, (size_t)n * sizeof *kv);
     if (!n) {
         kv[n++] = (weft_key_value){"model_type", quoted(a, g->entry)};
-        kv[n++] = (weft_key_value){"vocab_size", number(a, (double)vocab)};
+        kv[n++] = (weft_key_value){"vocab_size", number(a, (double)f->vocab)};
     }
     kv[n++] = (weft_key_value){"module", quoted(a, g->entry)};
-    kv[n++] = (weft_key_value){"batch", number(a, (double)batch)};
-    kv[n++] = (weft_key_value){"length", number(a, (double)length)};
+    kv[n++] = (weft_key_value){"batch", number(a, (double)f->batch)};
+    kv[n++] = (weft_key_value){"length", number(a, (double)f->length)};
+    put_tokens(a, f, kv, &n);
     for (int i = 0; i < params.n; i++)
         kv[n++] = (weft_key_value){weft_arena_printf(a, "parameters.%s", params.p[i].name),
                                    number(a, params.p[i].value)};

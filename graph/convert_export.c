@@ -5,28 +5,59 @@
 
 #include "graph/checkpoint.h"
 #include "graph/convert.h"
+#include "graph/told.h"
 
 /* ---- what the model is ---- */
-/* Parameters that a checkpoint's config.json or the metadata of an imported file remember. */
-static weft_status recall_parameters(weft_conversion *j, const char *path)
+/* In the folder of the weights, or in that of the run whose checkpoint they are. */
+static weft_status find_tokenizer(weft_conversion *j, const char *path, int64_t *bos, int64_t *eos)
 {
-    const char *folder = weft_convert_folder(j, path), *file;
-    weft_json *json;
-    double v;
-    WEFT_TRY(folder ? weft_convert_json(j, folder, "config.json", &file, &json) : WEFT_NOMEM);
-    const weft_json *p = json ? weft_json_get(json, "parameters") : NULL;
-    if (weft_json_is(p, WEFT_JSON_OBJECT))
-        for (p = p->child; p; p = p->next)
-            if (p->kind == WEFT_JSON_INT || p->kind == WEFT_JSON_REAL)
-                WEFT_TRY(weft_convert_bind_new(
-                    j, p->key, p->kind == WEFT_JSON_INT ? (double)p->i : p->f, file));
-    for (int k = 0; k < j->set.n; k++)
-        for (int i = 0; i < j->set.file[k]->n_meta; i++) {
-            const weft_meta *m = &j->set.file[k]->meta[i];
-            if (!strncmp(m->key, "param.", 6) && weft_parse_f64(m->value, &v))
-                WEFT_TRY(weft_convert_bind_new(j, m->key + 6, v, path));
-        }
+    const char *folder = weft_convert_folder(j, path), *found = NULL;
+    const char *run = folder ? weft_arena_printf(j->arena, "%s/../..", folder) : NULL;
+    const char *recipe = run ? weft_arena_printf(j->arena, "%s/recipe.txtpb", run) : NULL;
+    int kind = 0;
+    WEFT_TRY(recipe ? weft_look(j->ctx, recipe, &kind) : WEFT_NOMEM);
+    WEFT_TRY(weft_tokenizer_in(j->arena, folder, &found));
+    if (!found && kind == 1)
+        WEFT_TRY(weft_tokenizer_in(j->arena, run, &found));
+    return weft_tokenizer_ids(j->ctx, found, bos, eos);
+}
+
+/* What a checkpoint's config.json, the metadata of an imported file or another description
+ * remember, of what the map does not tell otherwise. Ids of tokens are those of the run's tokenizer
+ * first. */
+static weft_status recall(weft_conversion *j, const char *path)
+{
+    weft_told told;
+    int64_t bos, eos;
+    WEFT_TRY(weft_told_read(j->arena, path, 0, &told));
+    WEFT_TRY(find_tokenizer(j, path, &bos, &eos));
+    const bool tokenizer = eos >= 0 && (told.own || told.eos < 0);
+    j->match.bos = tokenizer ? bos : told.bos;
+    j->match.eos = tokenizer ? eos : told.eos;
+    for (int i = 0; i < told.params.n; i++)
+        WEFT_TRY(weft_convert_bind_new(j, told.params.p[i].name, told.params.p[i].value,
+                                       told.params.p[i].origin));
     return WEFT_OK;
+}
+
+/* "transformer." stands before the names of a whole model, "teacher." before those of a part. */
+static bool is_part(const weft_conversion *j, const char *prefix)
+{
+    const Weft__Names *n = j->names.msg;
+    for (size_t i = 0; i < n->n_prefix; i++)
+        if (!strcmp(prefix, n->prefix[i]))
+            return false;
+    return *prefix != 0;
+}
+
+/* The entry module's parameters are not those of a part below a prefix: of these --set has the
+ * last word. */
+static weft_status find_parameters(weft_conversion *j, const char *path, bool part)
+{
+    if (part)
+        WEFT_TRY(weft_convert_bind(j, false));
+    WEFT_TRY(recall(j, path));
+    return part ? WEFT_OK : weft_convert_bind(j, false);
 }
 
 /* The prefix below which the model has the first tensor of the map: "" or "transformer.". */
@@ -225,8 +256,7 @@ static weft_status export(weft_conversion *j, const char *path, const char *fold
     weft_match_init(&j->match, j->arena, &j->names, true, prefix, path);
     WEFT_TRY(choose_dtype(j));
     WEFT_TRY(weft_convert_match(j));
-    WEFT_TRY(weft_convert_bind(j, false));
-    WEFT_TRY(recall_parameters(j, path));
+    WEFT_TRY(find_parameters(j, path, is_part(j, prefix)));
     WEFT_TRY(weft_names_write(&j->match, j->o->field, j->o->n_field, &kv, &n));
     if (*prefix)
         weft_string_printf(&j->notes, "names in the model begin with %s\n", prefix);

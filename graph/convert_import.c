@@ -28,8 +28,10 @@ static weft_status drop_tied(weft_conversion *j)
             if (!same)
                 return weft_fail(
                     j->ctx, WEFT_MISMATCH,
-                    "%s: %s is not a copy of %s, but the model has one weight for both", m->from,
-                    m->item[i].entry->name, m->item[i].rule->tie);
+                    "%s: %s is not a copy of %s, but the model has one weight for both: save it "
+                    "with tied embeddings, or read it into a model file whose head has a weight of "
+                    "its own",
+                    m->from, m->item[i].entry->name, m->item[i].rule->tie);
             m->tied++;
         }
     for (int i = 0; i < m->n; i++)
@@ -80,11 +82,18 @@ static void note_unknown(weft_conversion *j)
     }
 }
 
+static weft_status put_id(weft_conversion *j, const char *key, int64_t id, weft_meta *meta, int *n)
+{
+    if (id >= 0)
+        meta[(*n)++] = (weft_meta){key, weft_arena_printf(j->arena, "%lld", (long long)id)};
+    return weft_error_status(j->ctx);
+}
+
 static weft_status find_meta(weft_conversion *j, weft_meta **out, int *n)
 {
     char number[40];
     const weft_params *p = &j->match.params;
-    weft_meta *meta = weft_arena_array(j->arena, (size_t)p->n + 1, sizeof *meta);
+    weft_meta *meta = weft_arena_array(j->arena, (size_t)p->n + 3, sizeof *meta);
     for (int i = 0; meta && i < p->n; i++) {
         weft_names_number(number, sizeof number, p->p[i].value);
         meta[i + 1] = (weft_meta){weft_arena_printf(j->arena, "param.%s", p->p[i].name),
@@ -95,7 +104,8 @@ static weft_status find_meta(weft_conversion *j, weft_meta **out, int *n)
     meta[0] = (weft_meta){"format", "pt"};
     *out = meta;
     *n = p->n + 1;
-    return WEFT_OK;
+    WEFT_TRY(put_id(j, "bos_token_id", j->match.bos, meta, n));
+    return put_id(j, "eos_token_id", j->match.eos, meta, n);
 }
 
 /* ---- the file that is written ---- */

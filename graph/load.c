@@ -80,6 +80,11 @@ weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d
     const char *kept = weft_arena_strdup(a, path); /* positions point to it */
     if (!kept)
         return weft_arena_ctx(a)->status;
+    if (weft_is_shipped(path)) {
+        const weft_shipped_file *f;
+        WEFT_TRY(weft_shipped_find(weft_arena_ctx(a), path, &f));
+        return parse_bytes(a, d, f->text, f->n, kept, lines, out);
+    }
     WEFT_TRY(weft_read_file(a, path, WEFT_MESSAGE_LIMIT, &data, &n));
     return parse_bytes(a, d, data, n, kept, lines, out);
 }
@@ -308,8 +313,11 @@ static weft_status cycle(loader *l, weft_pos at, int target)
 static weft_status follow(loader *l, model_file *f, const char *import)
 {
     weft_pos at = position(l, import, f->root);
+    const bool shipped = weft_is_shipped(f->path);
     const char *fault = path_fault(import),
-               *path = fault ? NULL : join(l->m->arena, f->path, import);
+               *path = fault     ? NULL
+                       : shipped ? weft_arena_printf(l->m->arena, "shipped:%s", import)
+                                 : join(l->m->arena, f->path, import);
     char shown[500];
     weft_printable(shown, sizeof shown, import);
     if (fault)
@@ -327,8 +335,11 @@ static weft_status follow(loader *l, model_file *f, const char *import)
     char *data = NULL;
     size_t n = 0;
     ProtobufCMessage *root;
-    WEFT_TRY(read_import(l, path, slash ? (size_t)(slash - f->path) + 1 : 0, at, &data, &n));
-    if (parse_bytes(l->m->arena, &weft__model__descriptor, data, n, path, l->m->lines, &root)) {
+    if (!shipped)
+        WEFT_TRY(read_import(l, path, slash ? (size_t)(slash - f->path) + 1 : 0, at, &data, &n));
+    if (shipped ? weft_message_load(l->m->arena, &weft__model__descriptor, path, l->m->lines, &root)
+                : parse_bytes(l->m->arena, &weft__model__descriptor, data, n, path, l->m->lines,
+                              &root)) {
         char where[600];
         return weft_note(l->ctx, "imported at %s", weft_pos_print(where, sizeof where, at));
     }
@@ -477,6 +488,11 @@ weft_status weft_model_size(weft_model *m, int64_t batch, int64_t length)
         text[n++] = weft_arena_printf(m->arena, "T=%lld", (long long)length);
     WEFT_TRY(m->ctx->status);
     return add_settings(&(loader){.m = m, .ctx = m->ctx}, text, n);
+}
+
+weft_status weft_model_set(weft_model *m, const char *setting)
+{
+    return add_settings(&(loader){.m = m, .ctx = m->ctx}, &setting, 1);
 }
 
 /* ---- the model ---- */

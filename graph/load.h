@@ -9,6 +9,14 @@
 #include "model.pb-c.h"
 #include "recipe.pb-c.h"
 
+/* What comes with Weft, carried in the library: the name maps (models/names/) and the model files
+ * (models/), both in alphabetical order, ended by a NULL name. Names have no suffix. */
+typedef struct {
+    const char *name, *text;
+    size_t n;
+} weft_shipped_file;
+extern const weft_shipped_file weft_names_shipped[], weft_models_shipped[];
+
 /* Where a message stood in its file. line 0: binary file. */
 typedef struct {
     const char *file;
@@ -49,6 +57,12 @@ weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d
 /* Writes text for .txtpb and binary for .binpb, atomically. */
 weft_status weft_message_save(weft_ctx *c, const ProtobufCMessage *m, const char *path);
 
+/* ---- shipped.c: model files that are carried in the library ------------------------------ */
+/* "shipped:gpt2" stands where a path of a model file does. */
+bool weft_is_shipped(const char *path);
+/* The model file behind "shipped:NAME" or "shipped:NAME.txtpb"; MISSING says what there is. */
+weft_status weft_shipped_find(weft_ctx *c, const char *path, const weft_shipped_file **out);
+
 /* ---- load.c: model files ----------------------------------------------------------------- */
 typedef struct {
     const char *name, *value;
@@ -70,6 +84,9 @@ struct weft_model {
 /* Sets the parameters B and T (0: leaves them), as far as the entry module has them: the sizes of a
  * graph without them are fixed. */
 weft_status weft_model_size(weft_model *m, int64_t batch, int64_t length);
+
+/* One setting "name=value" more, which stands over those before. */
+weft_status weft_model_set(weft_model *m, const char *setting);
 
 /* wellformed.c: names and types are there where the schema cannot demand them. Called by
  * expansion. */

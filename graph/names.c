@@ -156,7 +156,7 @@ weft_status weft_names_load(weft_arena *a, const char *name, weft_names *out)
     *out = (weft_names){.arena = a, .lines = weft_lines_new(a)};
     if (!out->lines)
         return weft_error_status(c);
-    const weft_names_file *f = weft_names_shipped;
+    const weft_shipped_file *f = weft_names_shipped;
     if (is_path(name)) {
         out->label = weft_arena_strdup(a, name);
         WEFT_TRY(out->label

@@ -10,13 +10,6 @@
 #include "graph/safetensors.h"
 #include "names.pb-c.h"
 
-/* The maps that come with Weft (models/names/), in alphabetical order, ended by a NULL name. */
-typedef struct {
-    const char *name, *text;
-    size_t n;
-} weft_names_file;
-extern const weft_names_file weft_names_shipped[];
-
 typedef struct {
     weft_arena *arena;
     const char *label; /* for messages */
@@ -77,6 +70,7 @@ typedef struct {
     int ignored, tied, outside; /* tensors skipped: as no weights, as copies, as other scopes' */
     const Weft__Form *form;     /* that was taken on reading */
     weft_params params;         /* sizes and parameters known so far, with their origin */
+    int64_t bos, eos;           /* what "@bos" and "@eos" in a map mean; -1: not known */
     weft_name_list missing, extra, misshapen;
 } weft_match;
 
@@ -86,7 +80,8 @@ void weft_match_init(weft_match *m, weft_arena *a, const weft_names *names, bool
 void weft_match_free(weft_match *m);
 /* One tensor of the source. MISMATCH when another one is for the same weight. */
 weft_status weft_match_add(weft_match *m, weft_tensor_file *file, const weft_tensor_entry *e);
-/* After all tensors: sorts the items, checks shapes, finds what is missing. MISMATCH with the lists
+/* After all tensors: lets a copy stand for the tensor that is not there, sorts the items, checks
+ * shapes, finds what is missing. MISMATCH with the lists
  * of what does not fit. */
 weft_status weft_match_finish(weft_match *m);
 /* A parameter that something says: kept, or MISMATCH when it is known with another value. */
@@ -122,11 +117,15 @@ weft_status weft_names_write(weft_match *m, const char *const *extra, int n_extr
 /* Those of the same form that are settings. */
 weft_status weft_names_write_settings(weft_match *m, weft_key_value **out, int *n);
 struct weft_graph;
+typedef struct {
+    int64_t batch, length, vocab;
+    int64_t bos, eos; /* ids of the tokens that begin and end a text; -1: not known */
+} weft_config_facts;
 /* config.json of a checkpoint of g: the keys of the first shipped map that fits its trainable
- * weights, if one does; then module, batch, length and the parameters under "parameters". *out is
- * arena memory. */
-weft_status weft_config_make(weft_arena *a, const struct weft_graph *g, int64_t batch,
-                             int64_t length, int64_t vocab, const char **out);
+ * weights, if one does; then module, batch, length, the ids under "tokens" and the parameters under
+ * "parameters". *out is arena memory. */
+weft_status weft_config_make(weft_arena *a, const struct weft_graph *g, const weft_config_facts *f,
+                             const char **out);
 /* As an indented JSON object; keys with one dot become objects of objects. */
 void weft_names_json(weft_string *s, const weft_key_value *kv, int n);
 /* The settings in `folder` or the folder above, as an object; *out stays NULL without such a

@@ -108,6 +108,13 @@ static weft_status check_number(weft_match *m, const weft_description *d, const 
                      weft_names_number(b, sizeof b, want));
 }
 
+/* Where a field that stands for a token id keeps it, or NULL. */
+static int64_t *token_of(weft_match *m, const Weft__Field *f)
+{
+    const char *v = f->value ? f->value : "";
+    return !strcmp(v, "@bos") ? &m->bos : !strcmp(v, "@eos") ? &m->eos : NULL;
+}
+
 static weft_status read_field(weft_match *m, const weft_description *all, const Weft__Field *f)
 {
     const weft_description beside = {.label = all->settings_label, .json = all->settings};
@@ -116,6 +123,8 @@ static weft_status read_field(weft_match *m, const weft_description *all, const 
     bool good;
     char text[128], want[256] = "";
     WEFT_TRY(look_up(m->arena, d, f->key, &v));
+    if (token_of(m, f) && v.number && v.f >= 0 && v.f == floor(v.f) && v.f < 0x1p53)
+        *token_of(m, f) = (int64_t)v.f;
     good = !f->n_accept || accepts(f, &v);
     if (!good)
         WEFT_TRY(is_harmless(m, f, &good));
@@ -327,7 +336,12 @@ static weft_status field_text(weft_match *m, const Weft__Field *f, const char **
     double v;
     const weft_param *p = f->param ? weft_params_find(&m->params, f->param, strlen(f->param)) : 0;
     bool known = p != NULL;
+    const int64_t *id = token_of(m, f);
     *text = f->value && !strcmp(f->value, "@dtype") ? m->dtype : f->value;
+    if (id) {
+        *text = *id < 0 ? NULL : weft_arena_printf(m->arena, "%lld", (long long)*id);
+        return *id < 0 || *text ? WEFT_OK : WEFT_NOMEM;
+    }
     if (p)
         v = p->value;
     else if (f->expr)

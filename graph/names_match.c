@@ -42,7 +42,9 @@ void weft_match_init(weft_match *m, weft_arena *a, const weft_names *names, bool
                       .names = names,
                       .reverse = reverse,
                       .prefix = prefix ? prefix : "",
-                      .from = from};
+                      .from = from,
+                      .bos = -1,
+                      .eos = -1};
     m->seen = weft_map_new(a);
     weft_string_init(&m->missing.text, c);
     weft_string_init(&m->extra.text, c);
@@ -249,6 +251,28 @@ static bool is_there(const weft_match *m, const char *name)
     return weft_map_get(m->seen, name, -1) >= 0;
 }
 
+/* A weight that a model uses twice has two names, of which a file may hold either: the copy alone
+ * is what it is a copy of. */
+static weft_status take_copies(weft_match *m)
+{
+    const Weft__Names *msg = m->names->msg;
+    for (int i = 0; i < m->n; i++) {
+        weft_match_item *it = &m->item[i];
+        if (!it->rule->tie || is_there(m, it->rule->tie))
+            continue;
+        for (size_t k = 0; k < msg->n_rule; k++)
+            if (!strcmp(msg->rule[k]->from, it->rule->tie)) {
+                it->rule = msg->rule[k];
+                it->number = (int)k;
+                it->name = written_name(m, it->rule);
+                break;
+            }
+        if (!it->rule->tie && !weft_map_set(m->seen, it->rule->from, i))
+            return m->ctx->status;
+    }
+    return WEFT_OK;
+}
+
 /* A required tensor of one layer, or (layer < 0) of the whole model. */
 static weft_status check_one(weft_match *m, const Weft__Rule *r, int64_t layer)
 {
@@ -308,6 +332,7 @@ weft_status weft_match_finish(weft_match *m)
 {
     if (!m->seen)
         return m->ctx->status;
+    WEFT_TRY(take_copies(m));
     WEFT_TRY(find_missing(m));
     if (m->n)
         qsort(m->item, (size_t)m->n, sizeof *m->item, by_layer_and_rule);

@@ -6,7 +6,7 @@
 /* "hf-gpt2  Hugging Face GPT-2: models/gpt2.txtpb" */
 static weft_status list_names(weft_ctx *c, weft_string *s)
 {
-    for (const weft_names_file *f = weft_names_shipped; f->name; f++) {
+    for (const weft_shipped_file *f = weft_names_shipped; f->name; f++) {
         weft_names names;
         weft_arena *a = weft_arena_new(c, 0);
         weft_status st = a ? weft_names_load(a, f->name, &names) : c->status;
@@ -42,7 +42,7 @@ weft_status weft_names_text(weft_ctx *c, const char *name, char **out)
     *out = NULL;
     weft_string_init(&s, c);
     weft_status st = WEFT_OK;
-    const weft_names_file *f = weft_names_shipped;
+    const weft_shipped_file *f = weft_names_shipped;
     while (name && f->name && strcmp(f->name, name))
         f++;
     if (!name)

@@ -1,21 +1,20 @@
-/* origin.c - frozen weights against the run that they come from: a checkpoint says by which
- * parameters its model was trained, and on which frozen weights of others.
+/* origin.c - loaded weights against what they come from: a checkpoint says by which parameters its
+ * model was trained, and on which frozen weights of others; a folder of another program and an
+ * import say what model they are.
  *
  * Weights fit by name and shape alone.  An autoencoder that is read with another k, at another
  * depth or on another model than it was trained with loads without a complaint and says nonsense.
  * Only what cannot be meant is refused: whole numbers (fractions, such as dropout, belong to
- * training), of a part that stays frozen (what is trained on may change), by names that the part
- * itself has; the entry's other names count only if both models have a frozen part beside this one,
- * which those names can be about. */
+ * training), of a whole model or of a part that stays frozen (a part that is trained on may
+ * change), by names that the part itself has; the entry's other names count only if both models
+ * have a frozen part beside this one, which those names can be about. */
 #include <math.h>
 #include <string.h>
 
 #include "graph/checkpoint.h"
 #include "graph/io.h"
-#include "graph/json.h"
 #include "graph/manifest.h"
-
-#define CONFIG_LIMIT ((size_t)1 << 20)
+#include "graph/told.h"
 
 typedef struct {
     const weft_graph *g;
@@ -72,68 +71,67 @@ static bool differs(const origin *o, const char *name, double was, double *now)
         *now = v;
         found = true;
     }
-    if (found || !o->related)
+    if (found || (!o->related && *o->f->scope))
         return found;
     return weft_graph_parameter(o->g, name, now) && *now != was;
 }
 
 static bool is_size_of_batch(const char *name) { return !strcmp(name, "B") || !strcmp(name, "T"); }
 
-static weft_status check_parameter(const origin *o, const weft_json *p)
+static weft_status check_parameter(const origin *o, const weft_told *t, const weft_param *p)
 {
-    double was = p->kind == WEFT_JSON_INT ? (double)p->i : NAN, now;
     char a[40], b[40];
-    if (isnan(was) || is_size_of_batch(p->key) || !differs(o, p->key, was, &now) ||
-        now != floor(now))
+    double now;
+    if (p->value != floor(p->value) || is_size_of_batch(p->name) ||
+        !differs(o, p->name, p->value, &now) || now != floor(now))
         return WEFT_OK;
-    return weft_fail(o->g->ctx, WEFT_MISMATCH,
-                     "%s: was trained with %s=%s, but this model reads '%s*' with %s=%s",
-                     o->f->from, p->key, weft_number_print(a, sizeof a, was), o->f->scope, p->key,
-                     weft_number_print(b, sizeof b, now));
+    weft_number_print(a, sizeof a, p->value);
+    weft_number_print(b, sizeof b, now);
+    weft_fail(o->g->ctx, WEFT_MISMATCH,
+              "%s: was %s with %s=%s, but this model reads '%s*' with %s=%s", o->f->from,
+              t->own ? "trained" : "made", p->name, a, o->f->scope, p->name, b);
+    return t->own ? WEFT_MISMATCH : weft_note(o->g->ctx, "%s is told by %s", p->name, p->origin);
 }
 
-static weft_status check_config(const origin *o, weft_arena *a)
+/* What another program says, or an import, is of the map's model: there is no file to be taken as
+ * it is. */
+static weft_status check_told(const origin *o, weft_arena *a, bool *own)
 {
-    char *text, *path = weft_arena_printf(a, "%s/config.json", o->f->from);
-    size_t n;
-    weft_json *root;
-    int kind;
-    if (!path)
-        return weft_error_status(weft_arena_ctx(a));
-    WEFT_TRY(weft_look(weft_arena_ctx(a), path, &kind));
+    weft_told told;
+    WEFT_TRY(weft_told_read(a, o->f->from, WEFT_TOLD_ALONE, &told));
+    *own = told.own;
+    for (int i = 0; i < told.params.n; i++)
+        WEFT_TRY(check_parameter(o, &told, &told.params.p[i]));
+    return WEFT_OK;
+}
+
+/* A checkpoint names the weights that it was trained on. */
+static weft_status check_checkpoint(origin *o, weft_arena *a)
+{
+    weft_manifest m;
+    char *path = weft_arena_printf(a, "%s/manifest.json", o->f->from);
+    int kind = 0;
+    WEFT_TRY(path ? weft_look(o->g->ctx, path, &kind) : WEFT_NOMEM);
     if (kind != 1)
         return WEFT_OK;
-    WEFT_TRY(weft_read_file(a, path, CONFIG_LIMIT, &text, &n));
-    WEFT_TRY(weft_json_parse_file(a, path, text, n, &root));
-    const weft_json *list = weft_json_get(root, "parameters");
-    if (!weft_json_is(list, WEFT_JSON_OBJECT))
-        return WEFT_OK;
-    for (const weft_json *p = list->child; p; p = p->next)
-        WEFT_TRY(check_parameter(o, p));
-    return WEFT_OK;
+    WEFT_TRY(weft_manifest_read(a, o->f->from, &m));
+    return check_frozen(o, &m.progress);
 }
 
 weft_status weft_origin_check(weft_arena *a, const weft_graph *g, const weft_frozen *own, int n,
                               int which)
 {
-    weft_manifest m;
     origin o = {.g = g, .own = own, .f = &own[which], .n = n};
-    if (!o.f->from || !o.f->hash || !*o.f->scope)
+    bool ours = true;
+    if (!o.f->from || (!o.f->hash && *o.f->scope))
         return WEFT_OK;
-    char *path = weft_arena_printf(a, "%s/manifest.json", o.f->from);
-    int kind;
-    if (!path)
-        return weft_error_status(g->ctx);
-    WEFT_TRY(weft_look(g->ctx, path, &kind));
-    if (kind != 1)
-        return WEFT_OK;
-    WEFT_TRY(weft_manifest_read(a, o.f->from, &m));
-    weft_status s = check_frozen(&o, &m.progress);
+    weft_status s = *o.f->scope ? check_checkpoint(&o, a) : WEFT_OK;
     if (!s)
-        s = check_config(&o, a);
-    return s == WEFT_MISMATCH ? weft_note(g->ctx,
-                                          "if that is meant, load %s/model.safetensors: a file "
-                                          "is taken as it is",
-                                          o.f->from)
-                              : s;
+        s = check_told(&o, a, &ours);
+    return s == WEFT_MISMATCH && ours
+               ? weft_note(g->ctx,
+                           "if that is meant, load %s/model.safetensors: a file "
+                           "is taken as it is",
+                           o.f->from)
+               : s;
 }

@@ -90,6 +90,8 @@ weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_kind *out)
     char *data;
     size_t n;
     *out = WEFT_FILE_MODEL;
+    if (weft_is_shipped(path))
+        return WEFT_OK;
     weft_arena *a = weft_arena_new(c, 0);
     if (!a)
         return weft_error_status(c);

@@ -78,7 +78,7 @@ static const char *absolute(const weft_recipe *r, const char *path)
     const char *cwd = here(r);
     char *base = weft_arena_strdup(r->arena, cwd);
     path = strip(path);
-    if (*path == '/' || !*cwd || !base)
+    if (*path == '/' || !*cwd || !base || weft_is_shipped(path))
         return path;
     while (is_up(path, strcspn(path, "/"))) {
         char *slash = strrchr(base, '/');
@@ -121,7 +121,7 @@ static const char *folder_of(const weft_recipe *r, const char *path)
 const char *weft_path_beside(weft_arena *a, const char *from, const char *path)
 {
     const char *slash = strrchr(from, '/');
-    if (*path == '/' || !slash)
+    if (*path == '/' || !slash || weft_is_shipped(path))
         return path;
     return weft_arena_printf(a, "%.*s/%s", (int)(slash - from), from, path);
 }

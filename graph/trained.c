@@ -19,6 +19,7 @@ static weft_status is_there(weft_ctx *c, const char *path, bool *yes)
     return s;
 }
 
+/* ---- opening ---- */
 /* The run directory that holds `path`: itself, or the one two levels above a checkpoint folder.
  * NULL: neither, or a failure. */
 static const char *find_run(weft_trained *t, const char *path)
@@ -43,8 +44,8 @@ static weft_status open_run(weft_trained *t, const char *path, const char *weigh
         return weft_error_status(t->ctx)
                    ? weft_error_status(t->ctx)
                    : weft_fail(t->ctx, WEFT_MISSING,
-                               "%s: expected a run directory or one of its checkpoints: "
-                               "there is no recipe.txtpb",
+                               "%s: expected a run directory, one of its checkpoints or a folder "
+                               "of weights: there is no recipe.txtpb and no model.safetensors",
                                path);
     const char *recipe = weft_arena_printf(t->arena, "%s/recipe.txtpb", t->folder);
     WEFT_TRY(recipe ? weft_recipe_load(t->ctx, recipe, t->set, t->n_set, &t->recipe) : WEFT_NOMEM);
@@ -60,6 +61,60 @@ static weft_status open_file(weft_trained *t, const char *path, const char *weig
     else
         t->model = weft_arena_strdup(t->arena, path);
     return weights ? weft_weights_find(t->arena, weights, &t->weights) : WEFT_OK;
+}
+
+/* Does the path, a file (1) or folder (2), name weights: a safetensors file, an index, or a folder
+ * of no run that has some? */
+static weft_status is_weights(weft_trained *t, const char *path, int kind, bool *yes)
+{
+    static const char *const end[] = {".safetensors", ".safetensors.index.json"};
+    size_t n = strlen(path);
+    const char *weights = NULL;
+    *yes = false;
+    if (kind == 2 && !find_run(t, path)) {
+        WEFT_TRY(weft_error_status(t->ctx));
+        WEFT_TRY(weft_told_weights(t->arena, path, &weights));
+        *yes = weights != NULL;
+    }
+    for (int i = 0; i < 2 && kind != 2; i++)
+        if (n > strlen(end[i]) && !strcmp(path + n - strlen(end[i]), end[i]))
+            *yes = true;
+    return weft_error_status(t->ctx);
+}
+
+/* A part of a model, or no model that comes with Weft: what can be done with it. */
+static weft_status refuse_weights(weft_trained *t, const char *path)
+{
+    const Weft__Names *map = t->told.map.msg;
+    if (!map || !map->model)
+        return weft_fail(t->ctx, WEFT_MISMATCH,
+                         "%s: no model file that comes with Weft has these weights: name one with "
+                         "--weights=%s, or see with weft import --names=MAP what does not fit",
+                         path, path);
+    return weft_fail(t->ctx, WEFT_UNSUPPORTED,
+                     "%s: is a part of a model, not a model: %s; weft import %s --names=%s "
+                     "--out=FILE, then load { file: \"FILE\" scope: \"%s\" } in the recipe of a "
+                     "model that has it, or --check=RECIPE",
+                     path, map->doc ? map->doc : map->model, path, t->told.map_name, map->scope);
+}
+
+/* Weights alone: the name map that fits them names the model file, and what they tell is what it is
+ * set to. */
+static weft_status open_weights(weft_trained *t, const char *path, const char *weights)
+{
+    if (weights)
+        return weft_fail(t->ctx, WEFT_USAGE,
+                         "%s holds weights itself: --weights is for a recipe or a model file",
+                         path);
+    t->weights = weft_arena_strdup(t->arena, path);
+    WEFT_TRY(t->weights ? weft_told_read(t->arena, path, WEFT_TOLD_MAP, &t->told) : WEFT_NOMEM);
+    const Weft__Names *map = t->told.map.msg;
+    if (!map || !map->model || map->scope)
+        return refuse_weights(t, path);
+    if (!t->told.own)
+        WEFT_TRY(weft_told_complete(&t->told, t->set, t->n_set));
+    t->model = weft_arena_printf(t->arena, "shipped:%s", map->model);
+    return weft_error_status(t->ctx);
 }
 
 static weft_status copy_settings(weft_trained *t, const char *const *set, int n)
@@ -78,12 +133,18 @@ static weft_status open_trained(weft_trained *t, const char *path, const char *w
     weft_graph *g = NULL;
     WEFT_TRY(copy_settings(t, set, n_set));
     int kind;
+    bool alone;
     WEFT_TRY(weft_look(t->ctx, path, &kind));
-    if (kind == 2)
+    WEFT_TRY(is_weights(t, path, kind, &alone));
+    if (alone)
+        WEFT_TRY(open_weights(t, path, weights));
+    else if (kind == 2)
         WEFT_TRY(open_run(t, path, weights));
     else
         WEFT_TRY(open_file(t, path, weights));
-    t->loss = t->recipe ? weft_recipe_eval_loss(t->recipe) : "loss";
+    if (t->weights && !alone)
+        WEFT_TRY(weft_told_read(t->arena, t->weights, 0, &t->told));
+    t->loss = t->recipe ? weft_recipe_eval_loss(t->recipe) : alone ? t->told.map.msg->loss : "loss";
     WEFT_TRY(weft_trained_graph(t, WEFT_BATCH_ONE, 0, &g));
     t->vocab = weft_graph_vocab(g, 0);
     weft_graph_free(g);
@@ -118,20 +179,48 @@ void weft_trained_free(weft_trained *t)
     weft_arena_free(t->arena);
 }
 
+/* The tokenizer that lies with the weights: in their folder, or in that of their run. */
+static weft_status find_beside(const weft_trained *t, const char **path)
+{
+    int kind = 0;
+    bool yes = false;
+    const char *dir = t->weights;
+    *path = NULL;
+    WEFT_TRY(dir ? weft_look(t->ctx, dir, &kind) : WEFT_OK);
+    if (dir && kind != 2)
+        dir = weft_parent_dir(t->arena, dir);
+    WEFT_TRY(dir ? weft_tokenizer_in(t->arena, dir, path) : WEFT_OK);
+    if (!dir || *path)
+        return weft_error_status(t->ctx);
+    const char *run = weft_arena_printf(t->arena, "%s/../..", dir);
+    const char *recipe = weft_arena_printf(t->arena, "%s/../../recipe.txtpb", dir);
+    WEFT_TRY(is_there(t->ctx, recipe, &yes));
+    return yes && run ? weft_tokenizer_in(t->arena, run, path) : weft_error_status(t->ctx);
+}
+
 /* The run directory's own tokenizer goes before the recipe's, whose path may not hold any more. */
 const char *weft_trained_file(const weft_trained *t, weft_recipe_path which)
 {
-    static const char *const own[] = {"tokenizer.json", "vocab.json"};
-    for (size_t i = 0; which == WEFT_RECIPE_TOKENIZER && t->folder && i < sizeof own / sizeof *own;
-         i++) {
-        const char *path = weft_arena_printf(t->arena, "%s/%s", t->folder, own[i]);
-        bool yes;
-        if (is_there(t->ctx, path, &yes))
-            return NULL;
-        if (yes)
-            return path;
-    }
-    return t->recipe ? weft_recipe_file(t->recipe, which) : NULL;
+    const char *path = NULL;
+    if (which == WEFT_RECIPE_TOKENIZER && t->folder &&
+        (weft_tokenizer_in(t->arena, t->folder, &path) || path))
+        return path; /* NULL: a failure */
+    if (t->recipe && (path = weft_recipe_file(t->recipe, which)))
+        return path;
+    return which == WEFT_RECIPE_TOKENIZER && !find_beside(t, &path) ? path : NULL;
+}
+
+/* What another program's description says goes before its tokenizer; a run of ours was trained with
+ * its tokenizer. */
+weft_status weft_trained_end(const weft_trained *t, const char *tokenizer, int64_t *id)
+{
+    int64_t bos;
+    *id = -1;
+    if (tokenizer && (t->told.own || t->told.eos < 0))
+        WEFT_TRY(weft_tokenizer_ids(t->ctx, tokenizer, &bos, id));
+    if (*id < 0)
+        *id = t->told.eos;
+    return WEFT_OK;
 }
 
 const char *weft_trained_weights(const weft_trained *t) { return t->weights; }
@@ -141,10 +230,14 @@ int64_t weft_trained_vocab(const weft_trained *t) { return t->vocab; }
 static weft_status load_model(weft_trained *t, int64_t batch, int64_t length, weft_model **out)
 {
     batch = batch == WEFT_BATCH_ONE ? 1 : batch;
-    if (t->recipe)
-        return weft_recipe_model(t->recipe, batch, length, out);
-    WEFT_TRY(weft_model_load(t->ctx, t->model, t->set, t->n_set, out));
-    weft_status s = weft_model_size(*out, batch, length);
+    weft_status s = t->recipe ? weft_recipe_model(t->recipe, batch, length, out)
+                              : weft_model_load(t->ctx, t->model, t->set, t->n_set, out);
+    if (s)
+        return s;
+    s = t->recipe ? WEFT_OK : weft_model_size(*out, batch, length);
+    if (!s)
+        s = weft_told_apply(t->arena, &t->told, *out, t->set, t->n_set,
+                            t->recipe ? t->recipe->path : NULL);
     if (s)
         weft_model_free(*out);
     return s;
@@ -172,7 +265,8 @@ weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length, w
     WEFT_TRY(load_model(t, batch, length, &m));
     weft_status s = weft_graph_expand(m, out);
     weft_model_free(m);
-    if (!s && (s = check_sizes(*out, batch, length))) {
+    if (!s && (s = check_sizes(*out, batch, length) ? weft_error_status(t->ctx)
+                                                    : weft_told_check(&t->told, *out))) {
         weft_graph_free(*out);
         *out = NULL;
     }

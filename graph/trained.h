@@ -3,6 +3,7 @@
 #define WEFT_TRAINED_H
 
 #include "graph/recipe.h"
+#include "graph/told.h"
 
 /* As a batch: one sequence, or as many as a graph has that has no parameter B. */
 #define WEFT_BATCH_ONE (-1)
@@ -15,6 +16,7 @@ struct weft_trained {
     const char *const *set;
     int n_set;
     const char *weights;       /* NULL: start values */
+    weft_told told;            /* what these say of the model */
     const char *loss, *folder; /* folder: the run directory, NULL without one */
     int64_t vocab;
     bool warned; /* that weights have start values */

@@ -9,8 +9,8 @@
 #include "graph/cached.h"
 #include "graph/labels.h"
 #include "graph/labels_part.h"
-#include "graph/names.h"
 #include "graph/optim.h"
+#include "graph/told.h"
 
 /* ---- recipe -> programs ---- */
 /* Forward part as training differentiates it, or as it stands without options. */
@@ -332,10 +332,28 @@ static weft_status go_on(weft_trainer *t, const char *path)
     return WEFT_OK;
 }
 
-static weft_status make_config(weft_trainer *t)
+/* Without a tokenizer the weights that training begins with may know. */
+static weft_status told_ids(weft_trainer *t, const char *path, weft_config_facts *f)
 {
-    return weft_config_make(t->arena, t->forward, t->info.batch, t->info.length, t->progress.vocab,
-                            &t->progress.config);
+    weft_told told;
+    WEFT_TRY(weft_told_read(t->arena, path, 0, &told));
+    f->bos = told.bos;
+    f->eos = told.eos;
+    return WEFT_OK;
+}
+
+/* After the tokenizer is in the run directory. `path`: the checkpoint that is gone on from, or
+ * NULL. */
+static weft_status make_config(weft_trainer *t, const char *path)
+{
+    weft_config_facts f = {t->info.batch, t->info.length, t->progress.vocab, -1, -1};
+    WEFT_TRY(weft_tokenizer_ids(t->ctx, t->dir, &f.bos, &f.eos));
+    if (f.eos < 0 && path)
+        WEFT_TRY(told_ids(t, path, &f));
+    for (size_t i = 0; f.eos < 0 && i < t->recipe->msg->n_load; i++)
+        if (t->frozen[i].from && !*t->frozen[i].scope)
+            WEFT_TRY(told_ids(t, t->frozen[i].from, &f));
+    return weft_config_make(t->arena, t->forward, &f, &t->progress.config);
 }
 
 static weft_status open_run(weft_trainer *t)
@@ -357,6 +375,7 @@ static weft_status open_run(weft_trainer *t)
     WEFT_TRY(check_labels(t));
     if (!path)
         WEFT_TRY(write_inputs(t));
+    WEFT_TRY(make_config(t, path));
     return weft_runlog_open(t->ctx, t->arena, t->dir, &t->progress, &t->log);
 }
 
@@ -369,7 +388,6 @@ weft_status weft_trainer_open(weft_trainer *t)
     WEFT_TRY(build_model(t));
     WEFT_TRY(open_data(t));
     WEFT_TRY(open_labels(t));
-    WEFT_TRY(make_config(t));
     WEFT_TRY(weft_session_new(t->ctx, false, &t->session));
     return open_run(t);
 }

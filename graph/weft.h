@@ -333,6 +333,13 @@ WEFT_API void *weft_session_data(weft_session *s, const char *name, weft_type *t
  * them. */
 WEFT_API weft_status weft_weights_load(weft_session *s, const char *path, const char *scope);
 
+/* Gives m, which was loaded with the settings `set`, the parameters that the weights at `path` tell
+ * (weft_weights_load's path; a checkpoint's or another program's config.json, the metadata of an
+ * import) and that are not set. MISMATCH with both values where they are set otherwise, UNSUPPORTED
+ * for a model that the name map's model file cannot express. Before the model is expanded. */
+WEFT_API weft_status weft_weights_tell(weft_model *m, const char *path, const char *const *set,
+                                       int n_set);
+
 /* ---- weights of other programs: docs/weights.md ---- */
 typedef struct {
     /* a shipped name map (weft_names_text lists them), or the path of a .txtpb */
@@ -385,6 +392,9 @@ WEFT_API weft_status weft_tensors_measure(weft_tensors *f, int i, weft_tensor_in
 /* Largest difference of two tensors of one shape; Inf where only one of two elements is NaN. */
 WEFT_API weft_status weft_tensors_distance(weft_tensors *a, int i, weft_tensors *b, int k,
                                            double *out);
+/* Ids of the tokens that begin and end a text, by the tokenizer at `path` (a .json file or a folder;
+ * NULL: none): what tokenizer_config.json beside it declares, else <|endoftext|>; -1: none. */
+WEFT_API weft_status weft_tokenizer_ids(weft_ctx *c, const char *path, int64_t *bos, int64_t *eos);
 /* The text of a shipped name map, or (NULL) a line for each of them. */
 WEFT_API weft_status weft_names_text(weft_ctx *c, const char *name, char **out);
 /* Do the weights of a file fit g, strictly? They are those whose names in g begin with `part`, or,

@@ -100,18 +100,24 @@ WEFT_API weft_status weft_log_read(weft_ctx *c, const char *path,
 /* ---- using a trained model --------------------------------------------------------------- */
 /* A model with weights: from a run directory (its newest good checkpoint), a checkpoint folder, a
  * recipe or a model file; the last two take `weights` (a safetensors file, checkpoint or run) or,
- * without, start values by the seed. */
+ * without, start values by the seed. Weights alone (a folder or file of another program, or an
+ * import) are read into the shipped model file that the name map names which fits them. Parameters
+ * of the model that the weights tell (config.json, metadata) are taken where neither `set` nor the
+ * recipe has them; MISMATCH where these say something else. */
 typedef struct weft_trained weft_trained;
 WEFT_API weft_status weft_trained_open(weft_ctx *c, const char *path, const char *weights,
                                        const char *const *set, int n_set, weft_trained **out);
 WEFT_API void weft_trained_free(weft_trained *t);
 /* The recipe of the run, t's own; NULL: a model file has none. */
 WEFT_API const weft_recipe *weft_trained_recipe(const weft_trained *t);
-/* Path of the tokenizer or of the validation data that the run used; NULL if it names none, and if
- * it cannot be looked for: then weft_error_status says so. */
+/* Path of the tokenizer or of the validation data that the run used, or of the tokenizer that lies
+ * with the weights; NULL if there is none, and if it cannot be looked for: then weft_error_status
+ * says so. */
 WEFT_API const char *weft_trained_file(const weft_trained *t, weft_recipe_path which);
 WEFT_API const char *
 weft_trained_weights(const weft_trained *t); /* where the weights came from; NULL: start values */
+/* Id of the token that ends a text, where `tokenizer` (NULL: none) is in use; -1: there is none. */
+WEFT_API weft_status weft_trained_end(const weft_trained *t, const char *tokenizer, int64_t *id);
 WEFT_API int64_t
 weft_trained_vocab(const weft_trained *t); /* ids that the model knows: sizes of its logits */
 

@@ -173,7 +173,7 @@ says err 'data.val_labels; without it labels are computed'
 expect 78 "$weft" eval mv --length 16
 says err 'T, the length of a sequence is 32, expected 16'
 expect 78 "$weft" eval mv --set label_score=1
-says err 'graph hash'
+says err 'label_score is 0 by .*config.json, but 1 by --set'
 expect 78 "$weft" eval mv --steer 5*4 --steer-at z # a change of the extractor
 says err 'graph hash'
 perl -e 'local $/; open F, "<m.val"; $_ = <F>; substr($_, 6000, 1) ^= "\x01"; open G, ">flipped.val"; print G $_'

@@ -98,9 +98,21 @@ for how in "" "--steer 3*4 --steer 5+1"; do
     mv out run
     expect 0 "$weft" generate "$root/models/cocomix.txtpb" $sets --weights alone --ids --prompt "1 2 3" --tokens 20 $how
     same out run
+    # and its folder alone says all of it, without a model file or a setting
+    expect 0 "$weft" generate alone --ids --prompt "1 2 3" --tokens 20 $how
+    same out run
 done
 expect 78 "$weft" eval "$root/models/cocomix.txtpb" $sets --weights alone --data val.bin
 says err "missing: teacher\.wte\.weight"
+expect 0 "$weft" eval a --data val.bin --batch 1 --set eval.loss=lm_loss --set 'eval.log=lm_loss'
+loss=$(sed -n 's/^loss *//p' out)
+expect 0 "$weft" eval alone --data val.bin
+says out "^loss *$loss\$"
+expect 78 "$weft" generate alone --ids --prompt 1 --set k=3
+says err 'k is [0-9]* by alone/config.yaml (concept_num), but 3 by --set'
+rm -r alone/config.yaml
+expect 2 "$weft" generate alone --ids --prompt 1
+says err 'insert is not told by these files (insert_layer_index of config.yaml): give --set insert=NUMBER'
 
 # an extractor is read as it was trained: with its parameters, at its depth, on its teacher; the student's own are not its
 refuse() { # MESSAGE ARGUMENT...

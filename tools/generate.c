@@ -15,6 +15,7 @@ typedef struct {
     weft_ids prompt, drawn;
     bool ids, json, to_end; /* ids: print numbers; to_end: go on after the end of a text */
     bool compare;           /* nothing is printed before both texts are there */
+    int64_t end;            /* id of the token that ends a text, or -1 */
     bool begun;             /* a line of the text is on standard output, not ended */
     weft_string text;       /* decoded so far (JSON, compare), or not yet printed */
 } speaker;
@@ -118,7 +119,7 @@ static bool on_token(void *user, int32_t id)
 {
     speaker *s = user;
     /* the end of a text is a token: what follows it would be another text */
-    if (!s->to_end && s->tokens.bpe && id == weft_bpe_end(s->tokens.bpe))
+    if (!s->to_end && id == s->end)
         return false;
     if (weft_ids_reserve(&s->drawn, 1))
         return false;
@@ -269,8 +270,10 @@ static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char
             "the run names no tokenizer: give --tokenizer=PATH, or --ids for bare token ids");
     if (!s->ids && cli_tokens_open(c, path, &s->tokens))
         return cli_fail(c);
-    if (encode_prompt(c, s, prompt))
+    if (weft_trained_end(t, path, &s->end) || encode_prompt(c, s, prompt))
         return cli_fail(c);
+    if (s->ids) /* bare numbers go on through ends of texts */
+        s->end = -1;
     o->prompt = s->prompt.id;
     o->n_prompt = (int64_t)s->prompt.n;
     o->token = on_token;

@@ -41,6 +41,8 @@ static weft_status load(weft_ctx *c, const char *path, const settings *o, object
                                     .no_rewrite = o->disable && !*o->disable,
                                     .disable_rules = o->disable && *o->disable ? o->disable : NULL};
     weft_status s = weft_model_load(c, path, o->set.item, o->set.n, &x->model);
+    if (!s && o->weights)
+        s = weft_weights_tell(x->model, o->weights, o->set.item, o->set.n);
     if (!s)
         s = weft_graph_expand(x->model, &x->whole);
     if (!s)
