@@ -32,6 +32,8 @@ typedef struct {
     bool weight, lenient;
     weft_tensor_file *old; /* where older versions kept some of these, or NULL */
     source *source;        /* per state */
+    weft_tensor_file *const *file;
+    int n_file;
     weft_name_list missing, extra, misshapen;
     weft_names *map; /* what other programs call their weights: the shipped name maps */
     int n_map;
@@ -118,39 +120,70 @@ static void add_misshapen(fit *f, const weft_state *st, const weft_tensor_entry 
 }
 
 /* ---- a head that repeats the embedding ---- */
-/* What `e` is a copy of by this rule: the tensor of that name, with a prefix of the map or without.
- */
-static const weft_tensor_entry *tied_to(fit *f, const Weft__Names *msg, const Weft__Rule *r,
-                                        weft_tensor_file *file, const weft_tensor_entry *e)
+/* The tensor of this name in any of the files, with a prefix of the map or without. */
+static source find_tensor(fit *f, const Weft__Names *msg, const char *name)
 {
-    if (!r->tie || strcmp(r->from, e->name))
-        return NULL;
-    const weft_tensor_entry *of = weft_tensor_file_find(file, r->tie);
-    for (size_t k = 0; !of && k < msg->n_prefix; k++) {
-        const char *name = weft_arena_printf(f->arena, "%s%s", msg->prefix[k], r->tie);
-        of = name ? weft_tensor_file_find(file, name) : NULL;
+    source found = {NULL, NULL};
+    for (size_t k = 0; !found.entry && k <= msg->n_prefix; k++) {
+        const char *full =
+            k ? weft_arena_printf(f->arena, "%s%s", msg->prefix[k - 1], name) : name;
+        for (int i = 0; full && !found.entry && i < f->n_file; i++)
+            found = (source){f->file[i], weft_tensor_file_find(f->file[i], full)};
     }
-    return of;
+    return found;
 }
 
-/* Is `e` the second copy of a tensor that the graph uses twice? Then it is skipped, but only if it
- * is a copy. */
-static weft_status is_tied(fit *f, weft_tensor_file *file, const weft_tensor_entry *e, bool *yes)
+/* Is the tensor called `name`, with a prefix of the map or without? */
+static bool is_called(const Weft__Names *msg, const weft_tensor_entry *e, const char *name)
 {
-    *yes = false;
-    for (int m = 0; m < f->n_map && !*yes; m++) {
-        const Weft__Names *msg = f->map[m].msg;
-        for (size_t r = 0; r < msg->n_rule && !*yes; r++) {
-            const weft_tensor_entry *of = tied_to(f, msg, msg->rule[r], file, e);
-            if (!of)
-                continue;
-            WEFT_TRY(weft_tensor_same(file, e, file, of, yes));
-            if (!*yes)
-                return weft_fail(f->ctx, WEFT_MISMATCH,
-                                 "%s: %s differs from %s, but the graph has one weight for both",
-                                 f->from, e->name, of->name);
-        }
+    bool yes = !strcmp(e->name, name);
+    for (size_t k = 0; !yes && k < msg->n_prefix; k++) {
+        size_t n = strlen(msg->prefix[k]);
+        yes = !strncmp(e->name, msg->prefix[k], n) && !strcmp(e->name + n, name);
     }
+    return yes;
+}
+
+/* The other name of the weight that `e` has a name of, by rule r of two names for one; or NULL. */
+static const char *other_name(const Weft__Names *msg, const Weft__Rule *r,
+                              const weft_tensor_entry *e)
+{
+    if (!r->tie)
+        return NULL;
+    return is_called(msg, e, r->from) ? r->tie : is_called(msg, e, r->tie) ? r->from : NULL;
+}
+
+static weft_status compare_twins(fit *f, weft_tensor_file *file, const weft_tensor_entry *e,
+                                 const source *twin, bool *same)
+{
+    WEFT_TRY(weft_tensor_same(file, e, twin->file, twin->entry, same));
+    return *same ? WEFT_OK
+                 : weft_fail(f->ctx, WEFT_MISMATCH,
+                             "%s: %s differs from %s, but the graph has one weight for both: save "
+                             "it with tied embeddings, or read it into a model file whose head has "
+                             "a weight of its own",
+                             f->from, e->name, twin->entry->name);
+}
+
+/* What a tensor without a state of its name is to a graph that uses the weight twice: a second copy
+ * of a tensor, which is skipped if it is a copy; or the only one, which stands for the weight. */
+static weft_status find_tied(fit *f, weft_tensor_file *file, const weft_tensor_entry *e, bool *skip,
+                             int *state)
+{
+    *skip = false;
+    *state = -1;
+    for (int m = 0; m < f->n_map; m++)
+        for (size_t r = 0; r < f->map[m].msg->n_rule; r++) {
+            const Weft__Names *msg = f->map[m].msg;
+            const char *other = other_name(msg, msg->rule[r], e);
+            const source twin = other ? find_tensor(f, msg, other) : (source){NULL, NULL};
+            if (twin.entry) {
+                *state = -1;
+                return compare_twins(f, file, e, &twin, skip);
+            }
+            if (other && *state < 0)
+                *state = find_state(f, other);
+        }
     return f->ctx->status;
 }
 
@@ -171,7 +204,7 @@ static weft_status match_entry(fit *f, weft_tensor_file *file, const weft_tensor
     if (i < 0 && f->lenient) {
         skip = is_ignored(f, e->name);
         if (!skip)
-            WEFT_TRY(is_tied(f, file, e, &skip));
+            WEFT_TRY(find_tied(f, file, e, &skip, &i));
     }
     weft_state *st = i < 0 ? NULL : &f->s->state[i];
     if (!f->weight && st && !st->trainable && weft_state_is_weight(st))
@@ -287,7 +320,9 @@ weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int
              .scope = scope ? scope : "",
              .weight = weight,
              .old = old,
-             .lenient = lenient};
+             .lenient = lenient,
+             .file = file,
+             .n_file = n};
     f.arena = weft_arena_new(c, 0);
     if (!f.arena)
         return c->status;

@@ -170,6 +170,10 @@ static void add_head(bundle *b)
     add(b, "lm_head.weight", 2, VOCAB, D);
     memcpy(b->t[b->n - 1].data, find(b, "wte.weight")->data, VOCAB * D * sizeof(float));
 }
+static void rename_to_head(bundle *b)
+{
+    snprintf(find(b, "wte.weight")->name, sizeof b->t[0].name, "lm_head.weight");
+}
 static void add_other_head(bundle *b) { add(b, "lm_head.weight", 2, VOCAB, D); }
 static void turn_matrix(bundle *b)
 {
@@ -197,6 +201,7 @@ static void test_misfits(void **state)
         {change_nothing, hf_config, WEFT_OK, ""},
         {add_masks, hf_config, WEFT_OK, ""},
         {add_head, hf_config, WEFT_OK, ""},
+        {rename_to_head, hf_config, WEFT_OK, ""},
         {drop_layer_bias, hf_config, WEFT_MISMATCH, "1 missing: h.0.ln_2.bias"},
         {drop_wte, hf_config, WEFT_MISMATCH, "1 missing: wte.weight"},
         {add_extra, hf_config, WEFT_MISMATCH, "1 not in the map: h.0.attn.extra"},

@@ -90,6 +90,7 @@ static void test_foreign_names(void **state)
     weft_session *s = hf_session(c, "wte.weight", "h.0.b");
     weft_session *p = hf_session(c, "transformer.wte.weight", "transformer.h.0.b");
     weft_session *t = hf_session(c, "teacher.wte.weight", "teacher.h.0.b");
+    weft_session *h = hf_session(c, "lm_head.weight", "h.0.b");
 #define WTE(prefix) {prefix "wte.weight", 2, {2, 2}, 10}
 #define BIAS(prefix)                                                                               \
     {                                                                                              \
@@ -117,7 +118,19 @@ static void test_foreign_names(void **state)
     PUT(WTE(""), BIAS(""), {"lm_head.weight", 2, {2, 2}, 11});
     expect_weights(s, path, "", WEFT_MISMATCH, "lm_head.weight differs from wte.weight");
     PUT(BIAS(""), {"lm_head.weight", 2, {2, 2}, 10});
-    expect_weights(s, path, "", WEFT_MISMATCH, "1 not in the graph: lm_head.weight");
+    expect_weights(s, path, "", WEFT_OK, NULL); /* the weight's other name alone */
+    PUT(BIAS("transformer."), {"lm_head.weight", 2, {2, 2}, 10});
+    expect_weights(s, path, "", WEFT_OK, NULL);
+    expect_weights(p, path, "", WEFT_OK, NULL);
+    expect_weights(t, path, "teacher.", WEFT_OK, NULL);
+    PUT(BIAS(""), {"lm_head.weight", 2, {2, 3}, 10});
+    expect_weights(s, path, "", WEFT_MISMATCH, "wte.weight [2,3] where the graph has [2,2]");
+    PUT(BIAS(""), WTE("transformer.")); /* a graph that knows it by the other name */
+    expect_weights(h, path, "", WEFT_OK, NULL);
+    PUT(BIAS(""), WTE(""), {"lm_head.weight", 2, {2, 2}, 10});
+    expect_weights(h, path, "", WEFT_OK, NULL);
+    PUT(BIAS(""), WTE(""), {"lm_head.weight", 2, {2, 2}, 9});
+    expect_weights(h, path, "", WEFT_MISMATCH, "wte.weight differs from lm_head.weight");
     PUT(WTE(""), BIAS(""), BIAS("transformer."));
     expect_weights(s, path, "", WEFT_MISMATCH, "are both for weight 'h.0.b'");
     PUT(WTE(""), {"h.0.b", 1, {4}, 20});
@@ -138,6 +151,7 @@ static void test_foreign_names(void **state)
     free_session(s);
     free_session(p);
     free_session(t);
+    free_session(h);
     weft_close(c);
     remove_dir(dir);
 }
@@ -145,7 +159,8 @@ static void test_foreign_names(void **state)
 static void test_shards(void **state)
 {
     (void)state;
-    const char *dir = fresh_dir(), *index = join(dir, "model.safetensors.index.json");
+    const char *dir = fresh_dir();
+    char *index = strdup(join(dir, "model.safetensors.index.json"));
     weft_ctx *c = weft_open(NULL);
     weft_session *s = hf_session(c, "wte.weight", "h.0.b");
     put_weights(join(dir, "model-00001-of-00002.safetensors"), (hf_tensor[]){WTE("")}, 1);
@@ -180,14 +195,23 @@ static void test_shards(void **state)
          "\"h.0.b\":\"model-00002-of-00002.safetensors\"}}",
          WEFT_MALFORMED, "weight_map: 'c' of model-00002-of-00002.safetensors is not in it"},
         {"{\"weight_map\":{}}", WEFT_MISMATCH, "2 missing: wte.weight, h.0.b"},
+        /* and from here on a copy of wte.weight that lies in the other shard */
+        {"{\"weight_map\":{\"wte.weight\":\"model-00001-of-00002.safetensors\","
+         "\"h.0.b\":\"model-00002-of-00002.safetensors\","
+         "\"lm_head.weight\":\"model-00002-of-00002.safetensors\"}}",
+         WEFT_OK, NULL},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         if (strstr(table[i].part ? table[i].part : "", "'c' of"))
             put_weights(join(dir, "model-00002-of-00002.safetensors"),
                         (hf_tensor[]){BIAS(""), {"c", 1, {3}, 5}}, 2);
+        if (strstr(table[i].map, "lm_head"))
+            put_weights(join(dir, "model-00002-of-00002.safetensors"),
+                        (hf_tensor[]){BIAS(""), {"lm_head.weight", 2, {2, 2}, 10}}, 2);
         put_file(index, table[i].map, strlen(table[i].map));
         expect_weights(s, i % 2 ? index : dir, "", table[i].status, table[i].part);
     }
+    free(index);
     free_session(s);
     weft_close(c);
     remove_dir(dir);
