@@ -98,6 +98,12 @@ says out '^gpt2-tiny optimizer.weight_decay=0.25 .* \.\.\.  *1 '
 says out '^note: arm .* \.\.\. also has .*schedule.warmup=6'
 [ "$(sed -n '2,4p' out | cut -c1-72 | sort -u | wc -l)" = 3 ] || fail "names are not three"
 [ "$(grep -o '>gpt2-tiny[^<]*' x.svg | awk '{ print length }' | sort -n | tail -1)" -lt 110 ] || fail "the legend is too long"
+# losses that neighbouring ticks of an axis cannot tell apart, and none at all: the picture ends
+cp -r n1 huge && perl -pi -e '$k = 1e17 + 16 * $n++ if /"val_loss"/; s/"val_loss":[^,}]*/sprintf "\"val_loss\":%.17g", $k/e' huge/log.jsonl
+grep -q 'val_loss":1.*e+17\|val_loss":1000000000000000' huge/log.jsonl || fail "no huge losses"
+expect 0 timeout 60 "$weft" compare huge --svg huge.svg
+[ "$(tail -1 huge.svg)" = '</svg>' ] || fail "the picture of huge losses"
+grep -q 'nan\|inf' huge.svg && fail "a picture with what is no number"
 long=$(printf 'x%.0s' $(seq 1200))
 change n5 "s/data {/data { tokenizer: \"$long\"/"
 expect 0 compare n=n1,n5

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tools/compare.h"
+#include "tools/ticks.h"
 
 enum { PANEL_W = 400, PANEL_H = 280, LEFT = 62, TOP = 16, GAP = 76, ROW = 20, N_COLOUR = 7 };
 
@@ -42,13 +43,15 @@ static void find_range(const comparison *k, bool flops, view *v)
         double factor = factor_of(&k->arm[i], flops);
         for (int j = 0; j < c->n; j++) {
             v->x1 = fmax(v->x1, c->tokens[j] * factor);
+            if (!isfinite(c->min[j]) || !isfinite(c->max[j]))
+                continue;
             v->y0 = fmin(v->y0, c->min[j]);
             if (c->tokens[j] >= c->tokens[c->n - 1] / 8)
                 v->y1 = fmax(v->y1, c->max[j]);
         }
     }
-    if (!(v->x1 > 0)) {
-        *v = (view){.x1 = 1, .y1 = 1};
+    if (!(v->x1 > 0) || !isfinite(v->x1) || !(v->y0 <= v->y1)) {
+        *v = (view){.x1 = v->x1 > 0 && isfinite(v->x1) ? v->x1 : 1, .y1 = 1};
         return;
     }
     double margin = v->y1 > v->y0 ? 0.04 * (v->y1 - v->y0) : 0.01 * fabs(v->y0) + 1e-9;
@@ -57,47 +60,38 @@ static void find_range(const comparison *k, bool flops, view *v)
     v->x1 *= 1.02;
 }
 
-/* 1, 2 or 5 times a power of ten, so that about `want` ticks fit. */
-static double tick_step(double range, int want)
-{
-    double raw = range / want, power = pow(10, floor(log10(raw))), part = raw / power;
-    return power * (part < 1.5 ? 1 : part < 3.5 ? 2 : part < 7.5 ? 5 : 10);
-}
-
-static int decimals(double step)
-{
-    double d = -floor(log10(step) + 1e-9);
-    return d > 0 ? (int)d : 0;
-}
-
 /* ---- pieces ---- */
+static void put_escaped(FILE *f, const char *text)
+{
+    char c[WEFT_VISIBLE];
+    for (size_t i = 0, n = strlen(text); i < n;) {
+        i += weft_visible(c, text + i, n - i);
+        fputs(*c == '<' ? "&lt;" : *c == '&' ? "&amp;" : c, f);
+    }
+}
+
 static void put_text(FILE *f, double x, double y, const char *anchor, const char *text)
 {
     fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", x, y, anchor);
-    for (; *text; text++) {
-        if (*text == '<')
-            fputs("&lt;", f);
-        else if (*text == '&')
-            fputs("&amp;", f);
-        else if ((unsigned char)*text >= 0x20)
-            fputc(*text, f);
-    }
+    put_escaped(f, text);
     fputs("</text>\n", f);
 }
 
 static void put_axes(const view *v, const char *title, double unit, FILE *f)
 {
     char label[48];
-    double step = tick_step((v->x1 - v->x0) / unit, 5);
-    for (double x = 0; x <= v->x1 / unit; x += step) {
+    ticks t = ticks_in(0, v->x1 / unit, 5);
+    for (int i = 0; i < t.n; i++) {
+        double x = ticks_at(&t, i);
         fprintf(f, "<path class=\"grid\" d=\"M%.1f %d v%d\"/>\n", px(v, x * unit), TOP, PANEL_H);
-        snprintf(label, sizeof label, "%.*f", decimals(step), x);
+        snprintf(label, sizeof label, "%.*f", ticks_decimals(&t), x);
         put_text(f, px(v, x * unit), TOP + PANEL_H + 18, "middle", label);
     }
-    step = tick_step(v->y1 - v->y0, 6);
-    for (double y = ceil(v->y0 / step) * step; y <= v->y1; y += step) {
+    t = ticks_in(v->y0, v->y1, 6);
+    for (int i = 0; i < t.n; i++) {
+        double y = ticks_at(&t, i);
         fprintf(f, "<path class=\"grid\" d=\"M%.1f %.1f h%d\"/>\n", v->left, py(v, y), PANEL_W);
-        snprintf(label, sizeof label, "%.*f", decimals(step), y);
+        snprintf(label, sizeof label, "%.*f", ticks_decimals(&t), y);
         put_text(f, v->left - 7, py(v, y) + 4, "end", label);
     }
     fprintf(f, "<path class=\"axis\" d=\"M%.1f %d v%d h%d\"/>\n", v->left, TOP, PANEL_H, PANEL_W);
@@ -109,7 +103,8 @@ static void put_points(const view *v, const cmp_curve *c, const double *y, doubl
 {
     for (int j = 0; j < c->n; j++) {
         int i = back ? c->n - 1 - j : j;
-        fprintf(f, "%.1f,%.1f ", px(v, c->tokens[i] * factor), py(v, y[i]));
+        if (isfinite(y[i]))
+            fprintf(f, "%.1f,%.1f ", px(v, c->tokens[i] * factor), py(v, y[i]));
     }
 }
 
@@ -131,8 +126,9 @@ static void put_curve(const view *v, const cmp_arm *a, int i, bool flops, FILE *
     put_points(v, c, c->mean, factor, false, f);
     fputs("\"/>\n", f);
     for (int j = 0; j < c->n && c->n <= 12; j++) /* few evaluations: show where they are */
-        fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.6\" fill=\"%s\"/>\n",
-                px(v, c->tokens[j] * factor), py(v, c->mean[j]), ink);
+        if (isfinite(c->mean[j]))
+            fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.6\" fill=\"%s\"/>\n",
+                    px(v, c->tokens[j] * factor), py(v, c->mean[j]), ink);
 }
 
 /* "training FLOPs (T)": ticks stay short. */
@@ -193,7 +189,8 @@ void compare_svg(const comparison *k, FILE *f)
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
             "height=\"%d\" role=\"img\">\n<title>",
             width, height, width, height);
-    fprintf(f, "%s against training tokens and FLOPs</title>\n", k->metric);
+    put_escaped(f, k->metric);
+    fputs(" against training tokens and FLOPs</title>\n", f);
     fputs("<style>\n"
           "text{font:12px system-ui,sans-serif;fill:#222}\n"
           ".bg{fill:#fff}.grid{stroke:#8884;fill:none}.axis{stroke:#222;fill:none}\n"

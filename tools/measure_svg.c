@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "tools/measure.h"
+#include "tools/ticks.h"
 
 enum { PANEL_W = 272, PANEL_H = 220, LEFT = 62, GAP = 68, HEAD = 48, FOOT = 76, N_CURVE = 5 };
 enum { ROW_H = HEAD + PANEL_H + FOOT, WIDTH = LEFT + 3 * PANEL_W + 2 * GAP + 20 };
@@ -73,13 +74,6 @@ static view find_view(const measurement *m, const measure_concept *c, panel p, d
     return v;
 }
 
-/* 1, 2 or 5 times a power of ten, so that about `want` ticks fit. */
-static double tick_step(double range, int want)
-{
-    double raw = range / want, power = pow(10, floor(log10(raw))), part = raw / power;
-    return power * (part < 1.5 ? 1 : part < 3.5 ? 2 : part < 7.5 ? 5 : 10);
-}
-
 /* ---- pieces ---- */
 static void put_text(FILE *f, double x, double y, const char *anchor, const char *text)
 {
@@ -95,12 +89,13 @@ static void put_y(const view *v, double y, const char *label, FILE *f)
 /* Perplexities at 1, 2, 5 times powers of ten; evenly where these would be too few. */
 static void put_perplexities(const view *v, FILE *f)
 {
-    double low = exp(v->y0), high = exp(v->y1), step = tick_step(high - low, 5);
+    double low = exp(v->y0), high = exp(v->y1);
     char label[32];
     if (high < 6 * low) {
-        for (double y = ceil(low / step) * step; y <= high; y += step) {
-            snprintf(label, sizeof label, "%.4g", y);
-            put_y(v, log(y), label, f);
+        const ticks t = ticks_in(low, high, 5);
+        for (int i = 0; i < t.n; i++) {
+            snprintf(label, sizeof label, "%.4g", ticks_at(&t, i));
+            put_y(v, log(ticks_at(&t, i)), label, f);
         }
         return;
     }
@@ -116,22 +111,22 @@ static void put_perplexities(const view *v, FILE *f)
 static void put_shares(const view *v, FILE *f)
 {
     char label[32];
-    double step = tick_step(100 * v->y1, 5);
-    for (int i = 0; i * step <= 100 * v->y1; i++) {
-        snprintf(label, sizeof label, "%g%%", i * step);
-        put_y(v, i * step / 100, label, f);
+    const ticks t = ticks_in(0, 100 * v->y1, 5);
+    for (int i = 0; i < t.n; i++) {
+        snprintf(label, sizeof label, "%g%%", ticks_at(&t, i));
+        put_y(v, ticks_at(&t, i) / 100, label, f);
     }
 }
 
 static void put_axes(const view *v, panel p, FILE *f)
 {
     char label[32];
-    double step = tick_step(v->x1 - v->x0, 7);
-    for (double i = ceil(v->x0 / step); i * step <= v->x1; i++) {
-        fprintf(f, "<path class=\"grid\" d=\"M%.1f %.1f v%d\"/>\n", px(v, i * step), v->top,
-                PANEL_H);
-        snprintf(label, sizeof label, "%g", i * step + 0.0);
-        put_text(f, px(v, i * step), v->top + PANEL_H + 17, "middle", label);
+    const ticks t = ticks_in(v->x0, v->x1, 7);
+    for (int i = 0; i < t.n; i++) {
+        double x = px(v, ticks_at(&t, i));
+        fprintf(f, "<path class=\"grid\" d=\"M%.1f %.1f v%d\"/>\n", x, v->top, PANEL_H);
+        snprintf(label, sizeof label, "%g", ticks_at(&t, i));
+        put_text(f, x, v->top + PANEL_H + 17, "middle", label);
     }
     if (p)
         put_shares(v, f);
