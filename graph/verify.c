@@ -35,12 +35,15 @@ static weft_status verify_values(const weft_graph *g)
     return WEFT_OK;
 }
 
-/* Is v a state, or what an update has made of one? Updates of a state may follow each other. */
+/* Is v a state, or what an update has made of one? Updates of a state may follow each other. What a
+ * meta node stands for shows when it is lowered. */
 static bool is_state(const weft_graph *g, weft_val v)
 {
     while (g->value[v].kind == WEFT_VALUE_NODE) {
         const weft_node *n = &g->node[g->value[v].node];
         int from = n->op->out[g->value[v].port].alias - 1;
+        if (n->op->flags & WEFT_LOWER_FIRST)
+            return true;
         if (from < 0 || from >= n->n_in || n->in[from] < 0)
             return false;
         v = n->in[from];
@@ -90,6 +93,7 @@ static weft_status verify_node(weft_graph *g, int index)
 weft_status weft_graph_verify(const weft_graph *g)
 {
     WEFT_TRY(verify_values(g));
+    WEFT_TRY(weft_graph_check_updates(g)); /* a mistake of the model, not of a pass */
     for (int i = 0; i < g->n_node; i++)
         WEFT_TRY(
             verify_node((weft_graph *)g,

@@ -147,4 +147,9 @@ sed 's/acc\.w/adam.step/' names.txtpb >clash.txtpb
 recipe clash.recipe clash.txtpb <<<'train { steps: 2 batch: 4 }'
 expect 65 train clash.recipe --out clash
 says err "the optimizer needs the name 'adam.step' for a state of its own, but the model has a weight of this name"
+
+# an update of what `choose` gives: `check` says what a training would
+expect 65 "$weft" check "$root/tests/broken/update-chosen.txtpb"
+says err "but 'e' is computed by cast"
+expect 0 "$weft" check "$root/tests/broken/update-chosen.txtpb" --set which=0
 finish

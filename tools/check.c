@@ -76,6 +76,19 @@ static weft_status plan(weft_ctx *c, report *r, const weft_compile_options *o)
     return status;
 }
 
+/* As it is written, and with its meta nodes (choose, gradient) replaced. */
+static weft_status verify(const weft_graph *forward)
+{
+    weft_graph *lowered = NULL;
+    weft_status s = weft_graph_verify(forward);
+    if (!s)
+        s = weft_graph_lower(forward, &lowered);
+    if (!s)
+        s = weft_graph_verify(lowered);
+    weft_graph_free(lowered);
+    return s;
+}
+
 static weft_status load(weft_ctx *c, report *r, const cli_list *set, const char *loss)
 {
     weft_status s = weft_file_sniff(c, r->path, &r->kind);
@@ -90,7 +103,7 @@ static weft_status load(weft_ctx *c, report *r, const cli_list *set, const char 
     if (!s)
         s = weft_graph_expand(r->model, &r->forward);
     if (!s)
-        s = weft_graph_verify(r->forward);
+        s = verify(r->forward);
     if (s)
         return s;
     r->loss = loss                             ? loss
