@@ -5,6 +5,7 @@
 
 #include "graph/ir.h"
 #include "graph/load.h"
+#include "graph/reflect.h"
 
 /* ---- the dump ---- */
 static void print_calls(const weft_graph *g, weft_string *s)
@@ -173,8 +174,10 @@ static void write_node(writer *w, const weft_node *n, Weft__Node *p)
         p->attr[p->n_attr++] = (char *)attr[i];
     if (*n->scope)
         p->scope = text(w, n->scope);
-    if (n->file)
-        p->source = weft_arena_printf(w->a, "%s:%d", n->file, n->line);
+    const char *file =
+        n->file ? weft_utf8_text(w->a, n->file) : NULL; /* a path may hold any bytes */
+    if (file)
+        p->source = weft_arena_printf(w->a, "%s:%d", file, n->line);
     p->has_backward = p->backward = n->backward;
     p->has_again = p->again = n->again;
     p->has_segment = n->segment != 0;

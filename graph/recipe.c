@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "graph/io.h"
+#include "graph/reflect.h"
 
 enum { SNIFF_LIMIT = 1 << 26 };
 
@@ -171,6 +172,11 @@ static weft_status apply(weft_recipe *r, const char *setting)
     size_t n = text ? strcspn(text, "=") : 0;
     if (!text)
         return WEFT_NOMEM;
+    size_t valid = weft_utf8_prefix(text, strlen(text));
+    if (text[valid]) /* the recipe that a run keeps could not be read */
+        return weft_fail(r->ctx, WEFT_USAGE,
+                         "setting '%s': not valid UTF-8 (byte 0x%02x, number %zu)", text,
+                         (unsigned char)text[valid], valid + 1);
     if (!n || text[n] != '=')
         return weft_fail(r->ctx, WEFT_USAGE, "setting '%s': expected name=value", setting);
     if (!memchr(text, '.', n) && !has_field(&weft__recipe__descriptor, text, n))
@@ -321,7 +327,7 @@ weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model
 {
     Weft__Recipe copy = *r->msg;
     copy.model = weft_arena_strdup(r->arena, model);
-    copy.name = weft_arena_strdup(r->arena, r->name);
+    copy.name = (char *)weft_utf8_text(r->arena, r->name); /* of a file's name, any bytes */
     copy.set = (char **)r->set;
     copy.n_set = (size_t)r->n_set;
     copy.root = (char *)(uintptr_t)weft_recipe_root_from(r, path);

@@ -221,6 +221,15 @@ size_t weft_utf8_prefix(const void *text, size_t n)
     return i;
 }
 
+const char *weft_utf8_text(weft_arena *a, const char *text)
+{
+    size_t n = strlen(text);
+    if (weft_utf8_prefix(text, n) == n)
+        return text;
+    char *out = weft_arena_alloc(a, 4 * n + 6);
+    return out ? weft_printable(out, 4 * n + 6, text) : NULL;
+}
+
 /* ---- positions: open addressing by pointer ---- */
 typedef struct {
     const void *key;

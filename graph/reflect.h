@@ -43,6 +43,9 @@ const char *weft_type_word(ProtobufCType t); /* "a string", "a 64-bit integer", 
 /* Length of the longest prefix that is valid UTF-8 (Unicode 15, table 3-7: no surrogates, no
  * overlong forms). */
 size_t weft_utf8_prefix(const void *text, size_t n);
+/* The text if it is valid UTF-8, else with escapes for what is not ASCII: what goes into a message
+ * can be read back from its file. Arena memory or `text`; NULL without memory. */
+const char *weft_utf8_text(weft_arena *a, const char *text);
 
 /* Remembers where a message, or a string of one, stood. False: out of memory. */
 bool weft_lines_add(weft_lines *l, const void *key, weft_pos pos);

@@ -64,12 +64,23 @@ expect 2 train --out f --set B=4
 says err 'train.batch'
 expect 2 train --out f --set n_layers=4
 says err 'n_layer'
+expect 2 train --out f --set "$(printf 'dropout=0.\317')"
+says err 'not valid UTF-8 (byte 0xcf, number 11)'
 expect 69 train --out f --set train.precision=bf16
 expect 2 train --out f --resume=perhaps
 expect 71 train --out f --set train.max_memory=1000
 says err 'limit'
 expect 65 train --out f --set train.loss=lost
 says err "did you mean 'loss'"
+
+# a recipe and a model whose names are no text: what a run and `show` write is read back
+bad=$(printf 'caf\351')
+sed "s|^model:.*|model: \"$root/models/gpt2.txtpb\"|" "$recipe" >"$bad.txtpb"
+"$weft" train "$bad.txtpb" --out g --set train.steps=1 --set eval.every=0 >out 2>err || fail "training $bad"
+"$weft" check g/recipe.txtpb >out 2>err || fail "the recipe of the run is refused: $(cat err)"
+cp "$root/models/gpt2.txtpb" "$bad-model.txtpb"
+"$weft" show "$bad-model.txtpb" --set n_layer=1 --stage=expanded --as=txtpb >flat.txtpb 2>err && "$weft" check flat.txtpb >out 2>err ||
+    fail "an expanded graph is refused: $(cat err)"
 
 # a place that cannot be written
 : >file
