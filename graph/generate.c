@@ -44,6 +44,8 @@ struct weft_generator {
     int64_t n_text, n_cached; /* how many there are; how many of them the cache holds */
     int64_t n_prompt;         /* how many of them are the prompt's */
     candidate *c;             /* [vocab] */
+    int32_t *id;              /* [n_id] those that may be drawn, ascending */
+    int64_t n_id;
     int64_t n_drawn;
     fed_value fed[MAX_FED];
     int n_fed;
@@ -88,19 +90,20 @@ static int64_t shape(const generator *g, int64_t n)
 
 static weft_status choose(generator *g, const float *logit, int32_t *out)
 {
-    int32_t best = 0;
-    for (int64_t i = 0; i < g->vocab; i++) {
+    int32_t best = g->id[0];
+    for (int64_t k = 0; k < g->n_id; k++) {
+        int32_t i = g->id[k];
         if (!isfinite(logit[i]))
-            return weft_fail(g->t->ctx, WEFT_NUMERIC, "the logit of token %lld is %g", (long long)i,
+            return weft_fail(g->t->ctx, WEFT_NUMERIC, "the logit of token %d is %g", i,
                              (double)logit[i]);
         if (logit[i] > logit[best])
-            best = (int32_t)i;
-        g->c[i] = (candidate){(int32_t)i, logit[i]};
+            best = i;
+        g->c[k] = (candidate){i, logit[i]};
     }
     *out = best;
     if (g->o->temperature > 0) {
-        qsort(g->c, (size_t)g->vocab, sizeof *g->c, by_size);
-        int64_t n = shape(g, g->vocab), i = 0;
+        qsort(g->c, (size_t)g->n_id, sizeof *g->c, by_size);
+        int64_t n = shape(g, g->n_id), i = 0;
         double total = 0, at = 0;
         for (int64_t k = 0; k < n; k++)
             total += g->c[k].p;
@@ -125,7 +128,8 @@ static void feed_interventions(const generator *g, weft_program *p)
         if (value)
             *value = g->fed[i].value;
     }
-    weft_feed_rng(p, g->o->seed, OWN_STEPS + g->n_drawn);
+    /* a position has the same numbers however often it is computed: once with a cache, or again */
+    weft_feed_rng(p, g->o->seed, OWN_STEPS + g->sample);
     int32_t *prompt = weft_program_input(p, "span:prompt", &t);
     if (prompt)
         prompt[0] = 0, prompt[1] = (int32_t)g->n_prompt;
@@ -138,8 +142,10 @@ static weft_status run_window(generator *g, const float **logit)
 {
     weft_type t;
     int32_t *in = weft_program_input(g->window, "tokens", &t);
-    memset(in, 0, sizeof *in * (size_t)g->context); /* what follows the text is masked */
-    memcpy(in, g->text, sizeof *in * (size_t)g->n_text);
+    if (in) {                                           /* logits may be made of positions alone */
+        memset(in, 0, sizeof *in * (size_t)g->context); /* a causal model does not see these */
+        memcpy(in, g->text, sizeof *in * (size_t)g->n_text);
+    }
     feed_interventions(g, g->window);
     WEFT_TRY(weft_program_run(g->window));
     *logit =
@@ -205,7 +211,7 @@ static weft_status check_feeds(const generator *g, const weft_program *p, int64_
     weft_feed feed[5 + MAX_FED] = {
         {"tokens", weft_type_make(WEFT_I32, 2, (int64_t[]){1, n}), "the text"},
         {WEFT_POS, {.dtype = WEFT_I32}, "the first new position"},
-        {"rng", weft_type_make(WEFT_I64, 1, (int64_t[]){2}), "seed and number of the token"},
+        {"rng", weft_type_make(WEFT_I64, 1, (int64_t[]){2}), "seed and number of the sample"},
         {"span:prompt", span, "where the prompt is"},
         {"span:generated", span, "where the drawn tokens are"}};
     int k = 5;
@@ -221,6 +227,7 @@ static weft_status compile_increment(generator *g, const weft_graph *full, int64
 {
     static const char *const time[] = {"tokens", "targets"};
     const char *fetch[] = {"logits"}, *inputs[2];
+    const weft_type want = weft_type_make(WEFT_F32, 3, (int64_t[]){1, n, g->vocab});
     int n_inputs = 0;
     for (int i = 0; i < 2; i++)
         if (weft_graph_find(full, time[i]) != WEFT_NONE)
@@ -228,7 +235,14 @@ static weft_status compile_increment(generator *g, const weft_graph *full, int64
     weft_graph *h = NULL;
     const weft_compile_options o = {0};
     WEFT_TRY(weft_graph_incremental(full, n, inputs, n_inputs, &h));
-    weft_status s = weft_program_compile(g->session, h, fetch, 1, &o, out);
+    weft_status s = WEFT_OK;
+    if (!weft_type_equal(&h->value[weft_graph_find_output(h, "logits")].type, &want))
+        s = weft_fail(
+            g->t->ctx, WEFT_UNSUPPORTED,
+            "output 'logits' has its positions on another axis than 1, so the model cannot "
+            "be decoded step by step; --no-cache computes the whole window for every token");
+    if (!s)
+        s = weft_program_compile(g->session, h, fetch, 1, &o, out);
     weft_graph_free(h);
     return s ? s : check_feeds(g, *out, n);
 }
@@ -264,6 +278,16 @@ static weft_status forward_part(const weft_graph *g, weft_graph **out)
     return s;
 }
 
+/* Of logits that do not depend on the text there is nothing to keep. */
+static bool reads_text(const weft_graph *forward)
+{
+    bool reads = weft_graph_find(forward, "tokens") != WEFT_NONE;
+    if (!reads)
+        weft_log(forward->ctx, "warning: output 'logits' does not depend on the input 'tokens': "
+                               "whatever the prompt is, it changes nothing");
+    return reads;
+}
+
 static weft_status build(generator *g, const weft_graph *expanded)
 {
     weft_graph *full = NULL, *lowered = NULL;
@@ -273,13 +297,14 @@ static weft_status build(generator *g, const weft_graph *expanded)
     WEFT_TRY(weft_graph_lower(expanded, &lowered));
     weft_status s = forward_part(lowered, &full);
     weft_graph_free(lowered);
-    if (!s && g->o->no_cache)
+    bool whole = (!s && !reads_text(full)) || g->o->no_cache;
+    if (!s && whole)
         s = weft_program_compile(g->session, full, fetch, 1, &o, &g->window);
     if (!s && g->window)
         s = check_feeds(g, g->window, g->context);
-    if (!s && !g->o->no_cache)
+    if (!s && !whole)
         s = compile_increment(g, full, 1, &g->one);
-    if (!s && !g->o->no_cache && g->context > PIECE)
+    if (!s && !whole && g->context > PIECE)
         s = compile_increment(g, full, PIECE, &g->piece);
     weft_graph_free(full);
     return s ? s : weft_trained_fill(g->t, expanded, g->session);
@@ -307,6 +332,13 @@ static weft_status take_memory(generator *g)
 {
     g->text = weft_alloc(g->t->ctx, sizeof *g->text * (size_t)g->context);
     g->c = weft_alloc(g->t->ctx, sizeof *g->c * (size_t)g->vocab);
+    g->id = weft_alloc(g->t->ctx, sizeof *g->id * (size_t)g->vocab);
+    for (int64_t i = 0; g->id && i < g->vocab; i++)
+        if (!g->o->known || g->o->known(g->o->user, (int32_t)i))
+            g->id[g->n_id++] = (int32_t)i;
+    if (g->id && !g->n_id)
+        return weft_fail(g->t->ctx, WEFT_MISMATCH, "none of the model's ids 0..%lld may be drawn",
+                         (long long)g->vocab - 1);
     return weft_error_status(g->t->ctx);
 }
 
@@ -362,6 +394,7 @@ void weft_generator_free(weft_generator *g)
     weft_session_free(g->session);
     weft_free(c, g->text);
     weft_free(c, g->c);
+    weft_free(c, g->id);
     weft_free(c, g);
 }
 

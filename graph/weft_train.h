@@ -172,9 +172,13 @@ typedef struct {
     const weft_intervention *intervene;
     int n_intervene;
     bool (*token)(void *user, int32_t id); /* false: stop */
+    /* Whether an id may be drawn, asked once for each of the model's: it may have more than its
+     * tokenizer knows (a padded vocabulary). NULL: all. */
+    bool (*known)(void *user, int32_t id);
     void *user;
 } weft_generate_options;
-/* Draws tokens one by one. When the context is full, the older half of it is dropped. Token i
+/* Draws tokens one by one; `token` has had all of them when an error comes. When the context is
+ * full, the older half of it is dropped. Token i
  * depends on (weights, prompt, seed, sample, i) alone. WEFT_USAGE for an intervention on a value
  * that the logits are not computed from. */
 WEFT_API weft_status weft_generate(weft_trained *t, const weft_generate_options *o);

@@ -3,36 +3,40 @@
 #include <string.h>
 
 #include "tools/columns.h"
+#include "tools/signals.h"
 #include "tools/steer.h"
 #include "tools/tokens.h"
 #include "tools/verbs.h"
 
-enum { PROMPT_LIMIT = 1 << 20, COLUMN = 58 };
+enum { COLUMN = 58 };
 
 typedef struct {
     cli_tokens tokens;
     weft_decoder decoder;
     weft_ids prompt, drawn;
-    bool ids, json, to_end; /* ids: print numbers; to_end: go on after the end of a text */
-    bool compare;           /* nothing is printed before both texts are there */
-    int64_t end;            /* id of the token that ends a text, or -1 */
-    bool begun;             /* a line of the text is on standard output, not ended */
-    weft_string text;       /* decoded so far (JSON, compare), or not yet printed */
+    bool ids, json, to_end;   /* ids: print numbers; to_end: go on after the end of a text */
+    bool compare;             /* nothing is printed before both texts are there */
+    int64_t end;              /* id of the token that ends a text, or -1 */
+    bool begun;               /* a line of the text is on standard output, not ended */
+    weft_string text;         /* decoded so far (JSON, compare), or not yet printed */
+    const volatile int *stop; /* a signal that asks for the end */
 } speaker;
 
-/* A whole stream, or NULL with a message. */
+/* A whole stream, however long: a model goes on from its end. NULL with a message. */
 static char *read_stream(weft_ctx *c, FILE *f, const char *name, size_t *n)
 {
     weft_string s;
-    char *out = NULL, buf[4096];
+    char *out = NULL, buf[1 << 16];
     weft_string_init(&s, c);
-    for (size_t k; s.len < PROMPT_LIMIT && (k = fread(buf, 1, sizeof buf, f)) > 0;)
+    for (size_t k; !s.failed && (k = fread(buf, 1, sizeof buf, f)) > 0;)
         weft_string_add(&s, buf, k);
     if (ferror(f))
         weft_fail(c, WEFT_IO, "%s: reading failed: %s", name, strerror(errno));
     *n = s.len;
-    if (weft_error_status(c) || weft_string_take(&s, &out))
-        return NULL;
+    if (!weft_error_status(c) && !cli_check_text(c, name, s.s ? s.s : "", s.len))
+        weft_string_take(&s, &out);
+    else
+        weft_string_free(&s);
     return out;
 }
 
@@ -53,10 +57,6 @@ static char *read_prompt(weft_ctx *c, const char *spec, size_t *n)
         else {
             text = read_stream(c, f, spec + 1, n);
             fclose(f);
-        }
-        if (text && cli_check_text(c, spec + 1, text, *n)) {
-            weft_text_free(c, text);
-            return NULL;
         }
         return text;
     }
@@ -127,12 +127,18 @@ static bool on_token(void *user, int32_t id)
     if (s->ids) {
         weft_string_printf(&s->text, "%s%d", s->drawn.n > 1 ? " " : "", id);
         flush_text(s);
-        return !ferror(stdout);
+        return !ferror(stdout) && !*s->stop;
     }
     if (weft_decoder_add(&s->decoder, id, &s->text))
         return false;
     flush_text(s);
-    return !ferror(stdout);
+    return !ferror(stdout) && !*s->stop;
+}
+
+/* Ids that no tokenizer can show are never drawn: a model may have more than there are tokens. */
+static bool is_known(void *user, int32_t id)
+{
+    return cli_tokens_known(&((const speaker *)user)->tokens, id);
 }
 
 static void print_json_ids(const char *key, const weft_ids *ids)
@@ -143,7 +149,8 @@ static void print_json_ids(const char *key, const weft_ids *ids)
     printf("]");
 }
 
-/* One sample: its ids to s->drawn, its text to s->text or to standard output as it is made. */
+/* One sample: its ids to s->drawn, its text to s->text or to standard output as it is made. All
+ * that was drawn is there after an error, too. */
 static weft_status draw(weft_ctx *c, weft_generator *g, speaker *s, int64_t number)
 {
     s->drawn.n = 0;
@@ -153,8 +160,7 @@ static weft_status draw(weft_ctx *c, weft_generator *g, speaker *s, int64_t numb
         if (s->prompt.id[i] != weft_bpe_end(s->tokens.bpe))
             WEFT_TRY(weft_decoder_add(&s->decoder, s->prompt.id[i], &s->text));
     flush_text(s);
-    WEFT_TRY(weft_generator_run(g, (uint32_t)number));
-    WEFT_TRY(weft_error_status(c));
+    weft_generator_run(g, (uint32_t)number); /* or the first error of on_token */
     if (!s->ids)
         weft_decoder_end(&s->decoder, &s->text);
     flush_text(s);
@@ -176,30 +182,40 @@ static const char *shown(weft_string *text)
     return text->s ? text->s : "";
 }
 
+/* The end of an object: why there is no more. */
+static void print_json_end(weft_ctx *c, weft_status status)
+{
+    if (status) {
+        const char *why = weft_error(c);
+        printf(",\"error\":");
+        cli_json_bytes(stdout, why, strlen(why));
+    }
+    printf("}\n");
+}
+
 static int speak(weft_ctx *c, weft_generator *g, speaker *s, int64_t number, int64_t of)
 {
     weft_status status = draw(c, g, s, number);
     if (status && s->begun) /* the message has a line of its own */
         printf("\n");
     s->begun = false;
-    int code = status ? cli_fail(c) : WEFT_OK;
-    if (!code && s->json) {
+    if (s->json) {
         printf("{\"sample\":%lld,", (long long)number);
         print_json_ids("prompt", &s->prompt);
         printf(",");
         print_json_ids("tokens", &s->drawn);
         if (!s->ids)
             print_json_text("text", &s->text);
-        printf("}\n");
-    } else if (!code)
-        printf("\n%s", number + 1 < of ? "---\n" : "");
+        print_json_end(c, status);
+    } else if (!status)
+        printf("\n%s", number + 1 < of && !*s->stop ? "---\n" : "");
     weft_string_free(&s->text);
-    return code;
+    return status ? cli_fail(c) : WEFT_OK;
 }
 
 /* One sample without and with steering, side by side. */
-static void print_both(speaker *s, const weft_ids *plain, weft_string *text, int64_t number,
-                       int64_t of)
+static void print_both(weft_ctx *c, speaker *s, const weft_ids *plain, weft_string *text,
+                       int64_t number, int64_t of)
 {
     static const char *const title[] = {"unsteered", "steered"};
     if (!s->json) {
@@ -217,7 +233,7 @@ static void print_both(speaker *s, const weft_ids *plain, weft_string *text, int
         print_json_text("unsteered_text", text);
         print_json_text("steered_text", &s->text);
     }
-    printf("}\n");
+    print_json_end(c, weft_error_status(c));
 }
 
 static int compare(weft_ctx *c, weft_generator *plain, weft_generator *steered, speaker *s,
@@ -229,14 +245,13 @@ static int compare(weft_ctx *c, weft_generator *plain, weft_generator *steered, 
     text = s->text;
     weft_ids kept = s->drawn;
     s->drawn = first;
-    if (!status)
+    weft_string_init(&s->text, c);
+    if (!status && !*s->stop)
         status = draw(c, steered, s, number);
-    if (!status)
-        print_both(s, &kept, &text, number, of);
+    print_both(c, s, &kept, &text, number, of);
     weft_ids_free(&kept);
     weft_string_free(&text);
-    if (!status)
-        weft_string_free(&s->text);
+    weft_string_free(&s->text);
     return status ? cli_fail(c) : WEFT_OK;
 }
 
@@ -251,24 +266,26 @@ static int speak_all(weft_ctx *c, weft_trained *t, const weft_generate_options *
         weft_generator_new(t, o, &g) || (s->compare && weft_generator_new(t, &without, &plain))
             ? cli_fail(c)
             : WEFT_OK;
-    for (int64_t i = 0; i < samples && !code; i++)
+    for (int64_t i = 0; i < samples && !code && !*s->stop; i++)
         code = s->compare ? compare(c, plain, g, s, i, samples) : speak(c, g, s, i, samples);
     weft_generator_free(plain);
     weft_generator_free(g);
-    return code;
+    return code ? code : *s->stop ? 128 + *s->stop : WEFT_OK;
 }
 
 static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char *tokenizer,
                     weft_generate_options *o, speaker *s, int64_t samples)
 {
-    const char *path = tokenizer ? tokenizer : weft_trained_file(t, WEFT_RECIPE_TOKENIZER);
+    const char *path = tokenizer ? tokenizer
+                       : s->ids  ? NULL
+                                 : weft_trained_file(t, WEFT_RECIPE_TOKENIZER);
     if (weft_error_status(c))
         return cli_fail(c);
     if (!s->ids && !path)
         return cli_usage(
             "generate",
             "the run names no tokenizer: give --tokenizer=PATH, or --ids for bare token ids");
-    if (!s->ids && cli_tokens_open(c, path, &s->tokens))
+    if (cli_tokens_open(c, path, &s->tokens))
         return cli_fail(c);
     if (weft_trained_end(t, path, &s->end) || encode_prompt(c, s, prompt))
         return cli_fail(c);
@@ -277,6 +294,7 @@ static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char
     o->prompt = s->prompt.id;
     o->n_prompt = (int64_t)s->prompt.n;
     o->token = on_token;
+    o->known = is_known;
     o->user = s;
     return speak_all(c, t, o, s, samples);
 }
@@ -308,7 +326,9 @@ int verb_generate(weft_ctx *c, int argc, char **argv)
         {"steer-on", CLI_TEXT, &on, "WHERE", "prompt, generated or all (default) positions", 0, 0},
         {"compare", CLI_FLAG, &s.compare, NULL, "without and with steering, side by side", 0, 0},
         {"ids", CLI_FLAG, &s.ids, NULL,
-         "the prompt and the output are token ids; needs no tokenizer", 0, 0},
+         "the prompt and the output are token ids; needs no tokenizer, and without --tokenizer all "
+         "ids of the model may come",
+         0, 0},
         {"weights", CLI_TEXT, &weights, "PATH",
          "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
         {"tokenizer", CLI_TEXT, &tokenizer, "PATH", "instead of the run's", 0, 0},
@@ -332,6 +352,7 @@ int verb_generate(weft_ctx *c, int argc, char **argv)
         cli_steering_parse(c, &steer, at, on, &steering) ||
         weft_trained_open(c, argv[0], weights, set.item, set.n, &t))
         return cli_fail(c);
+    s.stop = cli_signals();
     o.intervene = steering.item;
     o.n_intervene = steering.n;
     code = generate(c, t, prompt, tokenizer, &o, &s, samples);

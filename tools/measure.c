@@ -219,6 +219,7 @@ static weft_status prepare(measurement *m)
 typedef struct {
     int32_t *to;
     int64_t n;
+    const cli_tokens *tokens;
 } writing;
 
 static bool on_token(void *user, int32_t id)
@@ -226,6 +227,11 @@ static bool on_token(void *user, int32_t id)
     writing *w = user;
     w->to[w->n++] = id;
     return true;
+}
+
+static bool is_known(void *user, int32_t id)
+{
+    return cli_tokens_known(((const writing *)user)->tokens, id);
 }
 
 typedef struct {
@@ -268,7 +274,9 @@ static weft_status open_generator(measuring *w, writing *to, int32_t *prompt, bo
     o.seed = (uint64_t)m->o.seed;
     o.intervene = &w->how;
     o.n_intervene = steered;
+    to->tokens = &m->tokens;
     o.token = on_token;
+    o.known = is_known;
     o.user = to;
     return weft_generator_new(m->trained, &o, out);
 }
@@ -285,7 +293,7 @@ static weft_status fill_row(measuring *w, weft_generator *g, writing *to, int32_
         const size_t bytes = sizeof *prompt * (size_t)m->first;
         memcpy(prompt, m->prompt + i * m->first, bytes);
         memcpy(text, prompt, bytes);
-        *to = (writing){text + m->first, 0};
+        *to = (writing){text + m->first, 0, &m->tokens};
         if (g)
             WEFT_TRY(weft_generator_run(g, (uint32_t)i));
         else

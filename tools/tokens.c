@@ -30,6 +30,12 @@ void cli_tokens_close(cli_tokens *t)
     *t = (cli_tokens){.ctx = t->ctx};
 }
 
+bool cli_tokens_known(const cli_tokens *t, int32_t id)
+{
+    size_t n;
+    return !t->bpe || weft_bpe_token(t->bpe, id, &n);
+}
+
 int64_t cli_tokens_bytes(void *user, const int32_t *ids, int64_t n)
 {
     const cli_tokens *t = user;

@@ -15,6 +15,8 @@ typedef struct {
 /* Loads a tokenizer; path NULL gives one that knows nothing. */
 weft_status cli_tokens_open(weft_ctx *c, const char *path, cli_tokens *out);
 void cli_tokens_close(cli_tokens *t);
+/* Can an id be shown? Without a tokenizer any can, as a number. */
+bool cli_tokens_known(const cli_tokens *t, int32_t id);
 /* How many bytes ids stand for; the callback of weft_train_options and weft_eval_options, user =
  * cli_tokens. */
 int64_t cli_tokens_bytes(void *user, const int32_t *ids, int64_t n);
