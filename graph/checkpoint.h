@@ -55,7 +55,7 @@ typedef struct {
 weft_status weft_run_dir_open(weft_ctx *c, const char *path, weft_run_dir **out);
 void weft_run_dir_close(weft_run_dir *d); /* NULL is fine */
 /* Copies the tokenizer at `from` (a .json file, or a folder of vocab.json and merges.txt; NULL:
- * none) into a directory, so that it stands on its own. */
+ * none), with what declares its tokens, into a directory, so that it stands on its own. */
 weft_status weft_tokenizer_copy(weft_arena *a, const char *from, const char *dir);
 /* Saves all states of s: written to step-N.tmp, every file fsynced, the manifest last, renamed, the
  * folder fsynced, verified by reading it back; then all but the newest `keep` (at least 2) good
@@ -119,11 +119,10 @@ weft_status weft_frozen_load(weft_session *s, weft_arena *a, const struct weft_r
  * trained with. Entries of `own` that were not loaded are not compared. */
 weft_status weft_frozen_check(weft_ctx *c, const char *path, const weft_progress *p,
                               const weft_frozen *own, int n);
-/* origin.c: entry `which` of n, if it is frozen or a whole model, against the checkpoint, the folder
- * of another program or the import that it was read from. MISMATCH with both values: a parameter
- * that it was made with has another value in the call that owns the scope, or, for a whole model
- * and if both models have another frozen part, in the entry module; or that part had other weights.
- */
+/* origin.c: entry `which` of n, if it is frozen or a whole model, against the checkpoint, another
+ * program's folder or the import that it was read from. MISMATCH with both values: a parameter that
+ * it was made with has another value in the call that owns the scope, or, for a whole model and if
+ * both models have another frozen part, in the entry module; or that part had other weights. */
 weft_status weft_origin_check(weft_arena *a, const weft_graph *g, const weft_frozen *own, int n,
                               int which);
 /* Tells the log which frozen weights a program of the session reads that no entry of the recipe

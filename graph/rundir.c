@@ -251,9 +251,24 @@ static weft_status copy_file(weft_arena *a, const char *from, const char *dir, c
     return to ? weft_write_file(c, to, data, n) : WEFT_NOMEM;
 }
 
+/* `dir`/tokenizer.json from a file of whatever name; a file of that name declares its tokens in the
+ * files beside it. */
+static weft_status copy_tokenizer(weft_arena *a, const char *from, const char *dir)
+{
+    static const char *const beside[] = {"tokenizer_config.json", "special_tokens_map.json"};
+    const char *slash = strrchr(from, '/'), *folder = weft_parent_dir(a, from);
+    WEFT_TRY(folder ? copy_file(a, from, dir, "tokenizer.json") : WEFT_NOMEM);
+    for (int i = 0; i < 2 && !strcmp(slash ? slash + 1 : from, "tokenizer.json"); i++) {
+        const char *path = weft_arena_printf(a, "%s/%s", folder, beside[i]);
+        WEFT_TRY(path ? copy_file(a, path, dir, beside[i]) : WEFT_NOMEM);
+    }
+    return WEFT_OK;
+}
+
 weft_status weft_tokenizer_copy(weft_arena *a, const char *from, const char *dir)
 {
-    static const char *const part[] = {"tokenizer.json", "vocab.json", "merges.txt"};
+    static const char *const part[] = {"tokenizer.json", "vocab.json", "merges.txt",
+                                       "tokenizer_config.json", "special_tokens_map.json"};
     weft_ctx *c = weft_arena_ctx(a);
     if (!from)
         return weft_error_status(c); /* of looking for it */
@@ -264,7 +279,7 @@ weft_status weft_tokenizer_copy(weft_arena *a, const char *from, const char *dir
     if (kind == 1 && ends_with(from, ".json")) {
         const char *slash = strrchr(from, '/');
         if (strcmp(slash ? slash + 1 : from, "vocab.json"))
-            return copy_file(a, from, dir, "tokenizer.json");
+            return copy_tokenizer(a, from, dir);
         from = slash ? weft_arena_strndup(a, from, (size_t)(slash - from)) : ".";
         kind = 2;
     }

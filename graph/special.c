@@ -69,6 +69,17 @@ static int64_t id_of(const weft_json *root, const char *text)
     return weft_json_is(id, WEFT_JSON_INT) && id->i >= 0 ? id->i : -1;
 }
 
+/* Only a tokenizer of a usual name has the files beside it that declare tokens. */
+static bool is_usual(const char *path)
+{
+    static const char *const name[] = {"tokenizer.json", "vocab.json", "encoder.json"};
+    const char *slash = strrchr(path, '/');
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(slash ? slash + 1 : path, name[i]))
+            return true;
+    return false;
+}
+
 weft_status weft_special_ids(weft_arena *a, const char *path, int64_t *bos, int64_t *eos)
 {
     static const char *const beside[] = {"tokenizer_config.json", "special_tokens_map.json"};
@@ -83,7 +94,7 @@ weft_status weft_special_ids(weft_arena *a, const char *path, int64_t *bos, int6
     if (!path || !(folder = folder ? folder : weft_parent_dir(a, path)))
         return weft_error_status(c);
     WEFT_TRY(read_json(a, path, &root));
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2 && is_usual(path); i++)
         WEFT_TRY(read_json(a, weft_arena_printf(a, "%s/%s", folder, beside[i]), &file[i]));
     if (!weft_json_is(root, WEFT_JSON_OBJECT))
         return weft_error_status(c);

@@ -51,6 +51,8 @@ static weft_status read_own(weft_arena *a, const char *folder, weft_told *out)
 }
 
 /* ---- an import ---- */
+static bool is_id(double v) { return v >= 0 && v == floor(v) && v < 0x1p53; }
+
 static weft_status read_meta(weft_arena *a, const weft_tensor_set *set, weft_told *out)
 {
     for (int k = 0; k < set->n; k++)
@@ -60,14 +62,14 @@ static weft_status read_meta(weft_arena *a, const weft_tensor_set *set, weft_tol
             double v;
             if (!name)
                 return WEFT_NOMEM;
-            if (!weft_parse_f64(m->value, &v))
+            if (!weft_parse_f64(m->value, &v) || !isfinite(v))
                 continue;
             if (!strncmp(name, "param.", 6) &&
                 !weft_params_add(a, &out->params, name + 6, v, out->path))
                 return WEFT_NOMEM;
-            if (!strcmp(name, "bos_token_id"))
+            if (is_id(v) && !strcmp(name, "bos_token_id"))
                 out->bos = (int64_t)v;
-            if (!strcmp(name, "eos_token_id"))
+            if (is_id(v) && !strcmp(name, "eos_token_id"))
                 out->eos = (int64_t)v;
         }
     return WEFT_OK;

@@ -22,9 +22,9 @@ enum {
     WEFT_TOLD_ALONE = 2 /* a file tells what is in it, and nothing is beside it */
 };
 /* What the weights at `path` tell: a safetensors file, an index of shards or a folder. A file is
- * asked for its own metadata and, if that is silent, for the description beside it. UNSUPPORTED, as an
- * import says it: the description is of a model that the map's model file cannot express; MISMATCH
- * where description and tensors contradict each other. All memory is a's. */
+ * asked for its own metadata and, if that is silent, for the description beside it. UNSUPPORTED, as
+ * an import says it: the description is of a model that the map's model file cannot express;
+ * MISMATCH where description and tensors contradict each other. All memory is a's. */
 weft_status weft_told_read(weft_arena *a, const char *path, int flags, weft_told *out);
 /* What the weights in a folder are called, by the name map of which they have the name (or
  * PyTorch's, which reading them explains); *out NULL: there are none. */

@@ -392,8 +392,9 @@ WEFT_API weft_status weft_tensors_measure(weft_tensors *f, int i, weft_tensor_in
 /* Largest difference of two tensors of one shape; Inf where only one of two elements is NaN. */
 WEFT_API weft_status weft_tensors_distance(weft_tensors *a, int i, weft_tensors *b, int k,
                                            double *out);
-/* Ids of the tokens that begin and end a text, by the tokenizer at `path` (a .json file or a folder;
- * NULL: none): what tokenizer_config.json beside it declares, else <|endoftext|>; -1: none. */
+/* Ids of the tokens that begin and end a text, by the tokenizer at `path` (a .json file or a
+ * folder; NULL: none): what tokenizer_config.json beside it declares, else <|endoftext|>; -1: none.
+ */
 WEFT_API weft_status weft_tokenizer_ids(weft_ctx *c, const char *path, int64_t *bos, int64_t *eos);
 /* The text of a shipped name map, or (NULL) a line for each of them. */
 WEFT_API weft_status weft_names_text(weft_ctx *c, const char *name, char **out);

@@ -161,6 +161,15 @@ sed -i "s/token_id\": $end/token_id\": 319/" tok/checkpoints/step-000002/config.
 rm tok/checkpoints/step-000002/manifest.json # an old one, as it was
 expect 0 "$weft" export tok/checkpoints/step-000002 --names=hf-gpt2 --out=hf-tok
 ids hf-tok "$end"
+# as the tokenizer of a run declares it, which the run keeps
+mkdir with && cp tokenizer.json with/ && echo '{"bos_token": "b", "eos_token": {"content": "b"}}' >with/tokenizer_config.json
+b=$(tr ',{' '\n\n' <tokenizer.json | sed -n 's/^ *"b": *\([0-9]*\).*/\1/p' | head -1)
+expect 0 "$weft" train tok.txtpb --quiet --out declares --steps 2 --set data.tokenizer=with/tokenizer.json
+ids declares/checkpoints/step-000002 "$b"
+rm -r with && expect 0 "$weft" train tok.txtpb --quiet --out declares --steps 3 --resume
+ids declares/checkpoints/step-000003 "$b"
+expect 0 "$weft" export declares --names=hf-gpt2 --out=hf-declares
+ids hf-declares "$b"
 # imported ones are kept: through an import, and where training begins with them
 cp -r hf hf-ids && sed -i 's/^{/{\n  "bos_token_id": 7,\n  "eos_token_id": 7,/' hf-ids/config.json
 expect 0 "$weft" import hf-ids --names=hf-gpt2 --out=ids.safetensors

@@ -194,7 +194,7 @@ int verb_concepts(weft_ctx *c, int argc, char **argv)
         {"json", CLI_FLAG, &o.json, NULL, "for machines", 0, 0},
         {0}};
     const cli_spec spec = {"concepts",
-                           "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
+                           "RUN|CHECKPOINT|FOLDER|RECIPE|MODEL [OPTION]...",
                            "What concepts are and where they are. A concept is active at a token "
                            "when its value is one\n"
                            "of the k largest there; it is named by the tokens at which it is "

@@ -87,7 +87,7 @@ int verb_eval(weft_ctx *c, int argc, char **argv)
         {"data", CLI_TEXT, &data, "FILE", "token file (default: the recipe's validation data)", 0,
          0},
         {"weights", CLI_TEXT, &weights, "PATH",
-         "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
+         "weights for a recipe or model file: safetensors, folder, checkpoint or run", 0, 0},
         {"tokenizer", CLI_TEXT, &tokenizer, "PATH", "for bits per byte (default: the run's)", 0, 0},
         {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe", 0, 0},
         {"batch", CLI_INT, &o.batch, "N", "sequences at once", 1, 1 << 20},
@@ -104,12 +104,17 @@ int verb_eval(weft_ctx *c, int argc, char **argv)
         {0}};
     const cli_spec spec = {
         "eval",
-        "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
+        "RUN|CHECKPOINT|FOLDER|RECIPE|MODEL [OPTION]...",
         "Mean next-token loss, perplexity and bits per byte over consecutive "
         "blocks of a token file.\n"
         "Tokens after the last whole sequence are left out. Labels are read from "
         "data.val_labels if\n"
-        "the recipe has them and its own validation data is evaluated.",
+        "the recipe has them and its own validation data is evaluated.\n"
+        "FOLDER (or FILE.safetensors) is a model of another program, such as Hugging Face's GPT-2 "
+        "or the\n"
+        "official CoCoMix: its config.json says which, and its tokenizer is used. What weights "
+        "tell of\n"
+        "their model need not be set; a --set that says something else is refused.",
         option,
         1,
         1};

@@ -320,7 +320,10 @@ int verb_generate(weft_ctx *c, int argc, char **argv)
         {"seed", CLI_INT, &seed, "N", "of the random numbers (default 1)", 0, 9e18},
         {"n", CLI_INT, &samples, "N", "samples (default 1)", 1, 1e6},
         {"no-cache", CLI_FLAG, &o.no_cache, NULL, "compute the whole window for every token", 0, 0},
-        {"to-end", CLI_FLAG, &s.to_end, NULL, "do not stop at <|endoftext|>", 0, 0},
+        {"to-end", CLI_FLAG, &s.to_end, NULL,
+         "do not stop at the token that ends a text (<|endoftext|>, or what the tokenizer or "
+         "config.json declares)",
+         0, 0},
         {"steer", CLI_LIST, &steer, "ID*F", CLI_STEER_HELP, 0, 0},
         {"steer-at", CLI_TEXT, &at, "NAME", CLI_STEER_AT_HELP, 0, 0},
         {"steer-on", CLI_TEXT, &on, "WHERE", "prompt, generated or all (default) positions", 0, 0},
@@ -330,16 +333,22 @@ int verb_generate(weft_ctx *c, int argc, char **argv)
          "ids of the model may come",
          0, 0},
         {"weights", CLI_TEXT, &weights, "PATH",
-         "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
+         "weights for a recipe or model file: safetensors, folder, checkpoint or run", 0, 0},
         {"tokenizer", CLI_TEXT, &tokenizer, "PATH", "instead of the run's", 0, 0},
         {"set", CLI_LIST, &set, "NAME=VALUE", "parameter of the model, field of the recipe", 0, 0},
         {"threads", CLI_INT, &threads, "N", "threads (default: all cores)", 1, 1024},
         {"json", CLI_FLAG, &s.json, NULL, "one object a sample", 0, 0},
         {0}};
     const cli_spec spec = {"generate",
-                           "RUN|CHECKPOINT|RECIPE|MODEL [OPTION]...",
+                           "RUN|CHECKPOINT|FOLDER|RECIPE|MODEL [OPTION]...",
                            "Continues a prompt token by token. The same seed gives the same text, "
-                           "whatever the threads.",
+                           "whatever the threads.\n"
+                           "FOLDER (or FILE.safetensors) is a model of another program, such as "
+                           "Hugging Face's GPT-2 or the\n"
+                           "official CoCoMix: its config.json says which, and its tokenizer is "
+                           "used. What weights tell of\n"
+                           "their model need not be set; a --set that says something else is "
+                           "refused.",
                            option,
                            1,
                            1};

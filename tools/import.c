@@ -188,7 +188,7 @@ int verb_export(weft_ctx *c, int argc, char **argv)
         {0}};
     const cli_spec spec = {
         "export",
-        "RUN|CHECKPOINT|FILE --names=MAP --out=FOLDER [OPTION]...",
+        "RUN|CHECKPOINT|FOLDER|FILE --names=MAP --out=FOLDER [OPTION]...",
         "Writes weights as another program reads them: its names, its layout, its file names,\n"
         "and the file that describes the model. Files that are there are not replaced.",
         option,

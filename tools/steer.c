@@ -198,13 +198,14 @@ int verb_steer(weft_ctx *c, int argc, char **argv)
         {"tokenizer", CLI_TEXT, &m->tokenizer, "PATH", "default: the run's", 0, 0},
         {"threads", CLI_INT, &o.threads, "N", "threads (default: all cores)", 1, 1024},
         {"weights", CLI_TEXT, &o.weights, "PATH",
-         "weights for a recipe or model file: safetensors, checkpoint or run", 0, 0},
+         "weights for a recipe or model file: safetensors, folder, checkpoint or run", 0, 0},
         {"set", CLI_LIST, &o.set, "NAME=VALUE", "parameter of the model, field of the recipe", 0,
          0},
         {0}};
     const cli_spec spec = {
         "steer",
-        "RUN|CHECKPOINT|RECIPE|MODEL (--steer ID*F --out DIR | --measure --concept ID) [OPTION]...",
+        "RUN|CHECKPOINT|FOLDER|RECIPE|MODEL (--steer ID*F --out DIR | --measure --concept ID) "
+        "[OPTION]...",
         "Saves a steered model: DIR/model.txtpb is the flat graph with the changes as nodes,\n"
         "DIR/model.safetensors its weights. 'weft generate DIR' and 'weft eval DIR' use it.\n"
         "With --measure: texts drawn at several strengths, and for each their perplexity, the\n"
