@@ -288,6 +288,8 @@ static int create_temp(weft_ctx *c, const char *temp)
 weft_status weft_writer_open(weft_ctx *c, const char *path, weft_writer **out)
 {
     *out = NULL;
+    if (!*path)
+        return weft_fail(c, WEFT_CANTCREATE, "cannot create a file without a name");
     weft_arena *a = weft_arena_new(c, 0);
     weft_writer *w = a ? weft_arena_alloc(a, sizeof *w) : NULL;
     if (w) {

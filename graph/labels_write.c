@@ -126,6 +126,8 @@ weft_status weft_label_writer_open(weft_ctx *c, const char *path, const weft_lab
 {
     *out = NULL;
     *done = 0;
+    if (!*path)
+        return weft_fail(c, WEFT_CANTCREATE, "labels need a file with a name");
     weft_arena *a = weft_arena_new(c, 0);
     weft_label_writer *w = a ? weft_arena_alloc(a, sizeof *w) : NULL;
     if (!w) {

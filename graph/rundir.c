@@ -209,6 +209,8 @@ static weft_status take(weft_run_dir *d)
 weft_status weft_run_dir_open(weft_ctx *c, const char *path, weft_run_dir **out)
 {
     *out = NULL;
+    if (!*path)
+        return weft_fail(c, WEFT_CANTCREATE, "a run directory without a name");
     weft_arena *a = weft_arena_new(c, 0);
     weft_run_dir *d = a ? weft_arena_alloc(a, sizeof *d) : NULL;
     if (!d) {

@@ -111,6 +111,8 @@ weft_status weft_trained_save(weft_trained *t, const weft_intervention *list, in
             return weft_fail(t->ctx, WEFT_USAGE,
                              "a saved model knows no prompt and is fed no strengths: it is "
                              "intervened on at all positions");
+    if (!*dir)
+        return weft_fail(t->ctx, WEFT_CANTCREATE, "a directory without a name");
     const char *keep[] = {t->loss, "logits"};
     WEFT_TRY(weft_trained_changed(t, 1, 0, list, n, keep, 2, &g));
     weft_status s = write_all(t, g, dir);

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <omp.h>
-
 #include "graph/io.h"
 
 /* ---- context ---- */
@@ -44,9 +42,13 @@ weft_ctx *weft_open(const weft_options *o)
     c->mem = mem;
     c->io = o->io ? o->io : &weft_io_system;
     weft_waiting_bound_runtime();
-    c->threads = o->threads > 0 ? o->threads : omp_get_max_threads();
     c->log = o->log;
     c->log_user = o->log_user;
+    int asked;
+    c->threads = weft_threads_take(o->threads, &asked);
+    if (c->threads < asked)
+        weft_log(c, "warning: %d threads were asked for%s, %d are taken", asked,
+                 o->threads > 0 ? "" : " (OMP_NUM_THREADS)", c->threads);
     return c;
 }
 

@@ -119,6 +119,18 @@ size_t weft_format(char *out, size_t n, const char *fmt, va_list ap);
 /* The error and its notes on one line, to be told by another message. */
 const char *weft_error_flat(const weft_ctx *c, char *out, size_t n);
 
+/* threads.c: OpenMP's runtimes crash or end the process where they cannot start as many threads as
+ * they are told to. */
+#define WEFT_MOST_THREADS 1024
+int weft_cores(void); /* that are online, at least 1 */
+/* Can n threads run at once, as far as the system is asked now? More than there are cores are tried,
+ * up to WEFT_MOST_THREADS. */
+bool weft_threads_start(int n);
+/* `wanted`, or what comes nearest: at most WEFT_MOST_THREADS, and one a core where not as many
+ * start. */
+int weft_threads_bound(int wanted);
+/* weft_threads_bound of `wanted`, or of what OpenMP's environment says (0): *asked. */
+int weft_threads_take(int wanted, int *asked);
 /* waiting.c: bounds waiting where the OpenMP runtime has a call for it. */
 void weft_waiting_bound_runtime(void);
 

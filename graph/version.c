@@ -9,8 +9,11 @@ void weft_text_free(weft_ctx *c, char *text) { weft_free(c, text); }
 
 weft_status weft_threads_set(weft_ctx *c, int threads)
 {
-    if (threads < 1 || threads > 1024)
-        return weft_fail(c, WEFT_USAGE, "threads=%d is out of range 1..1024", threads);
+    if (threads < 1 || threads > WEFT_MOST_THREADS)
+        return weft_fail(c, WEFT_USAGE, "threads=%d is out of range 1..%d", threads,
+                         WEFT_MOST_THREADS);
+    if (!weft_threads_start(threads))
+        return weft_fail(c, WEFT_USAGE, "threads=%d: the system does not start as many", threads);
     c->threads = threads;
     return WEFT_OK;
 }

@@ -92,7 +92,7 @@ struct weft_io; /* the file seam, see graph/io.h */
 typedef struct {
     const weft_allocator *allocator; /* NULL: malloc */
     const struct weft_io *io;        /* NULL: the operating system */
-    int threads;                     /* 0: OMP_NUM_THREADS or all cores */
+    int threads; /* 0: OMP_NUM_THREADS or all cores; at most 1024, and what the system starts */
     void (*log)(void *user,
                 const char *line); /* progress and warnings, one line each; NULL: dropped */
     void *log_user;

@@ -183,6 +183,57 @@ if command -v python3 >/dev/null; then
         fail "logs are no JSON lines"
 fi
 
+# --output replaces a file as a whole: where the disk takes too little the old one stays
+echo old >kept.txt
+(ulimit -f 4; expect 74 "$weft" show "$gpt2" --output=kept.txt; exit $fails) || fail "show where the disk is full"
+[ "$(cat kept.txt)" = old ] || fail "show --output left half a file"
+expect 0 "$weft" show "$gpt2" $small --stage=plan --output=kept.txt
+says kept.txt 'matmul'
+if command -v dot >/dev/null; then
+    echo old >kept.svg
+    (ulimit -f 4; expect 74 "$weft" show "$gpt2" $small --as=svg --output=kept.svg; exit $fails) || fail "a drawing"
+    [ "$(cat kept.svg)" = old ] || fail "show --as=svg left half a file"
+fi
+
+# a path that is empty, as the variable of a script that was not set
+for args in "train $recipe --out=" "show $gpt2 --output=" "eval r --data=" "generate r --ids --tokenizer= --prompt 1" \
+    "labels $recipe --out=" "export r --names=hf-gpt2 --out=" "train $recipe --set="; do
+    expect 2 "$weft" $args
+    says err 'is empty, expected'
+done
+for verb in train eval show check generate; do
+    expect 2 "$weft" $verb ""
+    says err '^weft: error: argument 1 is empty'
+done
+
+# as many threads as the environment says, within reason; what is no number is OpenMP's to complain about
+expect 0 "$weft" run "$gpt2" $small --below 64 --fetch loss
+cp out usual
+for n in 0 -1 abc 4,2 3 1024 2000 100000 99999999999999999999; do
+    expect 0 env OMP_NUM_THREADS=$n "$weft" run "$gpt2" $small --below 64 --fetch loss
+    same out usual
+done
+expect 0 env OMP_NUM_THREADS=100000 "$weft" run "$gpt2" $small --below 64 --fetch loss
+says err 'weft: warning: 100000 threads were asked for (OMP_NUM_THREADS), 1024 are taken'
+expect 2 "$weft" run "$gpt2" $small --threads 1025
+# where the system does not start as many: address space for some hundred stacks (a sanitizer needs all of it)
+if (ulimit -v 4000000; "$weft" --version >/dev/null 2>&1); then
+    (ulimit -v 4000000; expect 0 env OMP_NUM_THREADS=1000 "$weft" run "$gpt2" $small --below 64 --fetch loss; exit $fails) ||
+        fail "1000 threads where some hundred start"
+    (ulimit -v 4000000; expect 2 "$weft" run "$gpt2" $small --below 64 --fetch loss --threads 1000; exit $fails) ||
+        fail "--threads 1000 where some hundred start"
+    says err 'threads=1000: the system does not start as many'
+fi
+
+# standard input, output and error that are closed: no file gets their numbers
+expect 0 "$weft" train "$recipe" --steps 4 --out u --quiet
+sh -c "'$weft' train '$recipe' --steps 4 --out v --quiet <&- >&- 2>&-"
+[ $? = 74 ] || fail "training without standard output: exit $?"
+same u/log.jsonl v/log.jsonl
+same u/checkpoints/step-000004/model.safetensors v/checkpoints/step-000004/model.safetensors
+sh -c "'$weft' generate r --ids --prompt - --tokens 3 <&- >out2 2>err"
+[ $? = 74 ] || fail "a prompt from closed standard input: exit $?"
+
 # standard output that is full or closed
 expect 74 sh -c "'$weft' ops >/dev/full"
 expect 74 sh -c "'$weft' ops >&-"

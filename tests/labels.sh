@@ -35,6 +35,10 @@ for how in "--threads 1" "--threads 3" "--threads 8" --no-rewrite "--batch 1" "-
     [ "${how#--b}" = "$how" ] && same a b
 done
 
+# standard input and error closed: what is said does not go into the file that gets their number
+(exec "$weft" labels tiny-recipe.txtpb --out n <&- >/dev/null 2>&-)
+same a n
+
 # stopped by signals, killed, and resumed: the bytes of an undisturbed run
 for _ in 1 2 3 4 5 6 7 8 9 10; do cat train.bin; done >long.bin
 labels --data long.bin --batch 1 --out whole || fail "long data: $(cat err)"

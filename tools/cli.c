@@ -111,11 +111,22 @@ static void note_given(const char *name)
         given.name[given.n++] = name;
 }
 
+/* A text may be empty; a file, a folder or a name is not: the variable of a script was not set. */
+static bool check_empty(const cli_spec *s, const cli_option *o, const char *text)
+{
+    if (!text || *text || !strcmp(o->arg, "TEXT") || (o->kind != CLI_TEXT && o->kind != CLI_LIST))
+        return true;
+    cli_usage(s->verb, "--%s=: is empty, expected %s", o->name, o->arg);
+    return false;
+}
+
 static bool store(const cli_spec *s, const cli_option *o, const char *text)
 {
     double f = 0;
     int64_t i = 0;
     char range[96];
+    if (!check_empty(s, o, text))
+        return false;
     switch (o->kind) {
     case CLI_FLAG:
         *(bool *)o->to = true;
@@ -183,6 +194,9 @@ static int check_count(const cli_spec *s, int n, char **argv)
         return cli_usage(s->verb, "%s takes %s", s->verb, s->args);
     if (n > s->max_args)
         return cli_usage(s->verb, "unexpected argument '%s'", argv[s->max_args]);
+    for (int i = 0; i < n && !strstr(s->args, "[TEXT]"); i++)
+        if (!*argv[i])
+            return cli_usage(s->verb, "argument %d is empty: %s takes %s", i + 1, s->verb, s->args);
     return -1;
 }
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "graph/io.h"
 #include "tools/columns.h"
 #include "tools/signals.h"
 #include "tools/steer.h"
@@ -53,7 +54,7 @@ static char *read_prompt(weft_ctx *c, const char *spec, size_t *n)
     if (*spec == '@') {
         FILE *f = fopen(spec + 1, "rb");
         if (!f)
-            weft_fail(c, WEFT_MISSING, "%s: %s", spec + 1, strerror(errno));
+            weft_io_fail(c, WEFT_MISSING, "open", spec + 1);
         else {
             text = read_stream(c, f, spec + 1, n);
             fclose(f);

@@ -1,10 +1,12 @@
 /* show.c - weft show: a model at any stage of its way, as text, as a model file, or as a drawing.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "graph/io.h"
 #include "tools/verbs.h"
 
 typedef enum {
@@ -108,22 +110,20 @@ static weft_status optimize(settings *o, objects *x)
 }
 
 /* ---- writing ---- */
-static int write_text(weft_ctx *c, const settings *o, char *text, bool append)
+/* A file is replaced as a whole, or not at all. */
+static int write_bytes(weft_ctx *c, const settings *o, const char *text, size_t n)
 {
-    FILE *f = o->output ? fopen(o->output, append ? "a" : "w") : stdout;
-    if (!f)
-        cli_say("weft: error: %s: %s\n", o->output, strerror(errno));
-    bool bad = !f;
-    if (f && f == stdout && o->form == AS_TEXT) /* to be read, not to be read again */
-        cli_put_lines(text);
-    else if (f)
-        bad = fputs(text, f) < 0;
-    if (f && o->output && fclose(f) && !bad) {
-        cli_say("weft: error: writing %s: %s\n", o->output, strerror(errno));
-        bad = true;
-    }
+    if (o->output)
+        return weft_write_file(c, o->output, text, n) ? cli_fail(c) : WEFT_OK;
+    fwrite(text, 1, n, stdout);
+    return WEFT_OK;
+}
+
+static int write_text(weft_ctx *c, const settings *o, char *text)
+{
+    int code = write_bytes(c, o, text, strlen(text));
     weft_text_free(c, text);
-    return bad ? f ? WEFT_IO : WEFT_CANTCREATE : WEFT_OK;
+    return code;
 }
 
 /* The steps and the memory plan of what would run: an optimizer step, or the forward graph. */
@@ -139,6 +139,8 @@ static int print_plan(weft_ctx *c, settings *o, objects *x)
     while (n < 4096 && (fetch[n] = weft_graph_output_at(g, n, NULL)))
         n++;
     weft_program *p[2] = {NULL, NULL};
+    weft_string all;
+    weft_string_init(&all, c);
     weft_status s = weft_session_new(c, false, &x->session);
     if (!s && o->eval)
         s = weft_program_compile(x->session, g, fetch, n, &w, &p[1]);
@@ -146,45 +148,96 @@ static int print_plan(weft_ctx *c, settings *o, objects *x)
         s = weft_recipe_compile(x->recipe, x->forward, x->session, &w, &p[0], &p[1]);
     for (int i = 0; i < 2 && !s; i++) {
         char *text = NULL;
-        if (p[i] && !(s = weft_program_text(p[i], &text)))
-            s = (weft_status)write_text(c, o, text, i > 0 && p[0]);
+        if (!p[i] || (s = weft_program_text(p[i], &text)))
+            continue;
+        weft_string_add(&all, text, strlen(text));
+        weft_text_free(c, text);
     }
-    return s && weft_error_status(c) ? cli_fail(c) : (int)s;
+    s = s ? s : weft_error_status(c);
+    int code = s ? cli_fail(c) : write_bytes(c, o, all.s ? all.s : "", all.len);
+    weft_string_free(&all);
+    return code;
 }
 
-/* Feeds the text to `dot -Tsvg`, whose output goes to the file or to stdout. */
-static int write_svg(weft_ctx *c, const settings *o, char *text)
+/* `dot -Tsvg` between two pipes; `out` NULL: it writes to our standard output. */
+static pid_t start_dot(int *in, int *out)
 {
-    char *const args[] = {"dot", "-Tsvg", o->output ? "-o" : NULL, (char *)(uintptr_t)o->output,
-                          NULL};
-    int fd[2];
-    fflush(stdout);
-    pid_t child = pipe(fd) ? -1 : fork();
+    int a[2], b[2] = {-1, -1};
+    char *const args[] = {"dot", "-Tsvg", NULL};
+    if (pipe2(a, O_CLOEXEC))
+        return -1;
+    if (out && pipe2(b, O_CLOEXEC)) {
+        close(a[0]);
+        close(a[1]);
+        return -1;
+    }
+    pid_t child = fork();
     if (child == 0) {
-        dup2(fd[0], 0);
-        close(fd[0]);
-        close(fd[1]);
+        if (dup2(a[0], 0) < 0 || (out && dup2(b[1], 1) < 0))
+            _exit(WEFT_IO);
         execvp("dot", args);
         fprintf(stderr, "weft: error: cannot run 'dot' (%s); install graphviz, or use --as=dot\n",
                 strerror(errno));
         _exit(WEFT_UNSUPPORTED);
     }
+    close(a[0]);
+    *in = a[1];
+    if (out) {
+        close(b[1]);
+        *out = b[0];
+    }
+    return child;
+}
+
+/* dot reads all of its input before it writes, so one after the other does. False: not all came. */
+static bool talk_to_dot(const char *text, int in, int out, weft_string *drawn)
+{
+    char buf[4096];
+    size_t n;
+    FILE *f = fdopen(in, "w");
+    bool good = f && fputs(text, f) >= 0;
+    good = f && !fclose(f) && good;
+    FILE *g = out < 0 ? NULL : fdopen(out, "r");
+    while (g && (n = fread(buf, 1, sizeof buf, g)) > 0)
+        weft_string_add(drawn, buf, n);
+    good = good && (out < 0 || (g && !ferror(g))) && !drawn->failed;
+    if (g)
+        fclose(g);
+    return good;
+}
+
+static int draw(weft_ctx *c, const settings *o, const char *text, weft_string *drawn)
+{
+    int in = -1, out = -1, status = 0;
+    fflush(stdout);
+    pid_t child = start_dot(&in, o->output ? &out : NULL);
     if (child < 0) {
-        weft_text_free(c, text);
         fprintf(stderr, "weft: error: cannot start 'dot': %s\n", strerror(errno));
         return WEFT_IO;
     }
-    close(fd[0]);
-    FILE *f = fdopen(fd[1], "w");
-    if (f) {
-        fputs(text, f);
-        fclose(f);
-    }
-    weft_text_free(c, text);
-    int status = 0;
+    bool good = talk_to_dot(text, in, out, drawn);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : WEFT_IO;
+    if (!WIFEXITED(status) || WEXITSTATUS(status))
+        return WIFEXITED(status) ? WEXITSTATUS(status) : WEFT_IO;
+    if (weft_error_status(c))
+        return cli_fail(c);
+    if (!good)
+        fprintf(stderr, "weft: error: 'dot' did not take or give all of a drawing\n");
+    return !good       ? WEFT_IO
+           : o->output ? write_bytes(c, o, drawn->s ? drawn->s : "", drawn->len)
+                       : WEFT_OK;
+}
+
+/* Feeds the text to `dot -Tsvg`, whose output goes to the file or to stdout. */
+static int write_svg(weft_ctx *c, const settings *o, char *text)
+{
+    weft_string drawn;
+    weft_string_init(&drawn, c);
+    int code = draw(c, o, text, &drawn);
+    weft_string_free(&drawn);
+    weft_text_free(c, text);
+    return code;
 }
 
 static int write_model(weft_ctx *c, const settings *o, weft_model *m)
@@ -196,7 +249,7 @@ static int write_model(weft_ctx *c, const settings *o, weft_model *m)
     char *text = NULL;
     if (weft_model_text(m, &text))
         return cli_fail(c);
-    return write_text(c, o, text, false);
+    return write_text(c, o, text);
 }
 
 static int write_graph(weft_ctx *c, const settings *o, const weft_graph *g)
@@ -213,7 +266,7 @@ static int write_graph(weft_ctx *c, const settings *o, const weft_graph *g)
     s = o->form == AS_TEXT ? weft_graph_text(g, &text) : weft_graph_dot(g, &o->dot, &text);
     if (s)
         return cli_fail(c);
-    return o->form == AS_SVG ? write_svg(c, o, text) : write_text(c, o, text, false);
+    return o->form == AS_SVG ? write_svg(c, o, text) : write_text(c, o, text);
 }
 
 static int show(weft_ctx *c, settings *o, const char *path, const cli_list *set, objects *x)

@@ -1,6 +1,8 @@
 /* weft.c - the tool: a table of verbs, and the choice of one. */
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/verbs.h"
 
@@ -104,8 +106,19 @@ static void log_line(void *user, const char *line)
     fprintf(stderr, "weft: %s\n", line);
 }
 
+/* Where standard input, output or error was closed, no file that is opened may get its number: what
+ * is printed would go into it. The place is taken by something that cannot be used, so that
+ * printing still fails. */
+static void keep_standard_places(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0)
+            _exit(WEFT_IO); /* there is nobody to tell */
+}
+
 int main(int argc, char **argv)
 {
+    keep_standard_places();
     weft_waiting_bound(argv);
     /* A closed pipe or a file-size limit is an error of a write, not a death. */
     signal(SIGPIPE, SIG_IGN);
