@@ -215,6 +215,8 @@ weft_status weft_graph_rewrite(const weft_graph *g, const weft_rewrite_options *
 /* lower.c: nodes that only pass on some of their inputs (WEFT_LOWER_FIRST) resolved, and what
  * nobody needs any more dropped; states and inputs stay all. *out is NULL if g has no such node. */
 weft_status weft_graph_choose(const weft_graph *g, weft_graph **out);
+/* The same, but nodes whose op has a flag of `but` stay. */
+weft_status weft_graph_choose_but(const weft_graph *g, unsigned but, weft_graph **out);
 /* lower.c: weft_graph_lower; if there are meta nodes and rules are on, fuses before what can
  * be fused without changing a derivative, so that gradient(...) differentiates fused ops. */
 weft_status weft_graph_lower_fused(const weft_graph *g, const weft_rewrite_options *o,

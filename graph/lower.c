@@ -28,6 +28,11 @@ void weft_lower_gradient(weft_lower *l, weft_val loss, const weft_val *xs, int n
     l->graph->at_line = line;
 }
 
+static bool lowers(const weft_op *op, unsigned only, unsigned but)
+{
+    return op->lower && (op->flags & only) == only && !(op->flags & but);
+}
+
 static weft_status lower_node(const weft_graph *g, weft_graph *h, int k, weft_val *map)
 {
     const weft_node *n = &g->node[k];
@@ -68,13 +73,15 @@ static weft_status lower_node(const weft_graph *g, weft_graph *h, int k, weft_va
     return g->ctx->status;
 }
 
-/* Nodes with the flags `only`, or all, lowered; the others copied. `map`: g's values -> out's. */
-static weft_status lower_nodes(const weft_graph *g, unsigned only, weft_val *map, weft_graph **out)
+/* Nodes with the flags `only`, or all, and none of `but` lowered; the others copied. `map`: g's
+ * values -> out's. */
+static weft_status lower_nodes(const weft_graph *g, unsigned only, unsigned but, weft_val *map,
+                               weft_graph **out)
 {
     weft_graph *h = weft_graph_like(g, map);
     weft_status s = h ? WEFT_OK : g->ctx->status;
     for (int k = 0; !s && k < g->n_node; k++) {
-        if (g->node[k].op->lower && (g->node[k].op->flags & only) == only)
+        if (lowers(g->node[k].op, only, but))
             s = lower_node(g, h, k, map);
         else
             s = weft_graph_copy_node(h, g, k, map) < 0 ? g->ctx->status : WEFT_OK;
@@ -92,18 +99,18 @@ static weft_status lower_nodes(const weft_graph *g, unsigned only, weft_val *map
 }
 
 /* ---- first of all: what is chosen ---- */
-static bool has_lower(const weft_graph *g, unsigned flags)
+static bool has_lower(const weft_graph *g, unsigned flags, unsigned but)
 {
     for (int k = 0; k < g->n_node; k++)
-        if (g->node[k].op->lower && (g->node[k].op->flags & flags) == flags)
+        if (lowers(g->node[k].op, flags, but))
             return true;
     return false;
 }
 
 /* What stays, as values of h: everything that is given or handed out, and what had no reader
  * already, since somebody may yet ask for it. */
-static int find_kept(const weft_graph *g, const weft_graph *h, const weft_val *map, bool *read,
-                     weft_val *keep)
+static int find_kept(const weft_graph *g, const weft_graph *h, unsigned but, const weft_val *map,
+                     bool *read, weft_val *keep)
 {
     int n = 0;
     for (int k = 0; k < g->n_node; k++)
@@ -114,38 +121,43 @@ static int find_kept(const weft_graph *g, const weft_graph *h, const weft_val *m
         keep[n++] = h->output[i].value;
     for (weft_val v = 0; v < g->n_value; v++) {
         const weft_value *x = &g->value[v];
-        bool gone = read[v] ||
-                    (x->kind == WEFT_VALUE_NODE && (g->node[x->node].op->flags & WEFT_LOWER_FIRST));
+        bool gone = read[v] || (x->kind == WEFT_VALUE_NODE &&
+                                lowers(g->node[x->node].op, WEFT_LOWER_FIRST, but));
         if (x->kind != WEFT_VALUE_NODE || !gone)
             keep[n++] = map[v];
     }
     return n;
 }
 
-weft_status weft_graph_choose(const weft_graph *g, weft_graph **out)
+weft_status weft_graph_choose_but(const weft_graph *g, unsigned but, weft_graph **out)
 {
     weft_graph *h = NULL;
     *out = NULL;
-    if (!has_lower(g, WEFT_LOWER_FIRST))
+    if (!has_lower(g, WEFT_LOWER_FIRST, but))
         return WEFT_OK;
     weft_arena *a = weft_arena_new(g->ctx, 0);
     size_t n = (size_t)g->n_value + (size_t)g->n_output + 1;
     weft_val *map = a ? weft_arena_array(a, n, sizeof *map) : NULL;
     weft_val *keep = map ? weft_arena_array(a, n, sizeof *keep) : NULL;
     bool *read = keep ? weft_arena_array(a, n, sizeof *read) : NULL;
-    weft_status s = read ? lower_nodes(g, WEFT_LOWER_FIRST, map, &h) : g->ctx->status;
+    weft_status s = read ? lower_nodes(g, WEFT_LOWER_FIRST, but, map, &h) : g->ctx->status;
     if (!s)
-        s = weft_graph_prune(h, keep, find_kept(g, h, map, read, keep), out, NULL);
+        s = weft_graph_prune(h, keep, find_kept(g, h, but, map, read, keep), out, NULL);
     weft_graph_free(h);
     weft_arena_free(a);
     return s;
+}
+
+weft_status weft_graph_choose(const weft_graph *g, weft_graph **out)
+{
+    return weft_graph_choose_but(g, 0, out);
 }
 
 /* ---- all ---- */
 static weft_status lower_all(const weft_graph *g, weft_graph **out)
 {
     weft_val *map = weft_alloc(g->ctx, sizeof *map * ((size_t)g->n_value + 1));
-    weft_status s = map ? lower_nodes(g, 0, map, out) : g->ctx->status;
+    weft_status s = map ? lower_nodes(g, 0, 0, map, out) : g->ctx->status;
     weft_free(g->ctx, map);
     return s;
 }
@@ -168,7 +180,7 @@ weft_status weft_graph_lower_fused(const weft_graph *g, const weft_rewrite_optio
     g = chosen ? chosen : g;
     fuse.fuse_only = true;
     weft_status s = WEFT_OK;
-    if (has_lower(g, 0) && !o->no_rewrite)
+    if (has_lower(g, 0, 0) && !o->no_rewrite)
         s = weft_graph_rewrite(g, &fuse, &fused, NULL);
     if (!s)
         s = lower_all(fused ? fused : g, out);

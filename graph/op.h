@@ -100,7 +100,10 @@ enum {
     WEFT_ROWS = 256,
     /* an intervention on a trained model: a layout of its weights alone cannot hold it */
     WEFT_INTERVENES = 512,
-    WEFT_KEEPS_ZERO = 1024 /* element-wise, and 0 wherever all inputs are 0 */
+    WEFT_KEEPS_ZERO = 1024, /* element-wise, and 0 wherever all inputs are 0 */
+    /* output i is input i in one batch, and its mean over all batches where a data set is evaluated
+     * (rounds.h); with WEFT_LOWER_FIRST */
+    WEFT_POOLS = 2048
 };
 
 typedef struct weft_tensor {

@@ -94,7 +94,8 @@ static void add_flags(weft_string *s, const weft_op *op)
                 {WEFT_TRAIN_ONLY, "the identity outside training"},
                 {WEFT_DRAWS, "draws random numbers"},
                 {WEFT_EFFECT, "updates state, in training"},
-                {WEFT_LOWER_FIRST, "resolved before anything is fused or differentiated"}};
+                {WEFT_LOWER_FIRST, "resolved before anything is fused or differentiated"},
+                {WEFT_POOLS, "averaged over the batches of an evaluation"}};
     const char *between = "";
     for (size_t i = 0; i < sizeof word / sizeof *word; i++)
         if (op->flags & word[i].flag) {

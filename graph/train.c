@@ -199,7 +199,7 @@ static weft_status after_step(weft_trainer *t, int64_t end)
     tell(t, WEFT_EVENT_STEP, NULL);
     if (due(step, m->train->log_every, m->train->steps))
         weft_runlog_time(&t->log, "step", &t->event);
-    if (t->eval.program && due(step, m->eval->every, m->train->steps))
+    if (t->eval.n_round && due(step, m->eval->every, m->train->steps))
         WEFT_TRY(evaluate(t));
     tell_trouble(t);
     bool stop = (t->options->stop && *t->options->stop) || step >= end;

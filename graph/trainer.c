@@ -131,8 +131,8 @@ static weft_status compile_programs(weft_trainer *t)
     }
     if (t->val_tokens) {
         WEFT_TRY(compile_evaluation(t, &eval));
-        if (t->eval.program->plan_bytes > t->info.plan_bytes)
-            t->info.plan_bytes = t->eval.program->plan_bytes;
+        if (weft_evaluator_bytes(&t->eval) > t->info.plan_bytes)
+            t->info.plan_bytes = weft_evaluator_bytes(&t->eval);
     }
     t->info.state_bytes = t->session->state_bytes;
     t->info.compile_ns = weft_now_ns(t->ctx) - start;

@@ -50,7 +50,7 @@ typedef struct {
     weft_session *session;
     weft_program *micro,
         *step; /* adds one micro-batch to the gradients (NULL: no accumulation); makes the step */
-    weft_evaluator eval; /* eval.program NULL: no validation data */
+    weft_evaluator eval; /* eval.n_round 0: no validation data */
     weft_tokens *train_tokens, *val_tokens;
     weft_sampler sampler;
     weft_run_dir *run_dir;

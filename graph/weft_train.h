@@ -145,7 +145,7 @@ typedef struct {
     int64_t tokens, bytes; /* predicted tokens; bytes that they stand for, 0: not known */
     double loss;           /* mean over tokens, nats */
     double seconds;
-    int n_log; /* eval.log of the recipe: names (its own) and means over batches */
+    int n_log; /* eval.log of the recipe: names (its own) and values */
     const char *const *log_name;
     double log[WEFT_MAX_LOG];
 } weft_eval_result;
