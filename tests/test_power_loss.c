@@ -1,11 +1,18 @@
-/* test_power_loss.c - saves are recorded through the I/O table; then, for a power cut after every
- * single operation, the disk is rebuilt as it might be: what was not fsynced is there, gone, torn
- * or zeros, names of a folder included.
+/* test_power_loss.c - saves, and a whole training run that is resumed once, are recorded through
+ * the I/O table; then, for a power cut after every single operation, the disk is rebuilt as it
+ * might be: what was not fsynced is there, gone, torn or zeros, names of a folder included.
  *
  * Model of the disk: a file's content is safe once it was fsynced; a name made, renamed or removed
  * in a folder is safe once that folder was fsynced; names of one folder reach the disk in order (as
  * journals keep them), folders and file contents in any order among each other. */
-#include "tests/store.h"
+#include "tests/run.h"
+
+/* Under a sanitizer, and for the images of whole runs, which are trained to their end. */
+#if defined(__SANITIZE_ADDRESS__)
+#define RUN_STRIDE 9
+#else
+#define RUN_STRIDE 1
+#endif
 
 /* ---- recording ---- */
 typedef enum { CREATE, WRITE, SYNC, TRUNCATE, RENAME, UNLINK, MKDIR, RMDIR, SAVED } op_kind;
@@ -19,9 +26,9 @@ typedef struct {
 
 typedef struct {
     const char *root;
-    op ops[2000];
+    op ops[3000];
     int n;
-    char *open[256]; /* path by descriptor */
+    char *open[256]; /* path by descriptor; NULL: not below the root, only read */
 } record;
 
 static char *below(record *r, const char *path)
@@ -33,7 +40,7 @@ static char *below(record *r, const char *path)
 
 static op *note(record *r, op_kind kind, char *path)
 {
-    assert_true(r->n < 2000);
+    assert_true(r->n < 3000);
     r->ops[r->n] = (op){.kind = kind, .path = path};
     return &r->ops[r->n++];
 }
@@ -45,7 +52,8 @@ static int rec_open(void *u, const char *path, int flags, int mode)
     if (fd >= 0) {
         assert_true(fd < 256);
         free(r->open[fd]);
-        r->open[fd] = below(r, path);
+        bool ours = !strncmp(path, r->root, strlen(r->root));
+        r->open[fd] = ours ? below(r, path) : NULL;
         if (!there)
             note(r, CREATE, strdup(r->open[fd]));
     }
@@ -309,11 +317,13 @@ static void put_content(const char *path, const node *f, int policy)
 {
     int how = policy < RANDOM ? policy : (int)draw(5);
     size_t more = f->n > f->n_safe ? f->n - f->n_safe : 0;
-    char *zeros = calloc(1, f->n + 1);
+    char *zeros = calloc(1, f->n + 1); /* behind what was fsynced */
+    if (f->n_safe && f->n)
+        memcpy(zeros, f->safe, f->n < f->n_safe ? f->n : f->n_safe);
     if (how == NOTHING || how == NAMES)
         put_file(path, f->safe, f->n_safe);
     else if (how == ZEROS)
-        put_file(path, f->n == f->n_safe ? f->safe : zeros, f->n);
+        put_file(path, zeros, f->n);
     else
         put_file(path, f->data, how == ALL ? f->n : f->n_safe + (more ? draw(more) : 0));
     free(zeros);
@@ -346,12 +356,17 @@ static void put_folder(const char *path, const node *d, int policy)
 static const int64_t saves[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {4, 44}};
 #define N_SAVES ((int)(sizeof saves / sizeof *saves))
 
+static weft_io recording(record *r)
+{
+    return (weft_io){rec_open,     rec_close,    rec_read,           rec_pread,  rec_write,
+                     rec_fsync,    rec_truncate, rec_size,           rec_rename, rec_unlink,
+                     rec_rmdir,    rec_mkdir,    rec_lock,           rec_list,   rec_exists,
+                     rec_identify, rec_inspect,  weft_io_system.cwd, rec_clock,  r};
+}
+
 static void record_saves(record *r)
 {
-    weft_io io = {rec_open,     rec_close,    rec_read,           rec_pread,  rec_write,
-                  rec_fsync,    rec_truncate, rec_size,           rec_rename, rec_unlink,
-                  rec_rmdir,    rec_mkdir,    rec_lock,           rec_list,   rec_exists,
-                  rec_identify, rec_inspect,  weft_io_system.cwd, rec_clock,  r};
+    weft_io io = recording(r);
     weft_ctx *c = weft_open(&(weft_options){.io = &io});
     weft_session *s = small_session(c);
     weft_run_dir *d;
@@ -396,6 +411,18 @@ static int surviving_save(const char *root)
     return found;
 }
 
+static void free_record(record *r)
+{
+    free_nodes();
+    for (int i = 0; i < r->n; i++) {
+        free(r->ops[i].path);
+        free(r->ops[i].to);
+        free(r->ops[i].data);
+    }
+    for (int i = 0; i < 256; i++)
+        free(r->open[i]);
+}
+
 /* A save that returned is there after any power cut; one that did not is there whole or not at all.
  */
 static void test_power_loss(void **state)
@@ -427,19 +454,127 @@ static void test_power_loss(void **state)
     }
     assert_int_equal(saved, N_SAVES);
     assert_true(images >= 1000);
-    free_nodes();
-    for (int i = 0; i < r.n; i++) {
-        free(r.ops[i].path);
-        free(r.ops[i].to);
-        free(r.ops[i].data);
-    }
-    for (int i = 0; i < 256; i++)
-        free(r.open[i]);
+    free_record(&r);
     remove_dir(root);
+}
+
+/* ---- a whole run ---- */
+static const int64_t run_saves[] = {0, 2, 4, 5, 6, 8}; /* steps; 5: where it was stopped */
+
+static void on_save(void *user, const weft_event *e)
+{
+    if (e->kind == WEFT_EVENT_SAVE)
+        note(user, SAVED, strdup(""));
+}
+
+/* Stopped at step 5 and resumed. */
+static void record_run(record *r, const char *files)
+{
+    weft_io io = recording(r);
+    weft_ctx *c = weft_open(&(weft_options){.io = &io});
+    weft_train_options o = {.dir = join(r->root, "run"), .stop_at = 5, .event = on_save, .user = r};
+    assert_int_equal(toy_train(c, files, NULL, &o), WEFT_OK);
+    o.dir = join(r->root, "run");
+    o.stop_at = 0;
+    o.resume = WEFT_RESUME_MUST;
+    assert_int_equal(toy_train(c, files, NULL, &o), WEFT_OK);
+    weft_close(c);
+}
+
+typedef struct {
+    int64_t first; /* the step that training went on from */
+    char lost[1024];
+} recovery;
+
+static void on_start(void *user, const weft_event *e)
+{
+    if (e->kind == WEFT_EVENT_START)
+        ((recovery *)user)->first = e->info->first_step;
+}
+
+static void keep_lost(void *user, const char *line)
+{
+    if (strstr(line, "lost"))
+        snprintf(((recovery *)user)->lost, 1024, "%s", line);
+}
+
+/* What is on this disk is trained to the end: the same log, weights and copies of the inputs as
+ * without the cut, from the last checkpoint that was saved or the one in the making. */
+static void recover(const char *disk, const char *files, const char *whole, int saved)
+{
+    static const char *const copy[] = {"model.txtpb", "recipe.txtpb", "tokenizer.json"};
+    char run[128], x[256], y[256];
+    recovery rec = {.first = -1};
+    fault quiet = {0};
+    weft_io io = fault_table(&quiet);
+    weft_ctx *c = weft_open(&(weft_options){.io = &io, .log = keep_lost, .log_user = &rec});
+    snprintf(run, sizeof run, "%s/run", disk);
+    weft_train_options o = {
+        .dir = run, .resume = WEFT_RESUME_AUTO, .event = on_start, .user = &rec};
+    weft_status s = toy_train(c, files, NULL, &o);
+    if (s || *rec.lost)
+        print_error("%s%s\n", weft_error(c), rec.lost);
+    assert_int_equal(s, WEFT_OK);
+    assert_string_equal(rec.lost, "");
+    assert_true(rec.first >= run_saves[saved]);
+    assert_true(rec.first <= run_saves[saved + (saved < 5)]);
+    weft_close(c);
+    same_runs(whole, run);
+    for (int i = 0; i < 3; i++) {
+        snprintf(x, sizeof x, "%s/%s", whole, copy[i]);
+        snprintf(y, sizeof y, "%s/%s", run, copy[i]);
+        same_content(x, y);
+    }
+}
+
+static void train_whole(const char *files, const char *whole)
+{
+    weft_ctx *c = weft_open(NULL);
+    weft_train_options o = {.dir = whole};
+    assert_int_equal(toy_train(c, files, NULL, &o), WEFT_OK);
+    weft_close(c);
+}
+
+static void test_run(void **state)
+{
+    (void)state;
+    char files[64], whole[64], root[64], disk[64];
+    strcpy(files, fresh_dir());
+    strcpy(whole, fresh_dir());
+    strcpy(root, fresh_dir());
+    toy_files(files);
+    train_whole(files, whole);
+    static record r;
+    r.root = root;
+    record_run(&r, files);
+    int images = 0, saved = 0;
+    new_node(true);
+    for (int k = 0; k <= r.n; k++) {
+        for (int turn = 0; turn < 2 && k % RUN_STRIDE == 0; turn++, images++) {
+            /* all that nobody synced is gone; and another of the policies */
+            int policy = turn ? NAMES + k % (POLICIES - 1) : NOTHING;
+            chance = (uint64_t)k;
+            strcpy(disk, fresh_dir());
+            put_folder(disk, &nodes[0], policy);
+            recover(disk, files, whole, saved);
+            remove_dir(disk);
+        }
+        if (k < r.n) {
+            perform(&r.ops[k]);
+            saved += r.ops[k].kind == SAVED;
+        }
+    }
+    assert_int_equal(saved, 5);
+    assert_true(images * RUN_STRIDE >= 400);
+    free_record(&r);
+    remove_dir(root);
+    remove_dir(whole);
+    remove_dir(files);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_power_loss)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_power_loss),
+                                       cmocka_unit_test(test_run)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

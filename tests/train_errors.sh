@@ -82,6 +82,10 @@ cp "$root/models/gpt2.txtpb" "$bad-model.txtpb"
 "$weft" show "$bad-model.txtpb" --set n_layer=1 --stage=expanded --as=txtpb >flat.txtpb 2>err && "$weft" check flat.txtpb >out 2>err ||
     fail "an expanded graph is refused: $(cat err)"
 
+# a file-size limit is a full disk, not a signal
+(ulimit -f 2; expect 74 train --out limited --set checkpoint.every=10; exit $fails) || fail "training under a file-size limit"
+says err 'File too large'
+
 # a place that cannot be written
 : >file
 expect 73 train --out file/run

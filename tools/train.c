@@ -1,8 +1,8 @@
 /* train.c - weft train: a recipe to a trained model, with progress, signals and resuming. */
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "graph/io.h"
 #include "tools/signals.h"
 #include "tools/tokens.h"
 #include "tools/training.h"
@@ -123,9 +123,10 @@ static int choose_progress(const char *text, cli_progress_mode *out)
 static weft_status open_recipe(weft_ctx *c, const char *path, const cli_list *set,
                                weft_train_options *o, weft_recipe **out)
 {
-    struct stat st;
+    int kind;
     char inside[4096];
-    if (!stat(path, &st) && S_ISDIR(st.st_mode) &&
+    WEFT_TRY(weft_look(c, path, &kind));
+    if (kind == 2 &&
         snprintf(inside, sizeof inside, "%s/recipe.txtpb", path) < (int)sizeof inside) {
         o->dir = o->dir ? o->dir : path;
         path = inside;
