@@ -5,10 +5,15 @@
  * of the checked graph, so that every output element counts).  Each trainable state and each float
  * input is varied, element by element if it is small, along random directions if not.  eps = 1e-5
  * and the bound of 1e-7 are measured: with right gradients the error of such graphs is near 1e-10.
- */
+ *
+ * What stops gradients by definition (stop_gradient, above, casts, positions of topk) is a constant
+ * for the derivative, so it must be one for the differences: it is computed once, at the point that
+ * is tested, and fed to the runs beside it.  States that the model updates are put back after every
+ * run. */
 #include <math.h>
 #include <string.h>
 
+#include "graph/io.h"
 #include "graph/plan.h"
 #include "graph/rng.h"
 
@@ -22,15 +27,27 @@ typedef struct {
     double *gradient;
 } tensor;
 
+/* A value that is held where it is, or a state that is put back. */
+typedef struct {
+    const char *name; /* of the output and input; of the state */
+    size_t bytes;
+    void *data;
+} kept;
+
 typedef struct {
     weft_ctx *ctx;
     weft_gradcheck_options o;
     weft_arena *arena;
     weft_graph *g; /* the checked graph: lowered, with loss and gradients */
     weft_session *session;
-    weft_program *both, *loss_only;
+    weft_program *both, *loss_only; /* at the point, beside it */
+    weft_program *point;            /* what is held; NULL: nothing is */
     tensor *t; /* all inputs, and the trainable states */
     int n;
+    kept *held, *updated;
+    int n_held, n_updated;
+    weft_gradcheck_progress progress;
+    int64_t start_ns;
 } check;
 
 /* ---- random numbers: of the tensor's name, so that one more tensor changes no other ---- */
@@ -83,6 +100,104 @@ static weft_val make_loss(check *k)
 
 static bool is_own(const char *name) { return !strncmp(name, "gradcheck:", 10); }
 
+/* ---- what is held ---- */
+static bool is_varied(const weft_value *x)
+{
+    return weft_dtype_is_float(x->type.dtype) &&
+           (x->kind == WEFT_VALUE_STATE ? x->trainable
+                                        : x->kind == WEFT_VALUE_INPUT && !is_own(x->name));
+}
+
+/* What the loss needs. */
+static void mark_needed(const weft_graph *g, weft_val loss, bool *need)
+{
+    need[loss] = true;
+    for (int k = g->n_node - 1; k >= 0; k--) {
+        const weft_node *n = &g->node[k];
+        bool used = false;
+        for (int i = 0; i < n->n_out; i++)
+            used |= need[n->out[i]];
+        for (int i = 0; used && i < n->n_in; i++)
+            if (n->in[i] >= 0)
+                need[n->in[i]] = true;
+    }
+}
+
+/* Where the derivative by the varied values flows; `stop`: a value that depends on them, but not
+ * for it. */
+static void mark_stops(const weft_graph *g, bool *flows, bool *stop)
+{
+    for (weft_val v = 0; v < g->n_value; v++)
+        flows[v] = is_varied(&g->value[v]);
+    for (int k = 0; k < g->n_node; k++) {
+        const weft_node *n = &g->node[k];
+        bool on = false;
+        for (int i = 0; i < n->n_in; i++)
+            on |= n->in[i] >= 0 && flows[n->in[i]];
+        for (int i = 0; on && i < n->n_out; i++) {
+            weft_val y = n->out[i];
+            bool stops =
+                n->op->flags & WEFT_NO_GRADIENT || !weft_dtype_is_float(g->value[y].type.dtype);
+            *(stops ? &stop[y] : &flows[y]) = true;
+        }
+    }
+}
+
+static weft_status find_held(check *k, weft_val loss)
+{
+    weft_graph *g = k->g;
+    size_t n = (size_t)g->n_value + 1;
+    bool *need = weft_arena_array(k->arena, n, sizeof *need);
+    bool *flows = weft_arena_array(k->arena, n, sizeof *flows);
+    bool *stop = weft_arena_array(k->arena, n, sizeof *stop);
+    k->held = weft_arena_array(k->arena, n, sizeof *k->held);
+    if (!need || !flows || !stop || !k->held)
+        return WEFT_NOMEM;
+    mark_needed(g, loss, need);
+    mark_stops(g, flows, stop);
+    for (weft_val v = 0; v < g->n_value; v++) {
+        if (!need[v] || !stop[v])
+            continue;
+        const char *name = weft_arena_printf(k->arena, "gradcheck:held:%d", v);
+        k->held[k->n_held++] = (kept){.name = name};
+        WEFT_TRY(name ? weft_graph_output(g, name, v) : WEFT_NOMEM);
+    }
+    return k->ctx->status;
+}
+
+/* The state that a value is, by updates or as it is; else WEFT_NONE. */
+static weft_val state_of(const weft_graph *g, weft_val v)
+{
+    while (v >= 0 && g->value[v].kind == WEFT_VALUE_NODE) {
+        const weft_node *n = &g->node[g->value[v].node];
+        int from = n->op->out[g->value[v].port].alias - 1;
+        v = from < 0 ? WEFT_NONE : n->in[from];
+    }
+    return v >= 0 && g->value[v].kind == WEFT_VALUE_STATE ? v : WEFT_NONE;
+}
+
+static weft_status find_updated(check *k)
+{
+    const weft_graph *g = k->g;
+    bool *listed = weft_arena_array(k->arena, (size_t)g->n_value + 1, sizeof *listed);
+    k->updated = weft_arena_array(k->arena, (size_t)g->n_value + 1, sizeof *k->updated);
+    if (!listed || !k->updated)
+        return WEFT_NOMEM;
+    for (int i = 0; i < g->n_node; i++)
+        for (int j = 0; j < g->node[i].n_out; j++) {
+            weft_val v = g->node[i].op->out[j].alias ? state_of(g, g->node[i].out[j]) : WEFT_NONE;
+            weft_state *s = v < 0 ? NULL : weft_session_state(k->session, g->value[v].name);
+            if (!s || listed[v])
+                continue;
+            listed[v] = true;
+            kept *u = &k->updated[k->n_updated++];
+            *u = (kept){s->name, weft_type_bytes(&s->type), NULL};
+            if (!(u->data = weft_arena_alloc(k->arena, u->bytes)))
+                return WEFT_NOMEM;
+        }
+    return WEFT_OK;
+}
+
 /* Lists inputs and trainable states; those of float type are varied, but for the cotangents. */
 static weft_status list_tensors(check *k, weft_val *xs, int *n_x)
 {
@@ -122,15 +237,33 @@ static weft_status add_gradients(check *k, weft_val loss)
     return WEFT_OK;
 }
 
-static weft_status compile(check *k)
+/* The loss of the runs beside the point, and what is held in them. What would be held keeps others
+ * from being fused, so it has a program of its own. */
+static weft_status compile_beside(check *k, const weft_compile_options *o)
 {
     const char *loss = "gradcheck:loss";
+    const char **held = weft_arena_array(k->arena, (size_t)k->n_held + 1, sizeof *held);
+    weft_graph *beside = NULL;
+    if (!held)
+        return WEFT_NOMEM;
+    for (int i = 0; i < k->n_held; i++)
+        held[i] = k->held[i].name;
+    if (k->n_held)
+        WEFT_TRY(weft_program_compile(k->session, k->g, held, k->n_held, o, &k->point));
+    WEFT_TRY(weft_graph_feed(k->g, held, k->n_held, &loss, 1, &beside));
+    weft_status s = weft_program_compile(k->session, beside, &loss, 1, o, &k->loss_only);
+    weft_graph_free(beside);
+    return s;
+}
+
+static weft_status compile(check *k)
+{
     const char **fetch = weft_arena_array(k->arena, (size_t)k->n + 1, sizeof *fetch);
     weft_compile_options o = {.train = !k->o.eval, .reference = true, .no_rewrite = !k->o.rewrite};
     int n = 1;
     if (!fetch)
         return WEFT_NOMEM;
-    fetch[0] = loss;
+    fetch[0] = "gradcheck:loss";
     for (int i = 0; i < k->n; i++)
         if (k->t[i].output)
             fetch[n++] = k->t[i].output;
@@ -138,7 +271,8 @@ static weft_status compile(check *k)
     WEFT_TRY(weft_session_add_states(k->session, k->g));
     WEFT_TRY(weft_session_init(k->session, k->o.seed));
     WEFT_TRY(weft_program_compile(k->session, k->g, fetch, n, &o, &k->both));
-    return weft_program_compile(k->session, k->g, &loss, 1, &o, &k->loss_only);
+    WEFT_TRY(find_updated(k));
+    return compile_beside(k, &o);
 }
 
 /* ---- data ---- */
@@ -198,20 +332,60 @@ static weft_status fill_all(check *k)
     return WEFT_OK;
 }
 
-/* Programs of one session share their memory, so inputs are fed before every run. */
-static weft_status run(check *k, weft_program *p, double *loss)
+/* Puts the updated states into `updated`, or back. */
+static void keep_states(check *k, bool back)
 {
-    weft_type type;
+    for (int i = 0; i < k->n_updated; i++) {
+        const kept *u = &k->updated[i];
+        void *state = weft_session_data(k->session, u->name, NULL);
+        memcpy(back ? state : u->data, back ? u->data : state, u->bytes);
+    }
+}
+
+/* Programs of one session share their memory, so inputs are fed before every run. */
+static weft_status run_program(check *k, weft_program *p)
+{
+    for (int i = 0; i < k->n_held; i++) {
+        void *to = weft_program_input(p, k->held[i].name, NULL);
+        if (to)
+            memcpy(to, k->held[i].data, k->held[i].bytes);
+    }
     for (int i = 0; i < k->n; i++) {
-        void *to = k->t[i].is_state ? NULL : weft_program_input(p, k->t[i].name, &type);
+        void *to = k->t[i].is_state ? NULL : weft_program_input(p, k->t[i].name, NULL);
         if (to)
             memcpy(to, k->t[i].data, weft_type_bytes(&k->t[i].type));
     }
+    keep_states(k, false);
     WEFT_TRY(weft_program_run(p));
+    keep_states(k, true);
+    return WEFT_OK;
+}
+
+static weft_status run(check *k, weft_program *p, double *loss)
+{
+    weft_type type;
+    WEFT_TRY(run_program(k, p));
     const double *y = weft_program_output(p, "gradcheck:loss", &type);
     if (!y || type.dtype != WEFT_F64)
         return weft_fail(k->ctx, WEFT_INTERNAL, "gradcheck: the loss was not computed in double");
     *loss = *y;
+    return WEFT_OK;
+}
+
+static weft_status take_held(check *k)
+{
+    weft_type type;
+    if (k->point)
+        WEFT_TRY(run_program(k, k->point));
+    for (int i = 0; i < k->n_held; i++) {
+        kept *h = &k->held[i];
+        const void *y = weft_program_output(k->point, h->name, &type);
+        h->bytes = y ? weft_type_bytes(&type) : 0;
+        h->data = y ? weft_arena_alloc(k->arena, h->bytes) : NULL;
+        if (!h->data)
+            return k->ctx->status;
+        memcpy(h->data, y, h->bytes);
+    }
     return WEFT_OK;
 }
 
@@ -232,7 +406,7 @@ static weft_status analytic(check *k)
             return weft_fail(k->ctx, WEFT_INTERNAL, "gradcheck: no gradient of '%s'", k->t[i].name);
         memcpy(k->t[i].gradient, y, weft_type_bytes(&type));
     }
-    return WEFT_OK;
+    return take_held(k);
 }
 
 /* ---- differences ---- */
@@ -273,6 +447,22 @@ static double make_direction(const check *k, const tensor *t, int64_t probe, dou
     return slope;
 }
 
+/* How many times a tensor is varied: every element, or along directions. */
+static int64_t probes(const check *k, const tensor *t)
+{
+    int64_t n = weft_type_count(&t->type);
+    return n <= k->o.elements ? n : k->o.directions;
+}
+
+static void tell(check *k, const char *name)
+{
+    k->progress.name = name;
+    k->progress.done++;
+    k->progress.seconds = (double)(weft_now_ns(k->ctx) - k->start_ns) * 1e-9;
+    if (k->o.progress)
+        k->o.progress(k->o.user, &k->progress);
+}
+
 static weft_status compare(check *k, tensor *t, weft_gradcheck_result *r)
 {
     int64_t n = weft_type_count(&t->type);
@@ -280,13 +470,14 @@ static weft_status compare(check *k, tensor *t, weft_gradcheck_result *r)
     double *saved = weft_arena_array(k->arena, (size_t)n, sizeof *saved);
     double *direction = each ? NULL : weft_arena_array(k->arena, (size_t)n, sizeof *direction);
     double difference = 0, a = 0, b = 0, slope;
-    *r = (weft_gradcheck_result){.name = t->name, .count = n, .probes = each ? n : k->o.directions};
+    *r = (weft_gradcheck_result){.name = t->name, .count = n, .probes = probes(k, t)};
     if (!saved || (!each && !direction))
         return WEFT_NOMEM;
     memcpy(saved, t->data, sizeof *saved * (size_t)n);
     for (int64_t i = 0; i < r->probes; i++) {
         double exact = each ? t->gradient[i] : make_direction(k, t, i, direction, n);
         WEFT_TRY(central(k, &slope, t->data, saved, direction, n, i));
+        tell(k, t->name);
         difference += (exact - slope) * (exact - slope);
         a += exact * exact;
         b += slope * slope;
@@ -299,6 +490,9 @@ static weft_status compare(check *k, tensor *t, weft_gradcheck_result *r)
 static weft_status check_all(check *k)
 {
     weft_gradcheck_result r, worst = {.name = "", .error = -1};
+    k->start_ns = weft_now_ns(k->ctx);
+    for (int i = 0; i < k->n; i++)
+        k->progress.all += k->t[i].output ? probes(k, &k->t[i]) : 0;
     for (int i = 0; i < k->n; i++) {
         if (!k->t[i].output)
             continue;
@@ -323,6 +517,7 @@ static weft_status check_graph(check *k, const weft_graph *g)
     weft_val loss = make_loss(k);
     if (loss < 0)
         return k->ctx->status;
+    WEFT_TRY(find_held(k, loss));
     WEFT_TRY(add_gradients(k, loss));
     WEFT_TRY(weft_graph_verify(k->g));
     WEFT_TRY(compile(k));

@@ -486,6 +486,13 @@ typedef struct {
     double error;     /* |analytic - differences| / max of both norms, 2-norms */
 } weft_gradcheck_result;
 
+/* After each of the probes: how far it is, and since how many seconds. */
+typedef struct {
+    const char *name;
+    int64_t done, all;
+    double seconds;
+} weft_gradcheck_progress;
+
 typedef struct {
     const char *output; /* check this output only; NULL: all float outputs of the graph */
     uint64_t seed;      /* of weights, inputs and the random output cotangent */
@@ -501,12 +508,13 @@ typedef struct {
      * keep those. */
     bool (*fill)(void *user, const char *name, const weft_type *t, void *data);
     void (*report)(void *user, const weft_gradcheck_result *r); /* after each tensor; may be NULL */
+    void (*progress)(void *user, const weft_gradcheck_progress *p); /* may be NULL */
     void *user;
 } weft_gradcheck_options;
 
 /* Compares the gradients of a random combination of the outputs by every trainable state and every
- * float input with central differences, in double, on the reference kernels. WEFT_FAILED if one
- * differs by more than the tolerance. */
+ * float input with central differences, in double, on the reference kernels. What stops gradients by
+ * definition is held where it is. WEFT_FAILED if one differs by more than the tolerance. */
 WEFT_API weft_status weft_graph_gradcheck(const weft_graph *g, const weft_gradcheck_options *o);
 
 #ifdef __cplusplus

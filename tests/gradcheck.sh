@@ -28,6 +28,11 @@ sae="models/sae.txtpb --set t_layer=1 --set t_head=2 --set t_d=8 --set vocab=7 -
 gradcheck 0 '^ok: 4 tensors' $sae
 gradcheck 0 '^ok: 4 tensors' $sae --rewrite
 gradcheck 0 '^ok: 4 tensors' $sae --set relu=1 --set l1=0.1
+# What stops gradients is held: gates, thresholds with a straight-through derivative, positions; a counter stands still.
+for kind in 0 1 2; do
+    gradcheck 0 '^ok: ' tests/gates.txtpb --set kind=$kind
+    gradcheck 0 '^ok: ' tests/gates.txtpb --set kind=$kind --rewrite
+done
 # A difference cannot be exact: a bound below its own rounding error must be reported as exceeded.
 gradcheck 1 'differs from central differences' models/gpt2.txtpb $small --tolerance=1e-15
 gradcheck 2 'no float output called nothing' models/gpt2.txtpb $small --output=nothing

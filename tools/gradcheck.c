@@ -1,18 +1,38 @@
 /* gradcheck.c - weft gradcheck: the gradients of a model against central differences. */
+#include <math.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "graph/util.h"
 #include "tools/verbs.h"
 
 typedef struct {
-    bool json;
+    bool json, live;
     int n;
-    double worst;
+    double worst, last; /* seconds of the last live line; 0: there is none */
 } listing;
+
+/* On a terminal: one line, drawn again and again, and gone before a result is printed. */
+static void on_progress(void *user, const weft_gradcheck_progress *p)
+{
+    listing *l = user;
+    if (!l->live || p->seconds - l->last < (l->last > 0 ? 0.1 : 0.5))
+        return;
+    l->last = p->seconds;
+    double rate = (double)p->done / p->seconds;
+    long left = lround((double)(p->all - p->done) / rate);
+    char name[64];
+    fprintf(stderr, "\rprobe %lld/%lld (%s)  %.3g a second  %ld:%02ld:%02ld left\033[K",
+            (long long)p->done, (long long)p->all, weft_printable(name, sizeof name, p->name), rate,
+            left / 3600, left / 60 % 60, left % 60);
+}
 
 static void print_result(void *user, const weft_gradcheck_result *r)
 {
     listing *l = user;
     char count[48];
+    if (l->live && l->last > 0)
+        fprintf(stderr, "\r\033[K");
     if (l->json) {
         printf("%s{\"name\":", l->n ? ",\n " : "[\n ");
         cli_json_text(stdout, r->name);
@@ -75,8 +95,9 @@ int verb_gradcheck(weft_ctx *c, int argc, char **argv)
         "gradcheck",
         "MODEL [OPTION]...",
         "Compares the gradients of a model, by every weight and every float input, with central\n"
-        "differences in double. Every element costs two runs on the plain reference kernels:\n"
-        "make the model small with --set. Exit code 1: a gradient is wrong.",
+        "differences in double. What stops gradients by definition (stop_gradient, above, casts,\n"
+        "positions of topk) is held where it is. Every element costs two runs on the plain\n"
+        "reference kernels: make the model small with --set. Exit code 1: a gradient is wrong.",
         option,
         1,
         1};
@@ -85,6 +106,8 @@ int verb_gradcheck(weft_ctx *c, int argc, char **argv)
         return code;
     o.seed = (uint64_t)seed;
     o.report = print_result;
+    o.progress = on_progress;
+    l.live = isatty(2);
     o.user = &l;
     weft_status s = check(c, argv[0], &set, &o);
     if (l.json)
