@@ -392,3 +392,32 @@ const char *weft_json_name(const weft_json *j)
                                         "a string", "a list",         "an object"};
     return names[j ? j->kind : 0];
 }
+
+/* ---- writing strings ---- */
+static void add_escaped(weft_string *s, const char *text)
+{
+    static const char plain[] = "\b\f\n\r\t\"\\", code[] = "bfnrt\"\\";
+    for (const char *end = text + strlen(text); text < end;) {
+        int len = utf8_length((const unsigned char *)text, (const unsigned char *)end);
+        const char *k = strchr(plain, *text);
+        if (k)
+            weft_string_printf(s, "\\%c", code[k - plain]);
+        else if ((unsigned char)*text < 0x20)
+            weft_string_printf(s, "\\u%04x", (unsigned char)*text);
+        else if (!len)
+            weft_string_printf(s, "\\ufffd");
+        else
+            weft_string_add(s, text, (size_t)len);
+        text += len ? len : 1;
+    }
+}
+
+void weft_string_json2(weft_string *s, const char *text, const char *more)
+{
+    weft_string_printf(s, "\"");
+    add_escaped(s, text ? text : "");
+    add_escaped(s, more ? more : "");
+    weft_string_printf(s, "\"");
+}
+
+void weft_string_json(weft_string *s, const char *text) { weft_string_json2(s, text, NULL); }

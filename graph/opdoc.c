@@ -155,23 +155,6 @@ static void add_markdown(weft_string *s, const weft_op *op)
     weft_string_printf(s, "*\n");
 }
 
-void weft_string_json(weft_string *s, const char *text)
-{
-    static const char plain[] = "\b\f\n\r\t\"\\", code[] = "bfnrt\"\\";
-    weft_string_printf(s, "\"");
-    for (const char *p = text ? text : ""; *p; p++) {
-        unsigned char u = (unsigned char)*p;
-        const char *k = strchr(plain, *p);
-        if (k)
-            weft_string_printf(s, "\\%c", code[k - plain]);
-        else if (u < 0x20)
-            weft_string_printf(s, "\\u%04x", u);
-        else
-            weft_string_add(s, p, 1);
-    }
-    weft_string_printf(s, "\"");
-}
-
 static void add_json_field(weft_string *s, const char *before, const char *key, const char *value)
 {
     weft_string_printf(s, "%s\"%s\":", before, key);

@@ -191,8 +191,9 @@ static weft_status add_line(weft_runlog *l, weft_string *line, const char *prefi
 {
     char buf[32];
     for (int i = 0; i < n; i++) {
-        weft_string_printf(line, ",\"%s%s\":%s", prefix, name[i],
-                           number(buf, sizeof buf, value[i]));
+        weft_string_printf(line, ",");
+        weft_string_json2(line, prefix, name[i]);
+        weft_string_printf(line, ":%s", number(buf, sizeof buf, value[i]));
     }
     weft_string_printf(line, "}\n");
     weft_status s = line->failed ? weft_error_status(l->ctx) : WEFT_OK;

@@ -74,8 +74,9 @@ void weft_string_free(weft_string *b);
 void weft_string_add(weft_string *b, const char *data, size_t n);
 void weft_string_printf(weft_string *b, const char *fmt, ...) WEFT_PRINTF(2, 3);
 
-/* Appends text as a JSON string with its quotes. */
+/* Appends text as a JSON string with its quotes; bytes that are no UTF-8 become U+FFFD. */
 void weft_string_json(weft_string *b, const char *text);
+void weft_string_json2(weft_string *b, const char *text, const char *more); /* both in one */
 /* Hands the string to the caller (weft_text_free), or WEFT_NOMEM when it failed while growing. */
 weft_status weft_string_take(weft_string *b, char **out);
 

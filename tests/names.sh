@@ -43,7 +43,9 @@ expect 0 "$weft" import hf --names=hf-gpt2 --out=gpt2.safetensors --check="$reci
 says out "^loss  *$loss$"
 says out '^checked'
 expect 0 "$weft" import hf --names=hf-gpt2 --out=gpt2.safetensors --check="$recipe" --data=val.bin --batches=4 --json
-says out "^\[{\"name\":\"loss\",\"value\":${loss%???}"
+says out "\"check\":\[{\"name\":\"loss\",\"value\":${loss%???}"
+expect 0 "$weft" import hf --names=hf-gpt2 --out=gpt2.safetensors --check="$root/models/gpt2.txtpb" --json
+says out '"check":null}$'
 # nothing is said of weights by start values beside them, nor by a value that does not read them
 expect 78 "$weft" import hf --names=hf-gpt2 --out=x.safetensors --check=sae.txtpb --as='load[0].file'
 says err 'sae.txtpb evaluates weights that have their start values'

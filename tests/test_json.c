@@ -84,7 +84,9 @@ static const struct {
     {"\"\\\x0e\"", "unknown escape", 1}, /* 0x0e | 0x60 is 'n' */
     {"\"\\'\"", "unknown escape", 1},
     {"\"\\ud83d\\ude0\x10\"", "lone surrogate", 1},
-    {"\"\\ud83d\\u\x04" "e00\"", "lone surrogate", 1},
+    {"\"\\ud83d\\u\x04"
+     "e00\"",
+     "lone surrogate", 1},
     {"\"\\ud83dx\"", "lone surrogate", 1},
     {"\"\\ud83d\\ud83d\\ude00\"", "lone surrogate", 1},
     {"\"\\udc00\\ud800\"", "lone surrogate", 1},
@@ -93,9 +95,13 @@ static const struct {
     {"\"\t\"", "control character in a string", 1},
     {"\"\x1f\"", "control character in a string", 1},
     {"[1\x0c]", "expected ',' or ']'", 2}, /* form feed and others are no JSON space */
-    {"\xc2\xa0" "1", "expected a value", 0},
+    {"\xc2\xa0"
+     "1",
+     "expected a value", 0},
     {"[1e\x05]", "not a number", 1},
-    {"1\x05" "5", "text after the end", 1},
+    {"1\x05"
+     "5",
+     "text after the end", 1},
     {"1.e5", "not a number", 0},
     {"1e5.5", "text after the end", 3},
     {"--1", "not a number", 0},
@@ -214,6 +220,31 @@ static void test_prefixes(void **state)
     weft_close(c);
 }
 
+/* What is written is read again, whatever bytes it has. */
+static void test_written(void **state)
+{
+    (void)state;
+    static const char *const text[][2] = {
+        {"a\"\\/\b\f\n\r\t\x01\x1f\x7f", "\"a\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\""},
+        {"\xc3\xa9 \xf0\x9f\x98\x80", "\"\xc3\xa9 \xf0\x9f\x98\x80\""},
+        {"\xff\xc3\xed\xa0\x80z", "\"\\ufffd\\ufffd\\ufffd\\ufffd\\ufffdz\""},
+        {"", "\"\""},
+    };
+    weft_ctx *c = weft_open(NULL);
+    weft_arena *a = weft_arena_new(c, 0);
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
+        weft_string s;
+        weft_json_error e;
+        weft_string_init(&s, c);
+        weft_string_json(&s, text[i][0]);
+        assert_string_equal(s.s, text[i][1]);
+        assert_true(weft_json_is(parse(a, s.s, s.len, &e), WEFT_JSON_STRING));
+        weft_string_free(&s);
+    }
+    weft_arena_free(a);
+    weft_close(c);
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -263,7 +294,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grammar),       cmocka_unit_test(test_values),
         cmocka_unit_test(test_depth),         cmocka_unit_test(test_prefixes),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_file_errors),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_written),
+        cmocka_unit_test(test_file_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -209,6 +209,12 @@ static double of_tokens(const report *r, double flops)
     return flops / (double)r->cost.tokens * (double)r->size.tokens;
 }
 
+static void put_flops(const char *which, double flops)
+{
+    printf(",\"flops_%s\":", which);
+    cli_json_value(stdout, flops, 17);
+}
+
 static void print_json(const report *r)
 {
     const weft_graph_size *z = &r->size;
@@ -216,15 +222,16 @@ static void print_json(const report *r)
     cli_json_text(stdout, r->path);
     printf(",\"kind\":\"%s\",\"parameters\":%lld,\"trainable\":%lld,\"weights\":%d,\"values\":%d,"
            "\"nodes\":%d,"
-           "\"tokens\":%lld,\"flops_forward\":%.17g",
+           "\"tokens\":%lld",
            r->kind == WEFT_FILE_RECIPE ? "recipe" : "model", (long long)z->parameters,
-           (long long)z->trainable, z->n_weight, z->n_value, z->n_node, (long long)z->tokens,
-           z->flops);
-    if (r->loss)
-        printf(",\"active\":%lld,\"flops_training\":%.17g,\"flops_computed\":%.17g,"
-               "\"flops_cached\":%.17g",
-               (long long)r->cost.active, r->training_flops, of_tokens(r, r->cost.flops_computed),
-               of_tokens(r, r->cost.flops_cached));
+           (long long)z->trainable, z->n_weight, z->n_value, z->n_node, (long long)z->tokens);
+    put_flops("forward", z->flops);
+    if (r->loss) {
+        printf(",\"active\":%lld", (long long)r->cost.active);
+        put_flops("training", r->training_flops);
+        put_flops("computed", of_tokens(r, r->cost.flops_computed));
+        put_flops("cached", of_tokens(r, r->cost.flops_cached));
+    }
     printf(",\"state_bytes\":%zu,\"plan_bytes\":%zu,\"naive_bytes\":%zu,\"steps\":%d,\"compile_"
            "ns\":%lld",
            r->plan.state_bytes, r->plan.plan_bytes, r->plan.naive_bytes, r->plan.n_step,

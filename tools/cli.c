@@ -326,12 +326,20 @@ void cli_json_bytes(FILE *f, const char *s, size_t n)
     fputc('"', f);
 }
 
-void cli_json_number(FILE *f, const char *before, const char *key, double v)
+void cli_json_value(FILE *f, double v, int digits)
 {
     if (isfinite(v))
-        fprintf(f, "%s\"%s\":%.9g", before, key, v);
+        fprintf(f, "%.*g", digits, v);
     else
-        fprintf(f, "%s\"%s\":null", before, key);
+        fputs("null", f);
+}
+
+void cli_json_number(FILE *f, const char *before, const char *key, double v)
+{
+    fputs(before, f);
+    cli_json_text(f, key);
+    fputc(':', f);
+    cli_json_value(f, v, 9);
 }
 
 const char *cli_count(char *buf, size_t n, int64_t v)

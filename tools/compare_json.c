@@ -7,8 +7,10 @@
 static void put_list(FILE *f, const char *key, const double *x, int n, double factor)
 {
     fprintf(f, "%s\"%s\":[", strcmp(key, "tokens") ? "," : "", key);
-    for (int i = 0; i < n; i++)
-        fprintf(f, "%s%.9g", i ? "," : "", x[i] * factor);
+    for (int i = 0; i < n; i++) {
+        fputs(i ? "," : "", f);
+        cli_json_value(f, x[i] * factor, 9);
+    }
     fputs("]", f);
 }
 
@@ -37,8 +39,10 @@ static void put_run(const cmp_run *r, FILE *f)
     for (int i = 0; i < r->n; i++)
         fprintf(f, "%s%lld", i ? "," : "", (long long)r->point[i].tokens);
     fputs("],\"loss\":[", f);
-    for (int i = 0; i < r->n; i++)
-        fprintf(f, "%s%.9g", i ? "," : "", r->point[i].loss);
+    for (int i = 0; i < r->n; i++) {
+        fputs(i ? "," : "", f);
+        cli_json_value(f, r->point[i].loss, 9);
+    }
     fputs("]}}", f);
 }
 
@@ -62,9 +66,11 @@ static void put_crossing(FILE *f, const char *key, const cmp_crossing *x, const 
 static void put_against(const cmp_arm *a, const cmp_arm *base, FILE *f)
 {
     fputs(",\"against_baseline\":{\"pairs\":[", f);
-    for (int i = 0; i < a->n_pair; i++)
-        fprintf(f, "%s{\"seed\":%lld,\"difference\":%.9g}", i ? "," : "",
-                (long long)a->pair_seed[i], a->pair[i]);
+    for (int i = 0; i < a->n_pair; i++) {
+        fprintf(f, "%s{\"seed\":%lld", i ? "," : "", (long long)a->pair_seed[i]);
+        cli_json_number(f, ",", "difference", a->pair[i]);
+        fputs("}", f);
+    }
     fputs("]", f);
     put_spread(f, "difference", &a->difference);
     cli_json_number(f, ",", "low", a->low);

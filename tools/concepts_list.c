@@ -148,7 +148,8 @@ static void json_words(const concepts *m, const char *key, const concept_value *
     for (int i = 0; i < n; i++) {
         printf("%s{\"token\":%d,\"text\":", i ? "," : "", v[i].id);
         cli_json_text(stdout, concepts_word(m, v[i].id, word, sizeof word));
-        printf(",\"logit\":%.6g}", (double)v[i].value);
+        cli_json_number(stdout, ",", "logit", (double)v[i].value);
+        printf("}");
     }
     printf("]");
 }
@@ -159,9 +160,11 @@ static void show_effects(const concepts *m, int64_t id, bool json)
     printf("%s", json ? ",\"effects\":[" : "");
     for (int i = 0; i < m->n_effect; i++) {
         const concept_effect *e = &m->effect[i];
-        if (json)
-            printf("%s{\"who\":\"%s\",\"norm\":%.6g", i ? "," : "", e->who, concepts_norm(e, id));
-        else
+        if (json) {
+            printf("%s{\"who\":", i ? "," : "");
+            cli_json_text(stdout, e->who);
+            cli_json_number(stdout, ",", "norm", concepts_norm(e, id));
+        } else
             printf("\n%s: column norm %.4f\n", e->who, concepts_norm(e, id));
         int n = concepts_promoted(e, id, 1, EFFECT, v);
         (json ? json_words : print_words)(m, json ? "promotes" : "  promotes  ", v, n);
@@ -195,8 +198,8 @@ static void print_context(const concept_hit *h, const char *left, const char *wo
 static void json_context(const concept_hit *h, const char *left, const char *word,
                          const char *right, bool first)
 {
-    printf("%s{\"value\":%.6g,\"at\":%lld,\"token\":%d,\"left\":", first ? "" : ",",
-           (double)h->value, (long long)h->at, h->token);
+    cli_json_number(stdout, first ? "{" : ",{", "value", (double)h->value);
+    printf(",\"at\":%lld,\"token\":%d,\"left\":", (long long)h->at, h->token);
     cli_json_text(stdout, left);
     printf(",\"text\":");
     cli_json_text(stdout, word);
@@ -249,8 +252,11 @@ weft_status concepts_show(const concepts *m, const concept_scan *s, int64_t id, 
     }
     show_effects(m, id, json);
     weft_status status = show_contexts(m, s, id, colour, json);
-    if (json)
-        printf(",\"histogram\":{\"low\":%.6g,\"high\":%.6g,\"count\":[", s->low, s->high);
+    if (json) {
+        cli_json_number(stdout, ",\"histogram\":{", "low", s->low);
+        cli_json_number(stdout, ",", "high", s->high);
+        printf(",\"count\":[");
+    }
     for (int i = 0; json && i < CONCEPT_BINS; i++)
         printf("%s%u", i ? "," : "", c->bin[i]);
     printf("%s", json ? "]}}\n" : "");

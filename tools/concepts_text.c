@@ -64,7 +64,9 @@ static void json_token(report *r, int32_t id)
 
 static void json_one(int i, int32_t id, const char *key, double value)
 {
-    printf("%s{\"id\":%d,\"%s\":%.6g}", i ? "," : "", id, key, value);
+    printf("%s{\"id\":%d", i ? "," : "", id);
+    cli_json_number(stdout, ",", key, value);
+    printf("}");
 }
 
 /* Predictions of position t, and its labels, if `labels` reaches so far. */
@@ -143,6 +145,7 @@ static weft_status report_window(report *r, const int32_t *id, int64_t n)
 static void report_recall(const report *r)
 {
     bool first = true;
+    char depth[32];
     if (r->json)
         printf("],\"recall\":{");
     else if (r->labels)
@@ -151,8 +154,9 @@ static void report_recall(const report *r)
         if (d && r->depth[d] == r->depth[d - 1])
             continue;
         double share = (double)r->found[d] / (double)r->labels;
+        snprintf(depth, sizeof depth, "%lld", (long long)r->depth[d]);
         if (r->json)
-            printf("%s\"%lld\":%.6g", first ? "" : ",", (long long)r->depth[d], share);
+            cli_json_number(stdout, first ? "" : ",", depth, share);
         else
             printf("%s %.1f %% among the %lld best predictions", first ? "" : ",", 100 * share,
                    (long long)r->depth[d]);

@@ -40,7 +40,7 @@ static void print_json(const settings *s, const weft_convert_result *r)
         cli_json_bytes(stdout, p, strcspn(p, "\n"));
         sep = ",";
     }
-    printf("]}\n");
+    printf("]%s", s->check.model ? ",\"check\":" : "}\n");
 }
 
 static void print_result(const settings *s, const weft_convert_result *r)
@@ -163,7 +163,11 @@ int verb_import(weft_ctx *c, int argc, char **argv)
     if (weft_weights_import(c, argv[0], s.out, &s.o, &r))
         return cli_fail(c);
     print_result(&s, &r);
+    bool told = false;
+    s.check.told = &told;
     code = s.check.model ? import_check_run(c, &s.check, s.out, r.set) : WEFT_OK;
+    if (s.check.model && s.json)
+        printf("%s}\n", told ? "" : "null");
     weft_convert_result_free(c, &r);
     return code;
 }

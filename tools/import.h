@@ -14,6 +14,7 @@ typedef struct {
     cli_list set;
     int64_t batches;
     bool json;
+    bool *told; /* set when JSON was printed: a list of names and values, without a line's end */
 } import_check;
 
 /* Before anything is written: what is wrong with the check itself. -1 to go on, or the exit code.

@@ -90,8 +90,10 @@ static void print_values(const import_check *o, const char *loss, const weft_eva
     for (int i = 0; i < r->n_log; i++)
         if (strcmp(r->log_name[i], loss))
             print_value(o, ",", r->log_name[i], r->log[i]);
-    if (o->json)
-        printf("]\n");
+    if (o->json) {
+        printf("]");
+        *o->told = true;
+    }
 }
 
 /* explained_variance, and the best of the other readings of the same weights, whose names go on

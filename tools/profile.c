@@ -63,8 +63,12 @@ void profile_json(const profile_table *t, FILE *f)
         cli_json_text(f, l->op);
         fprintf(f, ",\"impl\":");
         cli_json_text(f, l->impl);
-        fprintf(f, ",\"calls\":%lld,\"ms\":%.6f,\"share\":%.6f,\"flops\":%.17g}",
-                (long long)l->calls, l->ns * 1e-6, t->ns > 0 ? l->ns / t->ns : 0, l->flops);
+        fprintf(f, ",\"calls\":%lld", (long long)l->calls);
+        cli_json_number(f, ",", "ms", l->ns * 1e-6);
+        cli_json_number(f, ",", "share", t->ns > 0 ? l->ns / t->ns : 0);
+        fputs(",\"flops\":", f);
+        cli_json_value(f, l->flops, 17);
+        fputs("}", f);
     }
     fprintf(f, "]");
 }

@@ -149,12 +149,14 @@ static void print_output(const char *name, const weft_type *t, const void *data,
     } else
         cli_put("%-12s %-22s min %.9g  max %.9g  mean %.9g\n", name, type, min, max,
                 sum / (double)n);
-    for (int64_t i = 0; i < n && i < show; i++)
-        printf(json ? "%s%.17g" : "%s%.9g",
-               i      ? json ? "," : " "
-               : json ? ""
-                      : "  ",
-               weft_element(t, data, i));
+    for (int64_t i = 0; i < n && i < show; i++) {
+        double v = weft_element(t, data, i);
+        fputs(i ? json ? "," : " " : json ? "" : "  ", stdout);
+        if (json)
+            cli_json_value(stdout, v, 17);
+        else
+            printf("%.9g", v);
+    }
     printf(json ? "]}" : show > 0 ? "\n" : "");
 }
 

@@ -115,7 +115,10 @@ static int write_bytes(weft_ctx *c, const settings *o, const char *text, size_t 
 {
     if (o->output)
         return weft_write_file(c, o->output, text, n) ? cli_fail(c) : WEFT_OK;
-    fwrite(text, 1, n, stdout);
+    if (o->form == AS_TEXT) /* to be read, not to be read again */
+        cli_put_lines(text);
+    else
+        fwrite(text, 1, n, stdout);
     return WEFT_OK;
 }
 

@@ -90,7 +90,9 @@ void cli_put_lines(const char *text); /* a text of many lines, whole */
 /* "s" with escapes; bytes that are no UTF-8 become U+FFFD, since JSON cannot say them */
 void cli_json_text(FILE *f, const char *s);
 void cli_json_bytes(FILE *f, const char *s, size_t n); /* of n bytes, 0 among them */
-/* before"key":number, or null when v is not finite */
+/* A number of so many digits, or null when v is not finite. */
+void cli_json_value(FILE *f, double v, int digits);
+/* before"key":number, the key with escapes */
 void cli_json_number(FILE *f, const char *before, const char *key, double v);
 const char *cli_count(char *buf, size_t n, int64_t v);    /* 124,439,808 */
 const char *cli_bytes(char *buf, size_t n, double bytes); /* "1.21 GiB" */
