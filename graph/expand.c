@@ -11,11 +11,15 @@
 
 #include "graph/init.h"
 
-enum { MAX_DEPTH = 32, MAX_NODES = 4000000, MAX_REPEAT = 1000000 };
+enum { MAX_DEPTH = 32, MAX_REPEAT = 1000000 };
+/* What looking at a node and entering a call cost, in lookups. */
+enum { NODE_WORK = 50, CALL_WORK = 200 };
 
 static weft_status expand_module(weft_instance *it, const weft_val *in, int n_in, weft_val *out);
 
 /* ---- inputs and weights ---- */
+static int64_t length(const char *s) { return s ? (int64_t)strlen(s) : 0; }
+
 static weft_status bind_inputs(weft_instance *it, const weft_val *in, int n_in)
 {
     weft_expander *x = it->x;
@@ -27,6 +31,7 @@ static weft_status bind_inputs(weft_instance *it, const weft_val *in, int n_in)
                                 n_in == 1 ? "is" : "are");
     for (int i = 0; i < n_in; i++) {
         const Weft__Port *p = it->module->input[i];
+        WEFT_TRY(weft_expand_spend(x, 1 + length(p->type)));
         if (!weft_pattern_match(&it->bind, p->type, &x->g->value[in[i]].type, why, sizeof why))
             return weft_expand_fail(x, "input '%s' of module '%s' is declared %s, but gets %s: %s",
                                     p->name, it->module->name, p->type,
@@ -42,10 +47,11 @@ static weft_status make_weight(weft_instance *it, const Weft__Weight *w)
     weft_expander *x = it->x;
     weft_type t;
     char why[256];
+    WEFT_TRY(weft_expand_spend(x, 1 + length(w->type) + length(w->init)));
     if (!weft_pattern_eval(&it->bind, w->type, &t, why, sizeof why))
         return weft_expand_fail(x, "weight '%s' of type %s: %s", w->name, w->type, why);
-    const char *init = weft_init_eval(x->c, x->g->arena, &it->params, w->init),
-               *name = weft_arena_printf(x->g->arena, "%s%s", it->scope, w->name);
+    const char *init = weft_init_eval(x->c, it->work, &it->params, w->init),
+               *name = weft_expand_join(it, it->scope, w->name);
     if (!init || !name)
         return x->c->status;
     if (weft_graph_find(x->g, name) >= 0)
@@ -83,8 +89,9 @@ static weft_status unknown_op(weft_instance *it, const char *name)
 }
 
 /* What an expanded graph file says about a node beyond a written one. */
-static void take_source(weft_graph *g, const Weft__Node *node)
+static void take_source(weft_instance *it, const Weft__Node *node)
 {
+    weft_graph *g = it->x->g;
     const char *colon = node->source ? strrchr(node->source, ':') : NULL;
     int64_t line;
     if (node->scope)
@@ -93,7 +100,7 @@ static void take_source(weft_graph *g, const Weft__Node *node)
     if (node->has_segment)
         g->at_segment = node->segment;
     if (colon && weft_parse_i64(colon + 1, &line)) {
-        g->at_file = weft_arena_strndup(g->arena, node->source, (size_t)(colon - node->source));
+        g->at_file = weft_arena_strndup(it->work, node->source, (size_t)(colon - node->source));
         g->at_line = (int)line;
     }
 }
@@ -122,25 +129,26 @@ static weft_status expand_op(weft_instance *it, const Weft__Node *node)
     weft_attr *attr;
     if (!op)
         return unknown_op(it, node->op);
-    weft_val *in = weft_arena_array(g->arena, node->n_in + 1, sizeof *in);
+    weft_val *in = weft_arena_array(it->work, node->n_in + 1, sizeof *in);
     if (!in)
         return x->c->status;
     WEFT_TRY(lookup_inputs(it, node, in));
-    WEFT_TRY(weft_attrs_eval(x->c, g->arena, op, &it->params, (const char *const *)node->attr,
+    WEFT_TRY(weft_attrs_eval(x->c, it->work, op, &it->params, (const char *const *)node->attr,
                              (int)node->n_attr, &attr));
     if (node->n_out < 1 || (int)node->n_out > weft_op_n_out(op))
         return weft_expand_fail(x, "%s has %d output%s, but %zu are named", op->name,
                                 weft_op_n_out(op), weft_op_n_out(op) == 1 ? "" : "s", node->n_out);
-    if (g->n_node >= MAX_NODES)
-        return weft_expand_fail(x, "more than %d nodes", MAX_NODES);
+    if (g->n_node >= WEFT_EXPAND_NODES + x->n_written)
+        return weft_expand_fail(x, "more than %lld nodes, %d beyond those of the files",
+                                (long long)(WEFT_EXPAND_NODES + x->n_written), WEFT_EXPAND_NODES);
     weft_pos p = weft_lines_get(x->m->lines, node);
     size_t n = strlen(it->scope);
-    g->at_scope = weft_arena_strndup(g->arena, it->scope, n ? n - 1 : 0);
+    g->at_scope = weft_arena_strndup(it->work, it->scope, n ? n - 1 : 0);
     g->at_file = p.file;
     g->at_line = p.line;
     g->at_backward = false;
     g->at_segment = it->segment;
-    take_source(g, node);
+    take_source(it, node);
     int k = weft_graph_append(g, op, in, (int)node->n_in, attr, NULL);
     if (k < 0)
         return x->c->status;
@@ -183,48 +191,74 @@ static weft_status check_recursion(const weft_instance *it, const Weft__Module *
     return WEFT_OK;
 }
 
-/* One call under its own name: `params` are the caller's, with the repeat variable if there is one.
- */
-static weft_status enter_call(weft_instance *it, const Weft__Node *node, const Weft__Module *callee,
-                              const weft_params *params, const char *name, bool last,
-                              const weft_val *in, weft_val *out)
+/* One call under its own name, in `work`: `params` are the caller's, with the repeat variable if
+ * there is one. */
+static weft_status enter_call(weft_instance *it, weft_arena *work, const Weft__Node *node,
+                              const Weft__Module *callee, const weft_params *params,
+                              const char *name, bool last, const weft_val *in, weft_val *out)
 {
     weft_expander *x = it->x;
-    weft_graph *g = x->g;
     weft_instance sub = {.x = x,
+                         .work = work,
                          .module = callee,
+                         .params = {.work = &x->work},
                          .depth = it->depth + 1,
                          .caller = it,
                          .trainable = it->trainable && node->trainable,
                          .segment = it->segment};
-    sub.scope = weft_arena_printf(g->arena, "%s%s%s", it->scope, name, *name ? "." : "");
-    sub.env = weft_map_new(g->arena);
-    sub.out_name = weft_arena_array(g->arena, callee->n_output + 1, sizeof *sub.out_name);
+    const char *dotted = weft_arena_printf(work, "%s%s", name, *name ? "." : "");
+    sub.scope = dotted ? weft_expand_join(it, it->scope, dotted) : NULL;
+    sub.env = weft_map_new(work);
+    sub.out_name = weft_arena_array(work, callee->n_output + 1, sizeof *sub.out_name);
     if (!sub.scope || !sub.env || !sub.out_name)
         return x->c->status;
     if (node->recompute && !sub.segment)
         sub.segment = ++x->n_segment;
     sub.n_out_name = (int)node->n_out;
-    for (size_t j = 0; j < node->n_out; j++)
+    for (size_t j = 0; j < node->n_out; j++) {
         sub.out_name[j] = last ? weft_expand_full_name(it, node->out[j])
-                               : weft_arena_printf(g->arena, "%s%s", sub.scope, node->out[j]);
+                               : weft_expand_join(it, sub.scope, node->out[j]);
+        if (!sub.out_name[j])
+            return x->c->status;
+    }
     for (size_t i = 0; i < callee->n_param; i++)
         WEFT_TRY(weft_expand_bind_param(&sub, callee->param[i], node, params));
     WEFT_TRY(weft_expand_record(&sub, node));
     return expand_module(&sub, in, (int)node->n_in, out);
 }
 
-static weft_status call_once(weft_instance *it, const Weft__Node *node, const Weft__Module *callee,
-                             const weft_params *params, bool last, const weft_val *in,
-                             weft_val *out)
+/* Repetition i of a call (i == 0 without repeat), in memory of its own. */
+static weft_status call_in(weft_instance *it, weft_arena *work, const Weft__Node *node,
+                           const Weft__Module *callee, int64_t i, bool last, const weft_val *in,
+                           weft_val *out)
 {
     weft_expander *x = it->x;
-    const char *name = node->name && *node->name ? weft_expand_name(it, node->name, params) : "";
-    weft_status s = name ? enter_call(it, node, callee, params, name, last, in, out) : x->c->status;
+    weft_params params = it->params;
+    params.cap = params.n; /* the repeat variable must not land in the caller's array */
+    if (node->repeat && !weft_params_add(work, &params, node->repeat->var, (double)i, "repeat"))
+        return x->c->status;
+    weft_instance namer = *it; /* names of the caller's, in the memory of the call */
+    namer.work = work;
+    const char *name =
+        node->name && *node->name ? weft_expand_name(&namer, node->name, &params) : "";
+    weft_status s = name ? enter_call(it, work, node, callee, &params, name, last, in, out)
+                         : x->c->status;
     if (s)
         weft_note(x->c, "in call '%s%s' of module '%s' (%s)", it->scope,
                   name && *name ? name : callee->name, it->module->name,
                   weft_expand_place(x, node));
+    return s;
+}
+
+static weft_status call_once(weft_instance *it, const Weft__Node *node, const Weft__Module *callee,
+                             int64_t i, bool last, const weft_val *in, weft_val *out)
+{
+    weft_expander *x = it->x;
+    x->n_call++;
+    WEFT_TRY(weft_expand_spend(x, CALL_WORK + length(node->name) + it->params.n));
+    weft_arena *work = weft_arena_new(x->c, 0);
+    weft_status s = work ? call_in(it, work, node, callee, i, last, in, out) : x->c->status;
+    weft_arena_free(work);
     return s;
 }
 
@@ -249,6 +283,14 @@ static weft_status repeat_bounds(weft_instance *it, const Weft__Node *node, int6
     if (*from < 0 || *to < *from || *to > MAX_REPEAT)
         return weft_expand_fail(it->x, "repeat from %lld to %lld: expected 0 <= from <= to <= %d",
                                 (long long)*from, (long long)*to, MAX_REPEAT);
+    int64_t all = it->x->n_call + it->x->n_ahead + (*to - *from);
+    if (all > WEFT_EXPAND_CALLS + it->x->n_written)
+        return weft_expand_fail(
+            it->x,
+            "repeat from %lld to %lld makes %lld calls in the whole model; at most %lld are "
+            "allowed, %d beyond the nodes of the files",
+            (long long)*from, (long long)*to, (long long)all,
+            (long long)(WEFT_EXPAND_CALLS + it->x->n_written), WEFT_EXPAND_CALLS);
     if (node->n_out > node->n_in)
         return weft_expand_fail(it->x,
                                 "repeat carries %zu outputs to as many inputs, but has only %zu",
@@ -293,21 +335,18 @@ static weft_status expand_call(weft_instance *it, const Weft__Node *node)
     int64_t from, to;
     if (!callee)
         return note_node(it, node);
-    weft_val *in = weft_arena_array(x->g->arena, node->n_in + 1, sizeof *in);
-    weft_val *out = weft_arena_array(x->g->arena, callee->n_output + 1, sizeof *out);
+    weft_val *in = weft_arena_array(it->work, node->n_in + 1, sizeof *in);
+    weft_val *out = weft_arena_array(it->work, callee->n_output + 1, sizeof *out);
     if (!in || !out)
         return x->c->status;
     if (prepare_call(it, node, callee, &from, &to, in))
         return note_node(it, node);
     for (size_t j = 0; from == to && j < node->n_out; j++)
         out[j] = in[j];
+    x->n_ahead += to - from;
     for (int64_t i = from; i < to; i++) {
-        weft_params params = it->params;
-        params.cap = params.n; /* the repeat variable must not land in the caller's array */
-        if (node->repeat &&
-            !weft_params_add(x->g->arena, &params, node->repeat->var, (double)i, "repeat"))
-            return x->c->status;
-        WEFT_TRY(call_once(it, node, callee, &params, i == to - 1, in, out));
+        x->n_ahead--;
+        WEFT_TRY(call_once(it, node, callee, i, i == to - 1, in, out));
         for (size_t j = 0; node->repeat && j < node->n_out; j++)
             in[j] = out[j];
     }
@@ -317,9 +356,22 @@ static weft_status expand_call(weft_instance *it, const Weft__Node *node)
     return WEFT_OK;
 }
 
+/* What looking at a node costs, whatever it is. */
+static int64_t node_work(const Weft__Node *node)
+{
+    int64_t work = NODE_WORK + (int64_t)(node->n_in + node->n_out);
+    for (size_t i = 0; i < node->n_attr; i++)
+        work += length(node->attr[i]);
+    for (size_t i = 0; i < node->n_type; i++)
+        work += length(node->type[i]);
+    return work;
+}
+
 static weft_status expand_node(weft_instance *it, const Weft__Node *node)
 {
-    weft_status s;
+    weft_status s = weft_expand_spend(it->x, node_work(node));
+    if (s)
+        return note_node(it, node);
     if (!node->op == !node->call)
         s = weft_expand_fail(it->x, "a node has either 'op' or 'call'%s",
                              node->op ? ", not both" : "");
@@ -335,7 +387,7 @@ static weft_status expand_node(weft_instance *it, const Weft__Node *node)
 static weft_status expand_module(weft_instance *it, const weft_val *in, int n_in, weft_val *out)
 {
     const Weft__Module *m = it->module;
-    it->bind = (weft_binding){.arena = it->x->g->arena, .params = &it->params};
+    it->bind = (weft_binding){.arena = it->work, .params = &it->params};
     WEFT_TRY(bind_inputs(it, in, n_in));
     for (size_t i = 0; i < m->n_weight; i++)
         if (make_weight(it, m->weight[i]))
@@ -357,8 +409,8 @@ static weft_status expand_entry(weft_instance *it)
 {
     const Weft__Module *m = it->module;
     weft_graph *g = it->x->g;
-    weft_val *in = weft_arena_array(g->arena, m->n_input + 1, sizeof *in);
-    weft_val *out = weft_arena_array(g->arena, m->n_output + 1, sizeof *out);
+    weft_val *in = weft_arena_array(it->work, m->n_input + 1, sizeof *in);
+    weft_val *out = weft_arena_array(it->work, m->n_output + 1, sizeof *out);
     if (!in || !out)
         return it->x->c->status;
     if (!m->n_output)
@@ -367,7 +419,7 @@ static weft_status expand_entry(weft_instance *it)
     for (size_t i = 0; i < m->n_param; i++)
         WEFT_TRY(weft_expand_bind_param(it, m->param[i], NULL, NULL));
     WEFT_TRY(weft_expand_record(it, m));
-    it->bind = (weft_binding){.arena = g->arena, .params = &it->params};
+    it->bind = (weft_binding){.arena = it->work, .params = &it->params};
     for (size_t i = 0; i < m->n_input; i++) {
         weft_type t;
         char why[256];
@@ -384,31 +436,46 @@ static weft_status expand_entry(weft_instance *it)
     }
     WEFT_TRY(expand_module(it, in, (int)m->n_input, out));
     for (size_t i = 0; i < m->n_output; i++) {
-        const char *name = weft_arena_strndup(g->arena, m->output[i], strcspn(m->output[i], "="));
+        const char *name = weft_arena_strndup(it->work, m->output[i], strcspn(m->output[i], "="));
         WEFT_TRY(name ? weft_graph_output(g, name, out[i]) : it->x->c->status);
     }
     return WEFT_OK;
+}
+
+static weft_status expand_main(weft_model *m, weft_graph *g, weft_arena *work)
+{
+    weft_expander x = {.m = m, .g = g, .c = m->ctx, .tried_at = weft_map_new(work)};
+    weft_instance it = {.x = &x,
+                        .work = work,
+                        .module = m->main,
+                        .params = {.work = &x.work},
+                        .scope = "",
+                        .trainable = true,
+                        .env = weft_map_new(work)};
+    for (int i = 0; i < m->n_module; i++)
+        x.n_written += (int64_t)m->module[i]->n_node;
+    g->entry = weft_arena_strdup(g->arena, m->main->name);
+    weft_status s = it.env && x.tried_at && g->entry ? expand_entry(&it) : m->ctx->status;
+    g->at_scope = ""; /* strings of the work and of the model */
+    g->at_file = NULL;
+    if (!s)
+        s = weft_graph_check_updates(g);
+    if (s)
+        weft_note(m->ctx, "in the entry module '%s' (%s)", m->main->name,
+                  weft_expand_place(&x, m->main));
+    return s;
 }
 
 weft_status weft_graph_expand(weft_model *m, weft_graph **out)
 {
     WEFT_TRY(weft_model_check(m));
     weft_graph *g = weft_graph_new(m->ctx);
-    if (!g)
-        return m->ctx->status;
-    weft_expander x = {.m = m, .g = g, .c = m->ctx};
-    weft_instance it = {
-        .x = &x, .module = m->main, .scope = "", .trainable = true, .env = weft_map_new(g->arena)};
-    g->entry = weft_arena_strdup(g->arena, m->main->name);
-    weft_status s = it.env ? expand_entry(&it) : m->ctx->status;
-    if (!s)
-        s = weft_graph_check_updates(g);
-    if (s) {
-        weft_note(m->ctx, "in the entry module '%s' (%s)", m->main->name,
-                  weft_expand_place(&x, m->main));
+    weft_arena *work = g ? weft_arena_new(m->ctx, 0) : NULL;
+    weft_status s = work ? expand_main(m, g, work) : m->ctx->status;
+    weft_arena_free(work);
+    if (s)
         weft_graph_free(g);
-        return s;
-    }
-    *out = g;
-    return WEFT_OK;
+    else
+        *out = g;
+    return s;
 }

@@ -11,11 +11,23 @@ typedef struct {
     weft_graph *g;
     weft_ctx *c;
     int n_segment;
+    int64_t n_written;       /* nodes in the files */
+    int64_t n_call, n_ahead; /* calls so far; repetitions that loops have still to make */
+    int64_t work;            /* see MAX_WORK in expand_names.c */
+    weft_map *tried_at;      /* base of a name -> index of the last number tried behind "~" */
+    int *tried, n_tried, cap_tried;
 } weft_expander;
+
+enum {
+    WEFT_EXPAND_NODES = 250000, /* nodes and, each repetition counting, calls: so many beyond */
+    WEFT_EXPAND_CALLS = 250000, /* those that the files write */
+    WEFT_EXPAND_NAME = 4096     /* bytes of a name with its scopes */
+};
 
 /* One use of a module. */
 typedef struct weft_instance {
     weft_expander *x;
+    weft_arena *work; /* lives as long as this use does; what outlives it is copied by the graph */
     const Weft__Module *module;
     weft_params params;
     weft_binding bind;
@@ -28,6 +40,11 @@ typedef struct weft_instance {
     const struct weft_instance *caller;
 } weft_instance;
 
+/* Counts what expansion does and makes. MALFORMED when the sum over the whole model passes a
+ * limit: the time of expansion, and the memory of the graph, are bounded whatever the file says. */
+weft_status weft_expand_spend(weft_expander *x, int64_t work);
+/* scope + name, or NULL with the error recorded: out of memory, or longer than WEFT_EXPAND_NAME. */
+const char *weft_expand_join(weft_instance *it, const char *scope, const char *name);
 /* Records a malformed model; returns the status. */
 weft_status weft_expand_fail(weft_expander *x, const char *fmt, ...) WEFT_PRINTF(2, 3);
 const char *weft_expand_place(weft_expander *x, const void *message); /* "file:line" */

@@ -20,6 +20,41 @@ const char *weft_expand_place(weft_expander *x, const void *message)
     return s ? s : "?";
 }
 
+/* ---- limits ---- */
+/* Lookups of names and bytes of expressions read, and nodes and calls as so many of them: two
+ * seconds; a model of 100,000 nodes takes some ten millions. Bytes of the graph: nodes, types, names
+ * and the parameters of every call. */
+static const int64_t MAX_WORK = 300000000;
+static const size_t MAX_BYTES = (size_t)1 << 30;
+
+weft_status weft_expand_spend(weft_expander *x, int64_t work)
+{
+    size_t bytes = weft_arena_used(x->g->arena);
+    x->work += work;
+    if (x->work > MAX_WORK)
+        return weft_expand_fail(x,
+                                "expanding the model takes more than %lld steps (nodes, calls, "
+                                "parameters and the texts of their expressions, over all "
+                                "repetitions; %lld calls and %d nodes so far)",
+                                (long long)MAX_WORK, (long long)x->n_call, x->g->n_node);
+    if (bytes > MAX_BYTES)
+        return weft_expand_fail(x,
+                                "the expanded model takes more than %zu MiB (%lld calls and %d "
+                                "nodes so far)",
+                                MAX_BYTES >> 20, (long long)x->n_call, x->g->n_node);
+    return x->c->status;
+}
+
+const char *weft_expand_join(weft_instance *it, const char *scope, const char *name)
+{
+    size_t n = strlen(scope) + strlen(name);
+    if (n <= WEFT_EXPAND_NAME)
+        return weft_arena_printf(it->work, "%s%s", scope, name);
+    weft_expand_fail(it->x, "a name of %zu bytes ('%.60s...'); at most %d are allowed", n,
+                     *scope ? scope : name, WEFT_EXPAND_NAME);
+    return NULL;
+}
+
 /* ---- parameters ---- */
 static const char *param_name(weft_arena *a, const char *text)
 {
@@ -45,8 +80,10 @@ weft_status weft_expand_check_attrs(weft_instance *it, const Weft__Node *node,
     const char *known[256];
     int n = 0;
     for (size_t i = 0; i < callee->n_param && n < 256; i++)
-        if (!(known[n++] = param_name(x->g->arena, callee->param[i])))
+        if (!(known[n++] = param_name(it->work, callee->param[i])))
             return x->c->status;
+    WEFT_TRY(weft_expand_spend(x, (int64_t)node->n_attr * (int64_t)(n + 1) +
+                                      (int64_t)node->n_attr * (int64_t)node->n_attr));
     for (size_t k = 0; k < node->n_attr; k++) {
         char word[64];
         size_t len = strcspn(node->attr[k], "=");
@@ -76,9 +113,10 @@ weft_status weft_expand_bind_param(weft_instance *it, const char *declared, cons
     weft_expander *x = it->x;
     char why[256];
     double v = 0;
-    const char *name = param_name(x->g->arena, declared), *origin = "default";
+    const char *name = param_name(it->work, declared), *origin = "default";
     const char *def = strchr(declared, '=');
-    if (!name)
+    size_t work = strlen(declared) + (node ? node->n_attr : 0);
+    if (!name || weft_expand_spend(x, (int64_t)work))
         return x->c->status;
     if (!weft_expr_is_name(name, strlen(name)))
         return weft_expand_fail(x, "'%s' is not a name for a parameter", name);
@@ -113,19 +151,21 @@ weft_status weft_expand_bind_param(weft_instance *it, const char *declared, cons
     if (weft_params_find(&it->params, name, strlen(name)))
         return weft_expand_fail(x, "module '%s' declares the parameter '%s' twice",
                                 it->module->name, name);
-    return weft_params_add(x->g->arena, &it->params, name, v, origin) ? WEFT_OK : x->c->status;
+    return weft_params_add(it->work, &it->params, name, v, origin) ? WEFT_OK : x->c->status;
 }
 
 weft_status weft_expand_record(weft_instance *it, const void *message)
 {
     weft_graph *g = it->x->g;
-    const char *text = "";
+    weft_string s;
     char number[64];
-    for (int i = 0; i < it->params.n && text; i++)
-        text =
-            weft_arena_printf(g->arena, "%s%s%s=%s (%s)", text, i ? ", " : "", it->params.p[i].name,
-                              weft_number_print(number, sizeof number, it->params.p[i].value),
-                              it->params.p[i].origin);
+    weft_string_init(&s, it->x->c);
+    for (int i = 0; i < it->params.n; i++)
+        weft_string_printf(&s, "%s%s=%s (%s)", i ? ", " : "", it->params.p[i].name,
+                           weft_number_print(number, sizeof number, it->params.p[i].value),
+                           it->params.p[i].origin);
+    const char *text = s.failed ? NULL : weft_arena_strndup(g->arena, s.s ? s.s : "", s.len);
+    weft_string_free(&s);
     if (!text || !WEFT_GROW(g->arena, g->call, g->n_call, g->cap_call))
         return it->x->c->status;
     weft_pos p = weft_lines_get(it->x->m->lines, message);
@@ -137,32 +177,39 @@ weft_status weft_expand_record(weft_instance *it, const void *message)
 }
 
 /* ---- names ---- */
+static const char *bad_name(weft_instance *it, const char *pattern, const char *why)
+{
+    weft_expand_fail(it->x, "name '%.200s': %s", pattern, why);
+    return NULL;
+}
+
 /* "h.{i}" with every {expression} replaced by its value. */
 const char *weft_expand_name(weft_instance *it, const char *pattern, const weft_params *params)
 {
-    weft_arena *a = it->x->g->arena;
-    const char *out = "";
-    for (const char *p = pattern; *p && out;) {
+    char out[WEFT_EXPAND_NAME + 1], why[256];
+    size_t at = 0;
+    for (const char *p = pattern; *p;) {
         size_t n = strcspn(p, "{");
-        char why[256];
         int64_t v;
-        out = weft_arena_printf(a, "%s%.*s", out, (int)n, p);
+        if (n > sizeof out - 1 - at)
+            return bad_name(it, pattern, "it is too long");
+        memcpy(out + at, p, n);
+        at += n;
         p += n;
         if (!*p)
             break;
         const char *end = strchr(p, '}');
-        if (!end) {
-            weft_expand_fail(it->x, "'{' without '}' in the name '%s'", pattern);
-            return NULL;
-        }
-        if (!weft_expr_eval_int(params, p + 1, (size_t)(end - p - 1), &v, why, sizeof why)) {
-            weft_expand_fail(it->x, "name '%s': %s", pattern, why);
-            return NULL;
-        }
-        out = out ? weft_arena_printf(a, "%s%lld", out, (long long)v) : NULL;
+        if (!end)
+            return bad_name(it, pattern, "'{' without '}'");
+        if (!weft_expr_eval_int(params, p + 1, (size_t)(end - p - 1), &v, why, sizeof why))
+            return bad_name(it, pattern, why);
+        int k = snprintf(out + at, sizeof out - at, "%lld", (long long)v);
+        if ((size_t)k >= sizeof out - at)
+            return bad_name(it, pattern, "it is too long");
+        at += (size_t)k;
         p = end + 1;
     }
-    return out;
+    return weft_arena_strndup(it->work, out, at);
 }
 
 weft_status weft_expand_define(weft_instance *it, const char *name, weft_val v)
@@ -201,21 +248,46 @@ weft_status weft_expand_lookup(weft_instance *it, const char *name, weft_val *ou
                 : weft_expand_fail(it->x, "unknown value '%s'", name);
 }
 
+/* The first of base~2, base~3, ... that is free: calls without a name share a scope. What was tried
+ * before is taken. */
+static const char *free_name(weft_instance *it, const char *base)
+{
+    weft_expander *x = it->x;
+    weft_arena *a = x->g->arena;
+    int i = weft_map_get(x->tried_at, base, -1);
+    if (i < 0) {
+        const char *key = weft_arena_strdup(a, base);
+        i = x->n_tried;
+        if (!key || !WEFT_GROW(a, x->tried, x->n_tried, x->cap_tried) ||
+            !weft_map_set(x->tried_at, key, i))
+            return NULL;
+        x->tried[x->n_tried++] = 1;
+    }
+    for (;;) {
+        char tail[16];
+        snprintf(tail, sizeof tail, "~%d", ++x->tried[i]);
+        const char *full = weft_expand_join(it, base, tail);
+        if (!full || weft_graph_find(x->g, full) < 0)
+            return full;
+        x->work++;
+    }
+}
+
 /* The name in the whole graph for local value `name`: the caller's if it is an output of the
  * module. */
 const char *weft_expand_full_name(weft_instance *it, const char *name)
 {
-    weft_graph *g = it->x->g;
     const char *full = NULL;
+    it->x->work += it->n_out_name;
     for (int j = 0; j < it->n_out_name && !full; j++) {
         const char *eq = strchr(it->module->output[j], '=');
         if (!strcmp(eq ? eq + 1 : it->module->output[j], name))
             full = it->out_name[j];
     }
-    if (!full)
-        full = weft_arena_printf(g->arena, "%s%s", it->scope, name);
-    for (int k = 2; full && weft_graph_find(g, full) >= 0 && k < 100000; k++)
-        full = weft_arena_printf(g->arena, "%s%s~%d", it->scope, name,
-                                 k); /* calls without a name share a scope */
-    return full;
+    if (full && weft_graph_find(it->x->g, full) < 0)
+        return full;
+    const char *own = weft_expand_join(it, it->scope, name);
+    if (!own || (!full && weft_graph_find(it->x->g, own) < 0))
+        return own;
+    return free_name(it, own);
 }

@@ -8,10 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STACK = 64 };
+enum { STACK = 64, MAX_BYTES = 4096 };
+
+static void count(const weft_params *s, int64_t work)
+{
+    if (s->work)
+        *s->work += work;
+}
 
 const weft_param *weft_params_find(const weft_params *s, const char *name, size_t len)
 {
+    count(s, s->n);
     for (int i = s->n - 1; i >= 0; i--)
         if (strlen(s->p[i].name) == len && !memcmp(s->p[i].name, name, len))
             return &s->p[i];
@@ -221,6 +228,9 @@ bool weft_expr_eval(const weft_params *s, const char *text, size_t n, double *ou
 {
     parser p = {.params = s, .text = text, .end = text + n, .why = why, .why_size = why_size};
     bool have_value = false;
+    count(s, (int64_t)n);
+    if (n > MAX_BYTES)
+        return fail(&p, "the expression has %zu bytes; at most %d are allowed", n, MAX_BYTES);
     while (p.text < p.end) {
         if (isspace((unsigned char)*p.text))
             p.text++;

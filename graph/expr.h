@@ -15,6 +15,7 @@ typedef struct {
 typedef struct weft_params {
     weft_param *p;
     int n, cap;
+    int64_t *work; /* grows by what looking up and evaluating costs; NULL: nobody counts */
 } weft_params;
 
 const weft_param *weft_params_find(const weft_params *s, const char *name, size_t len);

@@ -83,7 +83,12 @@ static weft_val add_source(weft_graph *g, weft_value v, const char *name)
 
 weft_val weft_graph_input(weft_graph *g, const char *name, const weft_type *t)
 {
-    return add_source(g, (weft_value){.type = *t, .kind = WEFT_VALUE_INPUT, .node = -1}, name);
+    weft_val v =
+        add_source(g, (weft_value){.type = *t, .kind = WEFT_VALUE_INPUT, .node = -1}, name);
+    if (v < 0 || !WEFT_GROW(g->arena, g->input, g->n_input, g->cap_input))
+        return WEFT_NONE;
+    g->input[g->n_input++] = v;
+    return v;
 }
 
 weft_val weft_graph_state(weft_graph *g, const char *name, const weft_type *t, const char *init,

@@ -82,6 +82,8 @@ struct weft_graph {
     int n_value, cap_value;
     weft_node *node;
     int n_node, cap_node;
+    weft_val *input; /* the values that are inputs, in order */
+    int n_input, cap_input;
     weft_named *output; /* what the entry module hands out, and what passes add ("grad:h.0...") */
     int n_output, cap_output;
     weft_map *names;        /* value name -> value */

@@ -73,13 +73,12 @@ weft_status weft_graph_measure(const weft_graph *g, weft_graph_size *out)
 
 const char *weft_graph_input_at(const weft_graph *g, int i, weft_type *t)
 {
-    for (int v = 0; v < g->n_value; v++)
-        if (g->value[v].kind == WEFT_VALUE_INPUT && i-- == 0) {
-            if (t)
-                *t = g->value[v].type;
-            return g->value[v].name;
-        }
-    return NULL;
+    if (i < 0 || i >= g->n_input)
+        return NULL;
+    const weft_value *x = &g->value[g->input[i]];
+    if (t)
+        *t = x->type;
+    return x->name;
 }
 
 const char *weft_graph_output_at(const weft_graph *g, int i, weft_type *t)

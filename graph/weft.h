@@ -513,8 +513,8 @@ typedef struct {
 } weft_gradcheck_options;
 
 /* Compares the gradients of a random combination of the outputs by every trainable state and every
- * float input with central differences, in double, on the reference kernels. What stops gradients by
- * definition is held where it is. WEFT_FAILED if one differs by more than the tolerance. */
+ * float input with central differences, in double, on the reference kernels. What stops gradients
+ * by definition is held where it is. WEFT_FAILED if one differs by more than the tolerance. */
 WEFT_API weft_status weft_graph_gradcheck(const weft_graph *g, const weft_gradcheck_options *o);
 
 #ifdef __cplusplus

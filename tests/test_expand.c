@@ -152,7 +152,7 @@ static void test_gradient_is_lazy(void **state)
 static void check_expr(const char *text, double want)
 {
     weft_param p[] = {{"d", 768, ""}, {"n_head", 12, ""}};
-    weft_params s = {p, 2, 2};
+    weft_params s = {.p = p, .n = 2, .cap = 2};
     char why[256] = "";
     double v = -1;
     if (!weft_expr_eval(&s, text, strlen(text), &v, why, sizeof why))
@@ -163,7 +163,7 @@ static void check_expr(const char *text, double want)
 static void check_bad_expr(const char *text, const char *want)
 {
     weft_param p[] = {{"d", 768, ""}, {"n_head", 12, ""}};
-    weft_params s = {p, 2, 2};
+    weft_params s = {.p = p, .n = 2, .cap = 2};
     char why[256] = "";
     double v;
     assert_false(weft_expr_eval(&s, text, strlen(text), &v, why, sizeof why));
@@ -251,11 +251,31 @@ static void test_verifier(void **state)
         damage(kind);
 }
 
+/* The k-th repetition of a call without a name has suffix k, found at once: this took minutes when
+ * every name was looked for from the first suffix on. Memory is in proportion to the nodes. */
+static void test_unnamed_calls(void **state)
+{
+    (void)state;
+    enum { N = 40000 };
+    const char *const many[] = {"n=40000"};
+    weft_graph *g = expand("tests/unnamed.txtpb", many, 1);
+    assert_int_equal(g->n_node, 3 * N);
+    assert_int_equal(weft_graph_find(g, "t"), g->node[0].out[0]);
+    assert_int_equal(weft_graph_find(g, "y"), g->node[2].out[0]); /* the caller's name */
+    assert_int_equal(weft_graph_find(g, "z~2"), g->node[5].out[0]);
+    assert_int_equal(weft_graph_find(g, "t~2"), g->node[3].out[0]);
+    assert_int_equal(weft_graph_find(g, "t~40000"), g->node[3 * N - 3].out[0]);
+    assert_int_equal(weft_graph_find(g, "y~2"), g->node[3 * N - 1].out[0]);
+    assert_true(weft_arena_used(g->arena) < (size_t)(3 * N) * 1000);
+    weft_graph_free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_expressions), cmocka_unit_test(test_gpt2_parameters),
         cmocka_unit_test(test_fixed_point), cmocka_unit_test(test_gradient_is_lazy),
+        cmocka_unit_test(test_unnamed_calls),
         cmocka_unit_test(test_verifier),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
