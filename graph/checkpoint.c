@@ -11,7 +11,7 @@
 #include "graph/hash.h"
 #include "graph/manifest.h"
 
-#define CONFIG_LIMIT ((size_t)1 << 20)
+#define TEXT_LIMIT ((size_t)1 << 26)
 
 int64_t weft_checkpoint_step(const char *name)
 {
@@ -115,7 +115,21 @@ static weft_status copy_frozen(weft_arena *a, weft_progress *p)
     return weft_error_status(weft_arena_ctx(a));
 }
 
-/* p with its config text, in memory of a. */
+/* A file of the checkpoint, in memory of a; NULL if it has none. */
+static weft_status read_text(weft_arena *a, const char *path, const weft_manifest *m,
+                             const char *name, const char **out)
+{
+    char *text, *file = weft_arena_printf(a, "%s/%s", path, name);
+    size_t n;
+    *out = NULL;
+    if (!file || !has_file(m, name))
+        return weft_error_status(weft_arena_ctx(a));
+    WEFT_TRY(weft_read_file(a, file, TEXT_LIMIT, &text, &n));
+    *out = text;
+    return WEFT_OK;
+}
+
+/* p with its texts, in memory of a. */
 static weft_status fill_progress(weft_arena *a, const char *path, const weft_manifest *m,
                                  weft_progress *p)
 {
@@ -123,15 +137,8 @@ static weft_status fill_progress(weft_arena *a, const char *path, const weft_man
         return WEFT_OK;
     *p = m->progress;
     WEFT_TRY(copy_frozen(a, p));
-    if (!has_file(m, "config.json"))
-        return WEFT_OK;
-    char *text, *file = weft_arena_printf(a, "%s/config.json", path);
-    size_t n;
-    if (!file)
-        return weft_arena_ctx(a)->status;
-    WEFT_TRY(weft_read_file(a, file, CONFIG_LIMIT, &text, &n));
-    p->config = text;
-    return WEFT_OK;
+    WEFT_TRY(read_text(a, path, m, "config.json", &p->config));
+    return read_text(a, path, m, WEFT_RUN_RECIPE, &p->recipe);
 }
 
 static weft_status try_one(weft_arena *a, const char *path, weft_progress *p)
@@ -193,6 +200,50 @@ weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_prog
     return weft_checkpoint_before(d, INT64_MAX, path, p);
 }
 
+/* Has it no hash of a recipe, or that of this file? */
+static weft_status compare_recipe(weft_arena *a, const char *checkpoint, const char *path,
+                                  bool *same)
+{
+    weft_manifest m;
+    int64_t bytes;
+    uint64_t hash;
+    WEFT_TRY(weft_manifest_read(a, checkpoint, &m));
+    for (int i = 0; i < m.n_file; i++)
+        if (!strcmp(m.file[i].name, WEFT_RUN_RECIPE)) {
+            WEFT_TRY(weft_file_hash(weft_arena_ctx(a), path, &bytes, &hash));
+            *same = bytes == m.file[i].bytes && hash == m.file[i].hash;
+        }
+    return WEFT_OK;
+}
+
+static weft_status find_recipe(weft_arena *a, const char *dir, bool *same, int64_t *step)
+{
+    found *list;
+    int n;
+    const char *folder = weft_arena_printf(a, "%s/checkpoints", dir);
+    const char *path = weft_arena_printf(a, "%s/recipe.txtpb", dir);
+    int kind;
+    WEFT_TRY(folder && path ? weft_look(weft_arena_ctx(a), folder, &kind) : WEFT_NOMEM);
+    if (kind != 2)
+        return WEFT_OK;
+    WEFT_TRY(list_steps(a, folder, &list, &n));
+    if (!n)
+        return WEFT_OK;
+    const char *newest = weft_arena_printf(a, "%s/%s", folder, list[0].name);
+    *step = list[0].step;
+    return newest ? compare_recipe(a, newest, path, same) : WEFT_NOMEM;
+}
+
+weft_status weft_run_check_recipe(weft_ctx *c, const char *dir, bool *same, int64_t *step)
+{
+    *same = true;
+    *step = 0;
+    weft_arena *a = weft_arena_new(c, 0);
+    weft_status s = a ? find_recipe(a, dir, same, step) : weft_error_status(c);
+    weft_arena_free(a);
+    return s;
+}
+
 /* ---- saving ---- */
 typedef struct {
     weft_run_dir *d;
@@ -231,16 +282,16 @@ static weft_status write_states(save *v, const char *name, bool weight)
                        : v->ctx->status;
 }
 
-static weft_status write_config(save *v)
+static weft_status write_text(save *v, const char *name, const char *text)
 {
-    if (!v->p->config)
+    if (!text)
         return WEFT_OK;
     char *path;
-    size_t n = strlen(v->p->config);
-    weft_manifest_file *f = next_file(v, "config.json", &path);
+    size_t n = strlen(text);
+    weft_manifest_file *f = next_file(v, name, &path);
     f->bytes = (int64_t)n;
-    f->hash = weft_xxh64_of(v->p->config, n, 0);
-    return path ? weft_write_file(v->ctx, path, v->p->config, n) : v->ctx->status;
+    f->hash = weft_xxh64_of(text, n, 0);
+    return path ? weft_write_file(v->ctx, path, text, n) : v->ctx->status;
 }
 
 static weft_status write_temp(save *v)
@@ -253,7 +304,8 @@ static weft_status write_temp(save *v)
         return v->ctx->status;
     WEFT_TRY(write_states(v, "model.safetensors", true));
     WEFT_TRY(write_states(v, "optimizer.safetensors", false));
-    WEFT_TRY(write_config(v));
+    WEFT_TRY(write_text(v, "config.json", v->p->config));
+    WEFT_TRY(write_text(v, WEFT_RUN_RECIPE, v->p->recipe));
     return weft_manifest_write(v->ctx, v->temp, &v->m);
 }
 
@@ -393,7 +445,8 @@ static weft_status check_tensors(weft_session *s, const char *path, const weft_m
     for (int i = 0; i < m->n_tensor; i++) {
         int k = weft_map_get(s->names, m->tensor[i].name, -1);
         const weft_state *st = k < 0 ? NULL : &s->state[k];
-        if (!st || s->reference || (weights_only && !weft_state_is_weight(st)))
+        if (!st || s->reference || st->role == WEFT_ROLE_SUM ||
+            (weights_only && !weft_state_is_weight(st)))
             continue;
         if (weft_xxh64_of(st->data, weft_type_bytes(&st->type), 0) != m->tensor[i].hash)
             return weft_fail(s->ctx, WEFT_CORRUPT,

@@ -7,6 +7,7 @@
  *                                 frozen ones that the recipe loads from a file (frozen.c)
  *     optimizer.safetensors       all other states that outlive a step: moments, counters
  *     config.json                 if the caller has one
+ *     run.txtpb                   the run's recipe.txtpb as it was; the manifest has its hash
  *     manifest.json               written last: sizes and hashes of all of it (manifest.h)
  *
  * A name that ends in ".tmp" is a save or a removal that did not finish; opening the directory
@@ -16,6 +17,8 @@
 
 #include "graph/plan.h"
 #include "graph/safetensors.h"
+
+#define WEFT_RUN_RECIPE "run.txtpb"
 
 /* Frozen weights that a checkpoint names instead of holding them. */
 typedef struct {
@@ -35,6 +38,7 @@ typedef struct {
     int64_t log_bytes; /* length of log.jsonl at this step: what comes later is cut on resume */
     int64_t vocab;
     const char *config; /* text of config.json (Hugging Face keys where they exist), or NULL */
+    const char *recipe; /* text of run.txtpb: the run's recipe.txtpb, or NULL */
     const weft_frozen *frozen;
     int n_frozen;
 } weft_progress;

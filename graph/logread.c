@@ -38,7 +38,18 @@ static weft_status take_count(const log_place *p, const weft_json *j, const char
     return WEFT_OK;
 }
 
-/* Numbers and nulls (NaN); text and other kinds are skipped, so that lines may grow. */
+static int take_texts(const weft_json *j, const char **name, const char **text)
+{
+    int n = 0;
+    for (const weft_json *m = j->child; m && n < MAX_SCALARS; m = m->next)
+        if (m->kind == WEFT_JSON_STRING) {
+            name[n] = m->key;
+            text[n++] = m->text;
+        }
+    return n;
+}
+
+/* Numbers and nulls (NaN); other kinds are skipped, so that lines may grow. */
 static int take_scalars(const weft_json *j, const char **name, double *value)
 {
     int n = 0;
@@ -57,7 +68,7 @@ static weft_status read_line(const log_place *p, weft_arena *a, char *text, size
                              weft_status (*line)(void *user, const weft_log_line *l), void *user)
 {
     weft_json_error e;
-    const char *name[MAX_SCALARS];
+    const char *name[MAX_SCALARS], *text_name[MAX_SCALARS], *texts[MAX_SCALARS];
     double value[MAX_SCALARS];
     weft_json *j = weft_json_parse(a, text, n, &e);
     if (!j)
@@ -69,11 +80,17 @@ static weft_status read_line(const log_place *p, weft_arena *a, char *text, size
     const weft_json *kind = weft_json_get(j, "kind");
     if (!weft_json_is(kind, WEFT_JSON_STRING))
         return bad(p, "a line of a log needs a kind, found ", weft_json_name(kind));
-    weft_log_line l = {
-        .file = p->file, .number = p->line, .kind = kind->text, .name = name, .value = value};
+    weft_log_line l = {.file = p->file,
+                       .number = p->line,
+                       .kind = kind->text,
+                       .name = name,
+                       .value = value,
+                       .text_name = text_name,
+                       .text = texts};
     WEFT_TRY(take_count(p, j, "step", -1, &l.step));
     WEFT_TRY(take_count(p, j, "tokens", 0, &l.tokens));
     l.n = take_scalars(j, name, value);
+    l.n_text = take_texts(j, text_name, texts);
     return line(user, &l);
 }
 

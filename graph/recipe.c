@@ -199,14 +199,16 @@ static weft_status give(weft_recipe *r, const char *setting)
     return WEFT_OK;
 }
 
-static weft_status load(weft_recipe *r, const char *path, const char *const *set, int n_set)
+static weft_status load(weft_recipe *r, const char *file, const char *path, const char *const *set,
+                        int n_set)
 {
     ProtobufCMessage *m;
     r->path = weft_arena_strdup(r->arena, path);
     r->lines = weft_lines_new(r->arena);
-    if (!r->path || !r->lines)
+    file = weft_arena_strdup(r->arena, file); /* lines keep it */
+    if (!r->path || !r->lines || !file)
         return weft_error_status(r->ctx);
-    WEFT_TRY(weft_message_load(r->arena, &weft__recipe__descriptor, r->path, r->lines, &m));
+    WEFT_TRY(weft_message_load(r->arena, &weft__recipe__descriptor, file, r->lines, &m));
     r->msg = (Weft__Recipe *)m;
     WEFT_TRY(fill_parts(r));
     for (size_t i = 0; i < r->msg->n_set; i++)
@@ -231,17 +233,28 @@ static weft_recipe *make_recipe(weft_ctx *c)
     return r;
 }
 
-weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set, int n_set,
-                             weft_recipe **out)
+static weft_status make(weft_ctx *c, const char *file, const char *path, const char *const *set,
+                        int n_set, weft_recipe **out)
 {
     *out = NULL;
     weft_recipe *r = make_recipe(c);
-    if (!r || load(r, path, set, n_set)) {
+    if (!r || load(r, file, path, set, n_set)) {
         weft_recipe_free(r);
         return weft_error_status(c);
     }
     *out = r;
     return WEFT_OK;
+}
+
+weft_status weft_recipe_load(weft_ctx *c, const char *path, const char *const *set, int n_set,
+                             weft_recipe **out)
+{
+    return make(c, path, path, set, n_set, out);
+}
+
+weft_status weft_recipe_load_as(weft_ctx *c, const char *file, const char *path, weft_recipe **out)
+{
+    return make(c, file, path, NULL, 0, out);
 }
 
 weft_status weft_recipe_set(weft_recipe *r, const char *setting)
@@ -323,7 +336,7 @@ static void write_defaults(ProtobufCMessage *m)
     }
 }
 
-weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model)
+static weft_status copy_for(weft_recipe *r, const char *path, const char *model, Weft__Recipe *out)
 {
     Weft__Recipe copy = *r->msg;
     copy.model = weft_arena_strdup(r->arena, model);
@@ -333,10 +346,36 @@ weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model
     copy.root = (char *)(uintptr_t)weft_recipe_root_from(r, path);
     if (!copy.model || !copy.name || !copy.root)
         return weft_error_status(r->ctx);
+    if (copy.root[weft_utf8_prefix(copy.root, strlen(copy.root))])
+        return weft_fail(r->ctx, WEFT_CANTCREATE,
+                         "%s: the recipe there cannot say where its data are: the folder's name is "
+                         "no UTF-8; a run below that folder need not",
+                         path);
     ProtobufCMessage *const part[] = {&copy.train->base, &copy.optimizer->base,
                                       &copy.schedule->base, &copy.eval->base,
                                       &copy.checkpoint->base};
     for (size_t i = 0; i < sizeof part / sizeof *part; i++)
         write_defaults(part[i]);
+    *out = copy;
+    return WEFT_OK;
+}
+
+weft_status weft_recipe_text(weft_recipe *r, const char *path, const char *model, char **out)
+{
+    Weft__Recipe copy;
+    weft_string s;
+    *out = NULL;
+    WEFT_TRY(copy_for(r, path, model, &copy));
+    weft_string_init(&s, r->ctx);
+    if (!weft_text_print(&copy.base, &s))
+        return weft_string_take(&s, out);
+    weft_string_free(&s);
+    return weft_error_status(r->ctx);
+}
+
+weft_status weft_recipe_save(weft_recipe *r, const char *path, const char *model)
+{
+    Weft__Recipe copy;
+    WEFT_TRY(copy_for(r, path, model, &copy));
     return weft_message_save(r->ctx, &copy.base, path);
 }

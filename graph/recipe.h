@@ -22,6 +22,10 @@ struct weft_recipe {
     const char *root, *model, *file[5], **load_file;
 };
 
+/* The recipe in `file`, a copy of the one at `path`, where its paths are seen from. */
+weft_status weft_recipe_load_as(weft_ctx *c, const char *file, const char *path, weft_recipe **out);
+/* What weft_recipe_save writes; free with weft_text_free. */
+weft_status weft_recipe_text(weft_recipe *r, const char *path, const char *model, char **out);
 /* recipe_check.c: every value that was set is in its range; `need_model`: a recipe for training
  * names its model. */
 weft_status weft_recipe_check(const weft_recipe *r, bool need_model);

@@ -229,6 +229,28 @@ weft_status weft_runlog_eval(weft_runlog *l, const weft_event *e, const weft_eva
     return add_line(l, &line, "val_", e->val_log_name, e->val_log, e->n_val_log);
 }
 
+static void add_text(weft_string *line, const char *key, const char *value)
+{
+    weft_string_printf(line, ",\"%s\":", key);
+    if (value)
+        weft_string_json(line, value);
+    else
+        weft_string_printf(line, "null");
+}
+
+weft_status weft_runlog_setting(weft_runlog *l, const weft_progress *p,
+                                const weft_changed_setting *c)
+{
+    weft_string line;
+    weft_string_init(&line, l->ctx);
+    weft_string_printf(&line, "{\"kind\":\"set\",\"step\":%lld,\"tokens\":%lld", (long long)p->step,
+                       (long long)p->tokens);
+    add_text(&line, "name", c->name);
+    add_text(&line, "was", c->was);
+    add_text(&line, "is", c->is);
+    return add_line(l, &line, "", NULL, NULL, 0);
+}
+
 void weft_runlog_time(weft_runlog *l, const char *kind, const weft_event *e)
 {
     char line[256], a[32], b[32];

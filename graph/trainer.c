@@ -238,6 +238,17 @@ static weft_status check_labels(weft_trainer *t)
 }
 
 /* ---- run directory ---- */
+/* The recipe as it stands in the run, which checkpoints keep, too. */
+static weft_status make_recipe(weft_trainer *t)
+{
+    char *text = NULL;
+    const char *path = weft_arena_printf(t->arena, "%s/recipe.txtpb", t->dir);
+    WEFT_TRY(path ? weft_recipe_text(t->recipe, path, "model.txtpb", &text) : WEFT_NOMEM);
+    t->progress.recipe = weft_arena_strdup(t->arena, text);
+    weft_text_free(t->ctx, text);
+    return weft_error_status(t->ctx);
+}
+
 static weft_status write_inputs(weft_trainer *t)
 {
     const char *model = weft_arena_printf(t->arena, "%s/model.txtpb", t->dir);
@@ -245,7 +256,7 @@ static weft_status write_inputs(weft_trainer *t)
     if (!model || !recipe)
         return WEFT_NOMEM;
     WEFT_TRY(weft_model_save(t->model, model));
-    WEFT_TRY(weft_recipe_save(t->recipe, recipe, "model.txtpb"));
+    WEFT_TRY(weft_write_file(t->ctx, recipe, t->progress.recipe, strlen(t->progress.recipe)));
     if (weft_tokenizer_copy(t->arena, weft_recipe_file(t->recipe, WEFT_RECIPE_TOKENIZER), t->dir))
         return weft_recipe_note(t->recipe, WEFT_RECIPE_TOKENIZER);
     return WEFT_OK;
@@ -262,6 +273,7 @@ static weft_status disagree(weft_trainer *t, const char *path, const char *what,
 static weft_status check_same(weft_trainer *t, const char *path, const weft_progress *p)
 {
     const weft_progress *own = &t->progress;
+    WEFT_TRY(weft_changes_find(t, path, p));
     if (p->vocab != own->vocab)
         return disagree(t, path, "vocabulary size", (uint64_t)p->vocab, (uint64_t)own->vocab);
     if (p->graph_hash != own->graph_hash)
@@ -324,9 +336,10 @@ static weft_status go_on(weft_trainer *t, const char *path)
     for (int i = 0; i < n; i++)
         if (p.frozen[i].hash)
             t->frozen[i].hash = p.frozen[i].hash;
-    const char *config = t->progress.config;
+    const char *config = t->progress.config, *recipe = t->progress.recipe;
     t->progress = p;
     t->progress.config = config;
+    t->progress.recipe = recipe;
     t->progress.frozen = t->frozen;
     t->info.first_step = p.step;
     return WEFT_OK;
@@ -367,16 +380,17 @@ static weft_status open_run(weft_trainer *t)
     t->info.dir = t->dir;
     t->info.name = t->recipe->name;
     WEFT_TRY(weft_run_dir_open(t->ctx, t->dir, &t->run_dir));
+    WEFT_TRY(make_recipe(t));
     WEFT_TRY(find_checkpoint(t, &path, &p));
     /* Also what no program needs: a checkpoint holds all weights of the model. */
     WEFT_TRY(weft_session_add_states(t->session, t->forward));
     WEFT_TRY(compile_programs(t));
     WEFT_TRY(path ? go_on(t, path) : load_start(t));
     WEFT_TRY(check_labels(t));
-    if (!path)
-        WEFT_TRY(write_inputs(t));
+    WEFT_TRY(path ? weft_changes_store(t, &p) : write_inputs(t));
     WEFT_TRY(make_config(t, path));
-    return weft_runlog_open(t->ctx, t->arena, t->dir, &t->progress, &t->log);
+    WEFT_TRY(weft_runlog_open(t->ctx, t->arena, t->dir, &t->progress, &t->log));
+    return weft_changes_log(t);
 }
 
 weft_status weft_trainer_open(weft_trainer *t)

@@ -6,6 +6,15 @@
 #include "graph/checkpoint.h"
 #include "graph/evaluate.h"
 
+/* A setting in which a run that goes on differs from its checkpoint; NULL: it has none. */
+typedef struct {
+    const char *name, *was, *is;
+} weft_changed_setting;
+typedef struct {
+    weft_changed_setting *item;
+    int n, cap;
+} weft_changes;
+
 /* ---- runlog.c ---- */
 typedef struct {
     weft_ctx *ctx;
@@ -34,6 +43,9 @@ weft_status weft_runlog_eval(weft_runlog *l, const weft_event *e, const weft_eva
 const char *weft_runlog_trouble(weft_runlog *l, char *buf, size_t n);
 /* Makes log.jsonl durable as a checkpoint needs it: before its manifest. *bytes: its length. */
 weft_status weft_runlog_sync(weft_runlog *l, int64_t *bytes);
+/* A line for a setting that has changed at this step. */
+weft_status weft_runlog_setting(weft_runlog *l, const weft_progress *p,
+                                const weft_changed_setting *c);
 /* What depends on the clock or on when the run was stopped goes to timing.jsonl; failures there are
  * ignored. */
 void weft_runlog_time(weft_runlog *l, const char *kind, const weft_event *e);
@@ -57,6 +69,7 @@ typedef struct {
     weft_runlog log;
     weft_progress progress;
     weft_train_info info;
+    weft_changes changes; /* since the checkpoint that it goes on from */
     weft_frozen *frozen; /* of each `load` entry */
     weft_event event;    /* as last told */
     int64_t start_ns, rate_ns, rate_tokens;
@@ -71,6 +84,17 @@ weft_status weft_trainer_save(weft_trainer *t);
  * good checkpoint takes its place for which it is; where there is none, the run goes on from this
  * one. The log sink is told what was lost. */
 weft_status weft_resume_with_log(weft_trainer *t, const char **path, weft_progress *p);
+
+/* ---- changes.c ---- */
+/* What the recipe says otherwise than that of the checkpoint `path`, *p, from which the run is to
+ * go on: t->changes. MISMATCH names what must stay, with both values. */
+weft_status weft_changes_find(weft_trainer *t, const char *path, const weft_progress *p);
+/* Writes recipe.txtpb (t->progress.recipe) where it has other bytes, atomically, and tells the log
+ * sink what changed, and whether the file was changed by somebody else since checkpoint *p. Before
+ * the first step: a checkpoint with the new settings finds them there. */
+weft_status weft_changes_store(weft_trainer *t, const weft_progress *p);
+/* Into log.jsonl, as the first lines after the checkpoint's. */
+weft_status weft_changes_log(weft_trainer *t);
 
 /* ---- start.c ---- */
 /* Gives the weights of the recipe's `start` entries what the model computes for them, outside

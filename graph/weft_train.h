@@ -80,8 +80,14 @@ typedef struct {
  * WEFT_MISMATCH when a checkpoint belongs to another model, seed or data. */
 WEFT_API weft_status weft_train(weft_recipe *r, const weft_train_options *o);
 
-/* A line of log.jsonl or timing.jsonl: all its numbers by name, null as NaN. Valid during the
- * callback only. */
+/* Is DIR/recipe.txtpb the recipe that the newest checkpoint of the run was saved with, by the hash
+ * in its manifest? *same also where nobody can tell: there is no checkpoint, or one of version 0.1.
+ * *step: of that checkpoint. */
+WEFT_API weft_status weft_run_check_recipe(weft_ctx *c, const char *dir, bool *same, int64_t *step);
+
+/* A line of log.jsonl or timing.jsonl: all its numbers by name, null as NaN, and its texts. Valid
+ * during the callback only. A setting that was changed on the way is of the kind "set", with the
+ * texts "name", "was" and "is". */
 typedef struct {
     const char *file; /* for messages */
     int number;       /* of the line, from 1 */
@@ -90,6 +96,8 @@ typedef struct {
     int n;
     const char *const *name;
     const double *value;
+    int n_text;
+    const char *const *text_name, *const *text;
 } weft_log_line;
 /* Calls back for each line until one fails. WEFT_MALFORMED with file and line where something is no
  * line of a log; a last line that is cut short is left out and told to the log sink. */

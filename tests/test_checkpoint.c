@@ -332,6 +332,7 @@ static void test_sums_are_not_kept(void **state)
         save_step(d, without, 2, 2);
         for (int i = 1; i <= 2; i++)
             with->state[with->n_state - i].role = WEFT_ROLE_SUM;
+        fill_session(with, 3);
         if (weft_checkpoint_load(c, join(dir, "checkpoints/step-000001"), without, false, NULL) ||
             weft_checkpoint_load(c, join(dir, "checkpoints/step-000001"), with, false, NULL) ||
             weft_checkpoint_load(c, join(dir, "checkpoints/step-000002"), with, false, NULL))

@@ -13,7 +13,7 @@ says err 'resume'
 expect 78 train --out a --steps 8 --resume --set train.seed=2
 says err 'seed'
 expect 78 train --out a --steps 8 --resume --set n_layer=1
-says err 'graph hash'
+says err 'n_layer was 2, is 1'
 tokens other.bin 12000
 expect 78 train --out a --steps 8 --resume --set data.train=other.bin
 says err 'training data'

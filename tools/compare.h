@@ -110,12 +110,19 @@ weft_status compare_check_data(comparison *k);
 weft_status compare_note(comparison *k, const char *fmt, ...) WEFT_PRINTF(2, 3);
 void compare_close(comparison *k); /* frees what is not in the arena */
 
+/* The changes of settings that its log tells, into the setup of a run. */
+weft_status compare_read_changes(comparison *k, const char *dir, cmp_setup *s);
+
 /* ---- compare_setup.c ---- */
 /* Value of "name=..." in settings, in arena memory; NULL if it is not there. */
 const char *compare_setting(weft_arena *a, const char *settings, const char *name);
 /* `path`: where the recipe was read. compare_setup_free also after a failure. */
 weft_status compare_setup_read(comparison *k, weft_recipe *r, const char *path, cmp_setup *out);
 void compare_setup_free(cmp_setup *s);
+/* One more of its settings: the value that a setting had until a step, when the run went on with
+ * another one. Nothing where that makes no other experiment. */
+weft_status compare_setup_change(comparison *k, cmp_setup *s, const char *name, int64_t step,
+                                 const char *was);
 /* What the settings say of `name`, else the model's value of this parameter; NULL: neither. */
 const char *compare_value(comparison *k, const cmp_setup *s, const char *name);
 /* Settings that make another experiment of a than of b; `also`: one more that does not. */

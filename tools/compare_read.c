@@ -76,11 +76,50 @@ static weft_status add_point(reader *r, const weft_log_line *l)
     return WEFT_OK;
 }
 
+static const char *text_of(const weft_log_line *l, const char *name)
+{
+    for (int i = 0; i < l->n_text; i++)
+        if (!strcmp(l->text_name[i], name))
+            return l->text[i];
+    return NULL;
+}
+
+static weft_status add_change(comparison *k, cmp_setup *s, const weft_log_line *l)
+{
+    const char *name = text_of(l, "name");
+    if (strcmp(l->kind, "set") || !name)
+        return WEFT_OK;
+    return compare_setup_change(k, s, name, l->step, text_of(l, "was"));
+}
+
 static weft_status on_log(void *user, const weft_log_line *l)
 {
     reader *r = user;
     r->run->step = l->step > r->run->step ? l->step : r->run->step;
+    WEFT_TRY(add_change(r->k, &r->run->setup, l));
     return strcmp(l->kind, "eval") ? WEFT_OK : add_point(r, l);
+}
+
+typedef struct {
+    comparison *k;
+    cmp_setup *setup;
+} change_reader;
+
+static weft_status on_change(void *user, const weft_log_line *l)
+{
+    change_reader *r = user;
+    return add_change(r->k, r->setup, l);
+}
+
+weft_status compare_read_changes(comparison *k, const char *dir, cmp_setup *s)
+{
+    change_reader r = {k, s};
+    const char *log = weft_arena_printf(k->arena, "%s/log.jsonl", dir);
+    int kind;
+    WEFT_TRY(log ? weft_look(k->ctx, log, &kind) : WEFT_NOMEM);
+    if (kind != 1)
+        return WEFT_OK;
+    return weft_log_read(k->ctx, log, on_change, &r);
 }
 
 static weft_status on_timing(void *user, const weft_log_line *l)
@@ -147,6 +186,23 @@ static weft_status read_recipe(comparison *k, cmp_run *run)
     return weft_error_status(k->ctx);
 }
 
+/* What somebody wrote into it, or a resumption that saved nothing. */
+static weft_status check_recipe(comparison *k, const char *dir)
+{
+    bool same;
+    int64_t step;
+    weft_status s = weft_run_check_recipe(k->ctx, dir, &same, &step);
+    if (s == WEFT_NOMEM || s == WEFT_IO)
+        return s;
+    weft_error_clear(k->ctx); /* a damaged checkpoint is no matter of the log */
+    if (s || same)
+        return WEFT_OK;
+    return compare_note(k,
+                        "%s: recipe.txtpb has been CHANGED since the checkpoint of step %lld was "
+                        "saved: it may not say what was run",
+                        dir, (long long)step);
+}
+
 static weft_status read_run(comparison *k, cmp_run *run)
 {
     reader r = {.k = k, .run = run};
@@ -155,6 +211,7 @@ static weft_status read_run(comparison *k, cmp_run *run)
         return WEFT_NOMEM;
     run->final = NAN;
     WEFT_TRY(read_recipe(k, run));
+    WEFT_TRY(check_recipe(k, dir));
     int kind;
     WEFT_TRY(weft_look(k->ctx, log, &kind));
     if (kind == 1)

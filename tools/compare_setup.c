@@ -104,6 +104,16 @@ weft_status compare_setup_read(comparison *k, weft_recipe *r, const char *path, 
     return weft_error_status(k->ctx);
 }
 
+weft_status compare_setup_change(comparison *k, cmp_setup *s, const char *name, int64_t step,
+                                 const char *was)
+{
+    if (ignored(name, ""))
+        return WEFT_OK;
+    s->settings = weft_arena_printf(k->arena, "%s%s until step %lld=%s\n", s->settings, name,
+                                    (long long)step, was ? was : "");
+    return s->settings ? WEFT_OK : WEFT_NOMEM;
+}
+
 void compare_setup_free(cmp_setup *s)
 {
     weft_graph_free(s->graph);

@@ -71,6 +71,8 @@ static weft_status compare_with(comparison *k, weft_recipe *r, const char *dir, 
     if (!s)
         s = compare_setup_read(k, old, path, &then);
     if (!s)
+        s = compare_read_changes(k, dir, &then);
+    if (!s)
         s = compare_settings(k, &now, &then, "name", &d);
     if (!s && d.n)
         s = refuse(k, dir, &d.item[0]);
