@@ -11,6 +11,7 @@ typedef struct {
     weft_json_error *error;
     weft_json *open[WEFT_JSON_DEPTH], *last[WEFT_JSON_DEPTH];
     int depth;
+    bool wide; /* whole numbers beyond int64 are reals */
 } parser;
 
 static bool fail(parser *p, const char *at, const char *what)
@@ -186,7 +187,11 @@ static bool parse_number(parser *p, weft_json *j)
         return fail(p, p->s, "not a number");
     char *end = p->text + (e - p->text), after = *end;
     *end = 0; /* text[n] is ours too */
-    bool ok = whole ? weft_parse_i64(p->s, &j->i) : isfinite(j->f = strtod(p->s, NULL));
+    bool ok = whole && weft_parse_i64(p->s, &j->i);
+    if (!ok && (!whole || p->wide)) {
+        whole = false;
+        ok = isfinite(j->f = strtod(p->s, NULL));
+    }
     *end = after;
     if (!ok)
         return fail(p, p->s, "number too large for 64 bits");
@@ -324,9 +329,10 @@ static bool closes_empty(parser *p)
     return top && !top->n && peek(p) == (top->kind == WEFT_JSON_OBJECT ? '}' : ']');
 }
 
-weft_json *weft_json_parse(weft_arena *a, char *text, size_t n, weft_json_error *e)
+static weft_json *parse(weft_arena *a, char *text, size_t n, bool wide, weft_json_error *e)
 {
-    parser p = {.arena = a, .text = text, .s = text, .end = text + n, .error = e};
+    parser p = {
+        .arena = a, .text = text, .s = text, .end = text + n, .error = e, .wide = wide};
     *e = (weft_json_error){0};
     if (n > WEFT_JSON_LIMIT) {
         fail(&p, text, "larger than 2 GiB");
@@ -352,14 +358,19 @@ weft_json *weft_json_parse(weft_arena *a, char *text, size_t n, weft_json_error 
     return ok ? root : NULL;
 }
 
-weft_status weft_json_parse_file(weft_arena *a, const char *path, char *text, size_t n,
-                                 weft_json **out)
+weft_json *weft_json_parse(weft_arena *a, char *text, size_t n, weft_json_error *e)
+{
+    return parse(a, text, n, false, e);
+}
+
+static weft_status parse_file(weft_arena *a, const char *path, char *text, size_t n, bool wide,
+                              weft_json **out)
 {
     weft_ctx *c = weft_arena_ctx(a);
     weft_json_error e;
     char file[512];
     weft_printable(file, sizeof file, path);
-    *out = weft_json_parse(a, text, n, &e);
+    *out = parse(a, text, n, wide, &e);
     if (!*out && !e.what)
         return weft_note(c, "while parsing %s", file);
     if (*out && (*out)->kind == WEFT_JSON_OBJECT)
@@ -373,6 +384,18 @@ weft_status weft_json_parse_file(weft_arena *a, const char *path, char *text, si
         line += text[i] == '\n';
     }
     return weft_fail(c, WEFT_MALFORMED, "%s:%d:%d: %s", file, line, column, e.what);
+}
+
+weft_status weft_json_parse_file(weft_arena *a, const char *path, char *text, size_t n,
+                                 weft_json **out)
+{
+    return parse_file(a, path, text, n, false, out);
+}
+
+weft_status weft_json_parse_wide(weft_arena *a, const char *path, char *text, size_t n,
+                                 weft_json **out)
+{
+    return parse_file(a, path, text, n, true, out);
 }
 
 const weft_json *weft_json_get(const weft_json *j, const char *key)

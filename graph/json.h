@@ -50,6 +50,10 @@ weft_json *weft_json_parse(weft_arena *a, char *text, size_t n, weft_json_error 
  * MALFORMED (a "\n" escape before the place counts as a line). */
 weft_status weft_json_parse_file(weft_arena *a, const char *path, char *text, size_t n,
                                  weft_json **out);
+/* The same for files of others in which whole numbers can be of any size, like the 1e30 that
+ * transformers writes for "no limit": those beyond int64 are REAL. */
+weft_status weft_json_parse_wide(weft_arena *a, const char *path, char *text, size_t n,
+                                 weft_json **out);
 /* Member of an object; NULL if there is none, or if j is no object. */
 const weft_json *weft_json_get(const weft_json *j, const char *key);
 /* Does j exist and have this kind? */

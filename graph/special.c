@@ -32,7 +32,7 @@ static weft_status read_json(weft_arena *a, const char *path, weft_json **out)
     if (kind != 1)
         return WEFT_OK;
     WEFT_TRY(weft_read_file(a, path, TOKENIZER_LIMIT, &text, &n));
-    return weft_json_parse_file(a, path, text, n, out);
+    return weft_json_parse_wide(a, path, text, n, out);
 }
 
 /* The text of "eos_token": "..." or {"content": "..."}; "<|endoftext|>" where nobody says

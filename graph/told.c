@@ -15,7 +15,10 @@
 enum { CONFIG_LIMIT = 16 << 20 };
 
 /* ---- a checkpoint of ours ---- */
-static int64_t whole(const weft_json *j) { return weft_json_is(j, WEFT_JSON_INT) ? j->i : -1; }
+static int64_t whole(const weft_json *j)
+{
+    return weft_json_is(j, WEFT_JSON_INT) && j->i >= 0 ? j->i : -1;
+}
 
 static weft_status read_json(weft_arena *a, const char *path, weft_json **out)
 {
@@ -82,6 +85,26 @@ static weft_status match_tensors(weft_match *m, const weft_tensor_set *set)
         for (int i = 0; i < set->file[k]->n; i++)
             WEFT_TRY(weft_match_add(m, set->file[k], weft_tensor_file_at(set->file[k], i)));
     return weft_match_finish(m);
+}
+
+/* A whole number, or the first of a list. */
+static int64_t first_whole(const weft_json *j)
+{
+    return whole(weft_json_is(j, WEFT_JSON_ARRAY) ? j->child : j);
+}
+
+/* Ids that are lists, or stand in the file that only generation reads. */
+static weft_status read_ids(weft_arena *a, const char *folder, weft_told *out)
+{
+    static const char *const name[] = {"config.json", "generation_config.json"};
+    for (int i = 0; folder && i < 2 && out->eos < 0; i++) {
+        weft_json *root;
+        WEFT_TRY(read_json(a, weft_arena_printf(a, "%s/%s", folder, name[i]), &root));
+        out->eos = first_whole(weft_json_get(root, "eos_token_id"));
+        if (out->bos < 0)
+            out->bos = first_whole(weft_json_get(root, "bos_token_id"));
+    }
+    return WEFT_OK;
 }
 
 /* What stands beside the weights. Without the file only shapes tell something. */
@@ -175,7 +198,7 @@ static weft_status read_all(weft_arena *a, const weft_tensor_set *set, const cha
     for (const weft_shipped_file *f = weft_names_shipped;
          f->name && !out->map_name && (flags & WEFT_TOLD_MAP || !known); f++)
         WEFT_TRY(try_map(a, set, folder, f->name, !known, out));
-    return WEFT_OK;
+    return known ? WEFT_OK : read_ids(a, folder, out);
 }
 
 weft_status weft_told_read(weft_arena *a, const char *path, int flags, weft_told *out)

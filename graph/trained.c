@@ -227,16 +227,18 @@ const char *weft_trained_file(const weft_trained *t, weft_recipe_path which)
     return which == WEFT_RECIPE_TOKENIZER && !find_beside(t, &path) ? path : NULL;
 }
 
-/* What another program's description says goes before its tokenizer; a run of ours was trained with
- * its tokenizer. */
-weft_status weft_trained_end(const weft_trained *t, const char *tokenizer, int64_t *id)
+/* A run of ours was trained with its tokenizer, whatever its config.json says. */
+weft_status weft_trained_ids(const weft_trained *t, const char *tokenizer, int64_t *bos,
+                             int64_t *eos)
 {
-    int64_t bos;
-    *id = -1;
-    if (tokenizer && (t->told.own || t->told.eos < 0))
-        WEFT_TRY(weft_tokenizer_ids(t->ctx, tokenizer, &bos, id));
-    if (*id < 0)
-        *id = t->told.eos;
+    const weft_told *told = &t->told;
+    *bos = *eos = -1;
+    if (tokenizer && (told->own || told->eos < 0))
+        WEFT_TRY(weft_tokenizer_ids(t->ctx, tokenizer, bos, eos));
+    if (*eos < 0) {
+        *bos = told->bos;
+        *eos = told->eos;
+    }
     return WEFT_OK;
 }
 

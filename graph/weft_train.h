@@ -124,8 +124,10 @@ WEFT_API const weft_recipe *weft_trained_recipe(const weft_trained *t);
 WEFT_API const char *weft_trained_file(const weft_trained *t, weft_recipe_path which);
 WEFT_API const char *
 weft_trained_weights(const weft_trained *t); /* where the weights came from; NULL: start values */
-/* Id of the token that ends a text, where `tokenizer` (NULL: none) is in use; -1: there is none. */
-WEFT_API weft_status weft_trained_end(const weft_trained *t, const char *tokenizer, int64_t *id);
+/* Ids of the tokens that begin and end a text, where `tokenizer` (NULL: none) is in use; -1: there
+ * is none. Another program's description has the first word; of a run, its tokenizer. */
+WEFT_API weft_status weft_trained_ids(const weft_trained *t, const char *tokenizer, int64_t *bos,
+                                      int64_t *eos);
 WEFT_API int64_t
 weft_trained_vocab(const weft_trained *t); /* ids that the model knows: sizes of its logits */
 

@@ -289,13 +289,36 @@ static void test_file_errors(void **state)
     weft_close(c);
 }
 
+/* Whole numbers of any size, where somebody asks for that; beyond doubles there is nothing. */
+static void test_wide(void **state)
+{
+    (void)state;
+    weft_ctx *c = weft_open(NULL);
+    weft_arena *a = weft_arena_new(c, 0);
+    weft_json *j;
+    char text[] = "{\"a\": 1000000000000000019884624838656, \"b\": -7}", strict[sizeof text];
+    memcpy(strict, text, sizeof text);
+    assert_int_equal(weft_json_parse_file(a, "f", strict, strlen(strict), &j), WEFT_MALFORMED);
+    weft_error_clear(c);
+    assert_int_equal(weft_json_parse_wide(a, "f", text, strlen(text), &j), WEFT_OK);
+    assert_true(weft_json_is(weft_json_get(j, "a"), WEFT_JSON_REAL));
+    assert_true(weft_json_get(j, "a")->f == 1e30 + 19884624838656.0);
+    assert_true(weft_json_is(weft_json_get(j, "b"), WEFT_JSON_INT));
+    char huge[512] = "{\"a\": ";
+    memset(huge + 6, '9', 400);
+    strcpy(huge + 406, "}");
+    assert_int_equal(weft_json_parse_wide(a, "f", huge, strlen(huge), &j), WEFT_MALFORMED);
+    weft_arena_free(a);
+    weft_close(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grammar),       cmocka_unit_test(test_values),
         cmocka_unit_test(test_depth),         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_written),
-        cmocka_unit_test(test_file_errors),
+        cmocka_unit_test(test_file_errors),   cmocka_unit_test(test_wide),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,6 +76,9 @@ static void test_reads(void **state)
         {"\"ignore_merges\": false,", ""}, /* older files */
         {"\"post_processor\": null",
          "\"post_processor\": {\"type\": \"ByteLevel\", \"trim_offsets\": false}"},
+        {"\"post_processor\": null", /* as transformers 5 writes it: nothing is added */
+         "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"Sequence\": "
+         "{\"id\": \"A\", \"type_id\": 0}}], \"pair\": [], \"special_tokens\": {}}"},
         {"\"byte_fallback\": false,", ""},
         {", \"use_regex\": true", ""},
         {",\n      \"<|endoftext|>\": 262", ""}, /* in added_tokens only */
@@ -203,6 +206,10 @@ static const bad table[] = {
      ": pre_tokenizer.use_regex: found false, expected true"},
     {"\"post_processor\": null", "\"post_processor\": {\"type\": \"TemplateProcessing\"}", 69,
      ": post_processor.type: found \"TemplateProcessing\", expected \"ByteLevel\""},
+    {"\"post_processor\": null",
+     "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": "
+     "\"<s>\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}]}",
+     69, ": post_processor.type: found \"TemplateProcessing\", expected \"ByteLevel\""},
     {"\"post_processor\": null", "\"post_processor\": 7", 65,
      ": post_processor: found 7, expected an object of type \"ByteLevel\""},
     {"\"decoder\": {\"type\": \"ByteLevel\"", "\"decoder\": {\"type\": \"Metaspace\"", 69,

@@ -162,7 +162,9 @@ rm tok/checkpoints/step-000002/manifest.json # an old one, as it was
 expect 0 "$weft" export tok/checkpoints/step-000002 --names=hf-gpt2 --out=hf-tok
 ids hf-tok "$end"
 # as the tokenizer of a run declares it, which the run keeps
-mkdir with && cp tokenizer.json with/ && echo '{"bos_token": "b", "eos_token": {"content": "b"}}' >with/tokenizer_config.json
+mkdir with && cp tokenizer.json with/
+echo '{"bos_token": "b", "eos_token": {"content": "b"}, "model_max_length": 1000000000000000019884624838656}' \
+    >with/tokenizer_config.json
 b=$(tr ',{' '\n\n' <tokenizer.json | sed -n 's/^ *"b": *\([0-9]*\).*/\1/p' | head -1)
 expect 0 "$weft" train tok.txtpb --quiet --out declares --steps 2 --set data.tokenizer=with/tokenizer.json
 ids declares/checkpoints/step-000002 "$b"
@@ -201,6 +203,12 @@ expect 0 "$weft" generate hf-declared --prompt "ab" --tokens 12 --temperature 0 
 [ "$(drawn | tr , '\n' | grep -c .)" = "$before" ] || fail "$(drawn) does not stop before $third"
 expect 0 "$weft" generate hf-declared --prompt "ab" --tokens 12 --temperature 0 --json --to-end
 [ "$(drawn | tr , '\n' | grep -c .)" = 12 ] || fail "--to-end stops"
+
+# so it does where only the file for generation says so, as a list
+sed -i "/\"eos_token_id\": $third,/d" hf-declared/config.json
+echo "{\"eos_token_id\": [$third, 319]}" >hf-declared/generation_config.json
+expect 0 "$weft" generate hf-declared --prompt "ab" --tokens 12 --temperature 0 --json
+[ "$(drawn | tr , '\n' | grep -c .)" = "$before" ] || fail "$(drawn) does not stop before $third"
 
 # one weight with two names: either will do, both if they are equal
 python3 - <<'EOF'

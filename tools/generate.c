@@ -17,7 +17,7 @@ typedef struct {
     weft_ids prompt, drawn;
     bool ids, json, to_end;   /* ids: print numbers; to_end: go on after the end of a text */
     bool compare;             /* nothing is printed before both texts are there */
-    int64_t end;              /* id of the token that ends a text, or -1 */
+    int64_t first, end;       /* ids of the tokens that begin and end a text, or -1 */
     bool begun;               /* a line of the text is on standard output, not ended */
     weft_string text;         /* decoded so far (JSON, compare), or not yet printed */
     const volatile int *stop; /* a signal that asks for the end */
@@ -97,11 +97,12 @@ static weft_status encode_prompt(weft_ctx *c, speaker *s, const char *spec)
     else
         status = weft_bpe_encode(c, s->tokens.bpe, text, n, true, &s->prompt);
     weft_text_free(c, text);
-    /* an empty text begins where every text begins */
-    if (!status && !s->prompt.n && !s->ids && weft_bpe_end(s->tokens.bpe) >= 0) {
+    /* an empty text begins where every text begins: behind the end of another, if nothing else */
+    const int64_t first = s->first >= 0 ? s->first : s->end;
+    if (!status && !s->prompt.n && !s->ids && first >= 0) {
         status = weft_ids_reserve(&s->prompt, 1);
         if (!status)
-            s->prompt.id[s->prompt.n++] = weft_bpe_end(s->tokens.bpe);
+            s->prompt.id[s->prompt.n++] = (int32_t)first;
     }
     return status;
 }
@@ -158,7 +159,7 @@ static weft_status draw(weft_ctx *c, weft_generator *g, speaker *s, int64_t numb
     s->decoder = (weft_decoder){.bpe = s->tokens.bpe};
     weft_string_init(&s->text, c);
     for (size_t i = 0; !s->ids && i < s->prompt.n; i++)
-        if (s->prompt.id[i] != weft_bpe_end(s->tokens.bpe))
+        if (s->prompt.id[i] != s->first && s->prompt.id[i] != s->end)
             WEFT_TRY(weft_decoder_add(&s->decoder, s->prompt.id[i], &s->text));
     flush_text(s);
     weft_generator_run(g, (uint32_t)number); /* or the first error of on_token */
@@ -288,7 +289,7 @@ static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char
             "the run names no tokenizer: give --tokenizer=PATH, or --ids for bare token ids");
     if (cli_tokens_open(c, path, &s->tokens))
         return cli_fail(c);
-    if (weft_trained_end(t, path, &s->end) || encode_prompt(c, s, prompt))
+    if (weft_trained_ids(t, path, &s->first, &s->end) || encode_prompt(c, s, prompt))
         return cli_fail(c);
     if (s->ids) /* bare numbers go on through ends of texts */
         s->end = -1;

@@ -182,6 +182,18 @@ static weft_status check_byte_level(weft_ctx *c, const char *file, const weft_js
     return WEFT_OK;
 }
 
+/* A template that gives a text back as it is, with nothing put before or behind it; how two texts
+ * would be joined does not matter. */
+static bool is_bare_template(const weft_json *v)
+{
+    const weft_json *type = weft_json_get(v, "type"), *single = weft_json_get(v, "single");
+    if (!weft_json_is(type, WEFT_JSON_STRING) || strcmp(type->text, "TemplateProcessing") ||
+        !weft_json_is(single, WEFT_JSON_ARRAY) || single->n != 1)
+        return false;
+    const weft_json *id = weft_json_get(weft_json_get(single->child, "Sequence"), "id");
+    return weft_json_is(id, WEFT_JSON_STRING) && !strcmp(id->text, "A");
+}
+
 /* ---- added tokens ---- */
 /* Places of tokens in a list, by their text: a vocabulary is too long to search. */
 typedef struct {
@@ -428,7 +440,8 @@ static weft_status check_all_parts(weft_ctx *c, const char *path, const weft_jso
     WEFT_TRY(check_parts(c, path, "", root, top_rules));
     WEFT_TRY(check_parts(c, path, "model.", model, model_rules));
     WEFT_TRY(check_byte_level(c, path, root, "pre_tokenizer", pre_tokenizer_rules, false));
-    WEFT_TRY(check_byte_level(c, path, root, "post_processor", byte_level_rules, true));
+    if (!is_bare_template(weft_json_get(root, "post_processor")))
+        WEFT_TRY(check_byte_level(c, path, root, "post_processor", byte_level_rules, true));
     WEFT_TRY(check_byte_level(c, path, root, "decoder", byte_level_rules, true));
     snprintf(where, sizeof where, "%s: model.vocab", path);
     const weft_json *vocab = weft_json_get(model, "vocab");
