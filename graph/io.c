@@ -473,6 +473,15 @@ weft_status weft_make_dirs(weft_ctx *c, const char *path)
     return s;
 }
 
+weft_status weft_make_parent(weft_ctx *c, const char *path)
+{
+    weft_arena *a = weft_arena_new(c, 0);
+    const char *dir = a ? weft_parent_dir(a, path) : NULL;
+    weft_status s = dir ? make_dirs(a, dir) : c->status;
+    weft_arena_free(a);
+    return s;
+}
+
 typedef struct {
     weft_arena *arena;
     const char **name;

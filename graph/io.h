@@ -123,6 +123,8 @@ char *weft_parent_dir(weft_arena *a, const char *path);
 weft_status weft_make_dir(weft_ctx *c, const char *path);
 /* Like mkdir -p, and durable. WEFT_CANTCREATE when something else has the name. */
 weft_status weft_make_dirs(weft_ctx *c, const char *path);
+/* The same for the folder that the file `path` is to be written into. */
+weft_status weft_make_parent(weft_ctx *c, const char *path);
 /* Like rm -rf: links are removed, not followed; a path that is not there is fine. */
 weft_status weft_remove_tree(weft_ctx *c, const char *path);
 /* The names in a folder, sorted, in arena memory. */

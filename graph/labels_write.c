@@ -35,6 +35,7 @@ static weft_status take_file(weft_label_writer *w)
 {
     weft_ctx *c = w->ctx;
     int r;
+    WEFT_TRY(weft_make_parent(c, w->path));
     do
         w->fd = c->io->open(c->io->user, w->temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0666);
     while (w->fd < 0 && errno == EINTR);

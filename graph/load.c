@@ -91,7 +91,9 @@ weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d
 
 weft_status weft_message_save(weft_ctx *c, const ProtobufCMessage *m, const char *path)
 {
-    weft_status s;
+    weft_status s = weft_make_parent(c, path);
+    if (s)
+        return s;
     if (has_suffix(path, ".binpb")) {
         uint8_t *data;
         size_t n;

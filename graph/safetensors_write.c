@@ -120,6 +120,7 @@ static weft_status write_items(weft_ctx *c, const char *path, const weft_string 
                                const item *t, int n, uint64_t *hash, int64_t *bytes)
 {
     weft_writer *w;
+    WEFT_TRY(weft_make_parent(c, path));
     WEFT_TRY(weft_writer_open(c, path, &w));
     uint64_t length = header->len;
     weft_writer_put(w, &length, sizeof length);

@@ -129,7 +129,7 @@ done
 [ "$(grep -c '<polyline' x.svg)" = 4 ] || fail "not two curves in two panels"
 python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.argv[1])' x.svg || fail "the picture is no XML"
 grep -q '^| --' x.md || fail "no Markdown table"
-expect 73 compare a=a1 --svg nowhere/x.svg
+expect 73 compare a=a1 --svg train.bin/x.svg
 expect 0 compare a=a1,a2 b=b1,b2 --svg x.svg --md x.md
 for option in svg md; do
     echo "my notes" >notes.txt

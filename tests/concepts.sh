@@ -215,7 +215,7 @@ done <<'END'
 2|run --top 3 --decoder nothing|expected weights
 2|run --top 3 --label-value none --by label|no labels
 2|run --top 3 --label-value none --from label|--label-value names
-73|run --html nowhere/page.html --tokens 64|cannot create nowhere/page.html: 
+73|run --html tok.json/page.html --tokens 64|tok.json
 END
 echo "$count questions refused"
 

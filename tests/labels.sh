@@ -84,7 +84,9 @@ expect 2 "$weft" labels tiny-recipe.txtpb
 says err 'no file for the labels'
 expect 2 "$weft" labels tiny.txtpb --out x
 says err 'no token file'
-expect 73 "$weft" labels tiny-recipe.txtpb --out none/x
+expect 73 "$weft" labels tiny-recipe.txtpb --out long.bin/x
+expect 0 "$weft" labels tiny-recipe.txtpb --out made/for/it
+same a made/for/it
 expect 66 "$weft" labels tiny-recipe.txtpb --data none --out x
 expect 66 "$weft" labels none --check
 for option in "--set x=1" "--out b" "--data train.bin" --scores --resume "--weights a" "--batch 2" "--length 8" --no-rewrite \

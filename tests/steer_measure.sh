@@ -219,7 +219,7 @@ done <<'TABLE'
 --measure --concept 3 --tokens 3 --prompts 99999|78|too few for 99999 prompts
 --measure --concept 3 --prompt hello|2|--prompt needs a tokenizer
 --measure --concept 3 --tokens 0|2|--tokens
---measure --concept 3 --tokens 9 --quiet --svg none/a.svg|73|none/a.svg
+--measure --concept 3 --tokens 9 --quiet --svg train.bin/a.svg|73|train.bin
 --measure --concept 3 --out d|2|--measure saves nothing
 --measure --steer 3+4|2|--measure saves nothing
 --concept 3 --out d --steer 3+4|2|--data needs --measure

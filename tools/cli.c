@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,25 +229,43 @@ int cli_parse(const cli_spec *s, int *argc, char ***argv)
     return check_count(s, *argc, *argv);
 }
 
+/* `| head`: who reads has enough. The code is what a shell says of a process that SIGPIPE ended. */
+enum { PIPE_CODE = 128 + SIGPIPE };
+static bool reader_left;
+
 /* Standard output first: in a file that has both, what was printed before stands before the error.
  */
 int cli_fail(weft_ctx *c)
 {
     fflush(stdout);
+    if (reader_left)
+        return PIPE_CODE;
     fprintf(stderr, "weft: error: %s\n", weft_error(c));
     return (int)weft_error_status(c);
+}
+
+/* Has the reader of a pipe gone? errno is that of the write only as long as nothing follows it. */
+static bool pipe_closed(void)
+{
+    struct pollfd p = {.fd = 1, .events = POLLOUT};
+    return poll(&p, 1, 0) > 0 && p.revents & POLLERR;
+}
+
+weft_status cli_written(weft_ctx *c)
+{
+    if (!ferror(stdout))
+        return WEFT_OK;
+    reader_left = pipe_closed();
+    return weft_fail(c, WEFT_IO, "writing to standard output: %s",
+                     reader_left ? "its reader has gone" : strerror(errno ? errno : EIO));
 }
 
 /* A full disk or a closed pipe shows when the buffer is written; an earlier error is the better one
  * to tell. */
 int cli_finish(weft_ctx *c, int status)
 {
-    (void)c;
-    if ((fflush(stdout) || ferror(stdout)) && !status) {
-        fprintf(stderr, "weft: error: writing to standard output: %s\n", strerror(errno));
-        return WEFT_IO;
-    }
-    return status;
+    fflush(stdout);
+    return status || !cli_written(c) ? status : cli_fail(c);
 }
 
 void cli_put_lines(const char *text)
@@ -274,6 +294,7 @@ weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
     char head[32] = "", shown[256];
     int fd;
     int kind;
+    WEFT_TRY(weft_make_parent(c, path));
     WEFT_TRY(weft_look(c, path, &kind));
     if (kind != 1)
         return WEFT_OK;

@@ -114,7 +114,9 @@ static weft_status optimize(settings *o, objects *x)
 static int write_bytes(weft_ctx *c, const settings *o, const char *text, size_t n)
 {
     if (o->output)
-        return weft_write_file(c, o->output, text, n) ? cli_fail(c) : WEFT_OK;
+        return weft_make_parent(c, o->output) || weft_write_file(c, o->output, text, n)
+                   ? cli_fail(c)
+                   : WEFT_OK;
     if (o->form == AS_TEXT) /* to be read, not to be read again */
         cli_put_lines(text);
     else

@@ -122,7 +122,7 @@ typedef struct {
 static weft_status write_out(weft_ctx *c, weft_string *s)
 {
     if (!s->failed && fwrite(s->s, 1, s->len, stdout) != s->len)
-        return weft_io_fail(c, WEFT_IO, "write", "standard output");
+        return cli_written(c);
     s->len = 0;
     return s->failed ? c->status : WEFT_OK;
 }

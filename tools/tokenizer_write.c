@@ -84,6 +84,8 @@ weft_status weft_bpe_save(const weft_bpe *t, const char *path)
     put_model(&s, t);
     weft_status r = t->ctx->status;
     if (!r)
+        r = weft_make_parent(t->ctx, path);
+    if (!r)
         r = weft_write_file(t->ctx, path, s.s, s.len);
     weft_string_free(&s);
     return r;

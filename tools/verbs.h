@@ -74,7 +74,10 @@ const char *cli_given(const char *const *names);
 int cli_fail(weft_ctx *c); /* prints the error of c; returns its status */
 int cli_usage(const char *verb, const char *fmt, ...)
     WEFT_PRINTF(2, 3);                   /* prints a complaint; returns WEFT_USAGE */
-int cli_finish(weft_ctx *c, int status); /* flushes stdout; a full or closed stdout is WEFT_IO */
+/* flushes stdout; one that is full is WEFT_IO with a message, a pipe without a reader 141 without */
+int cli_finish(weft_ctx *c, int status);
+/* Records WEFT_IO if standard output took no more; cli_fail says nothing then if its reader left. */
+weft_status cli_written(weft_ctx *c);
 int cli_print(weft_ctx *c, char *text);  /* prints text of the library and frees it; returns 0 */
 /* May --OPTION=PATH be written? CANTCREATE if there is a file already that does not begin with one
  * of `begins` (NULL ends them): a file of another kind, named by a slip. An empty file may. */
