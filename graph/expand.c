@@ -54,6 +54,11 @@ static weft_status make_weight(weft_instance *it, const Weft__Weight *w)
                *name = weft_expand_join(it, it->scope, w->name);
     if (!init || !name)
         return x->c->status;
+    if (!weft_init_fits(init, t.dtype))
+        return weft_expand_fail(x,
+                                "initialiser '%s' gives what %s does not hold; whole numbers up to "
+                                "16777216 are exact",
+                                init, weft_dtype_name(t.dtype));
     if (weft_graph_find(x->g, name) >= 0)
         return weft_expand_fail(
             x,

@@ -1,5 +1,6 @@
 /* feed.c - what goes into a program from files or at random, and what comes out into files. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,11 @@ static weft_status feed_text(weft_ctx *c, const char *text, const char *name, co
         if (end == s || (*end && !strchr(" \t\r\n,", *end)))
             return weft_fail(c, WEFT_MALFORMED, "%s@%lld: expected a number", path,
                              (long long)(s - text));
+        bool whole = weft_dtype_is_float(t->dtype) || v == trunc(v);
+        if (!whole || !weft_dtype_holds(t->dtype, v))
+            return weft_fail(c, WEFT_MALFORMED, "%s@%lld: %g, but input '%s' is %s", path,
+                             (long long)(s - text), v, name,
+                             whole ? "of a type that does not hold it" : "of whole numbers");
         if (n < want)
             put(t, data, n, v);
         n++;

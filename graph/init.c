@@ -1,6 +1,7 @@
 /* init.c - initialisers of weights: reading and evaluating. */
 #include "graph/init.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,6 +45,18 @@ bool weft_init_parse(const char *text, weft_init *r)
         return r->a >= 0;
     r->kind = WEFT_INIT_UNIFORM;
     return parse_call(text, "uniform", 2, r) && r->a <= r->b;
+}
+
+bool weft_init_fits(const char *text, weft_dtype t)
+{
+    weft_init r;
+    if (weft_dtype_is_float(t) || !weft_init_parse(text, &r))
+        return true;
+    if (r.kind == WEFT_INIT_CONSTANT)
+        return r.a == trunc(r.a) && fabs(r.a) <= 1 << 24 && weft_dtype_holds(t, r.a);
+    bool normal = r.kind == WEFT_INIT_NORMAL;
+    double most = normal ? 10 * r.a : r.b; /* ten deviations are never drawn */
+    return weft_dtype_holds(t, most) && weft_dtype_holds(t, normal ? -most : r.a);
 }
 
 /* The arguments of `text` as numbers; NULL plus a recorded failure. */

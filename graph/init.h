@@ -16,6 +16,9 @@ typedef struct {
 
 /* Reads an initialiser whose arguments are numbers. False: there is no such initialiser. */
 bool weft_init_parse(const char *text, weft_init *out);
+/* Are its values those of a weight of this type? Integers are not wrapped: constants are whole and,
+ * like bounds, within the type; numbers are made as f32, exact up to 2^24. */
+bool weft_init_fits(const char *text, weft_dtype t);
 /* "normal(std/2)" -> "normal(0.01)": evaluates the arguments and checks the result. NULL plus a
  * recorded WEFT_MALFORMED on failure. */
 const char *weft_init_eval(weft_ctx *c, weft_arena *a, const weft_params *params, const char *text);

@@ -185,6 +185,9 @@ size_t weft_type_bytes(const weft_type *t);
 size_t weft_dtype_size(weft_dtype t);
 const char *weft_dtype_name(weft_dtype t);
 bool weft_dtype_is_float(weft_dtype t);
+/* Is v, cut to a whole number for integers, a value of the type? C leaves the conversion undefined
+ * where it is not. */
+bool weft_dtype_holds(weft_dtype t, double v);
 
 /* ---- infer ------------------------------------------------------------------------------- */
 void weft_infer_out(weft_infer *c, int i, weft_type t);

@@ -19,6 +19,15 @@ size_t weft_dtype_size(weft_dtype t) { return dtype_table[t].size; }
 const char *weft_dtype_name(weft_dtype t) { return t ? dtype_table[t].name : "none"; }
 bool weft_dtype_is_float(weft_dtype t) { return dtype_table[t].is_float; }
 
+bool weft_dtype_holds(weft_dtype t, double v)
+{
+    if (t == WEFT_I32)
+        return v > -2147483649.0 && v < 2147483648.0;
+    if (t == WEFT_I64)
+        return v >= -9223372036854775808.0 && v < 9223372036854775808.0;
+    return t == WEFT_U16 ? v > -1 && v < 65536 : t == WEFT_BOOL ? v == v : true;
+}
+
 bool weft_dtype_parse(const char *s, size_t n, weft_dtype *out)
 {
     for (int t = WEFT_F32; t <= WEFT_BOOL; t++)

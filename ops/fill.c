@@ -10,7 +10,11 @@ static const weft_dtype dtypes[] = {WEFT_F32, WEFT_I32, WEFT_I64,
 static void infer_fill(weft_infer *c)
 {
     const weft_attr *dims = weft_attr_get(c, "dims");
-    weft_infer_out(c, 0, weft_type_make(dtypes[weft_attr_int(c, "dtype")], dims->n, dims->v));
+    weft_dtype t = dtypes[weft_attr_int(c, "dtype")];
+    double value = weft_attr_get(c, "value")->f;
+    if (!weft_dtype_holds(t, value))
+        weft_call_fail(c, "value=%g is beyond %s", value, weft_dtype_name(t));
+    weft_infer_out(c, 0, weft_type_make(t, dims->n, dims->v));
 }
 
 static void span_fill4(const weft_span *s)

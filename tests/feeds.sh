@@ -117,4 +117,14 @@ model: "m.txtpb" train { steps: 2 batch: 2 length: 16 }
 data { train: "train.bin" sampling: "windows" labels: "id.labels" label_value: "id" score_value: "value" }
 END
 all "input 'id' is i32\[1,16,3\], but training feeds i32\[2,16,3\]: labels of a file" check train
+
+# numbers of a text file: what an integer does not hold is not cut
+printf 'main: "m"\nmodule { name: "m" input { name: "n" type: "i32[2]" } node { op: "cast" in: "n" out: "y" attr: "to=f32" } output: "y" }\n' >n.txtpb
+echo '1 -2' >n.txt
+expect 0 "$weft" run n.txtpb --input n=n.txt
+for bad in 1e30 2.5 nan inf; do
+    echo "1 $bad" >n.txt
+    expect 65 "$weft" run n.txtpb --input n=n.txt
+    says err "n.txt@2: $bad, but input 'n' is\|n.txt@2: 1e+30, but input 'n' is"
+done
 finish
