@@ -3,11 +3,9 @@
 
 #include <string.h>
 
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-#define CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define CLONES
-#endif
+#include "graph/clones.h"
+
+#define CLONES WEFT_CLONES_FOR("avx2", "default")
 
 enum { BLOCK = 8, STRIP = 32 }; /* STRIP: rows of y that one task makes, whole cache lines of x */
 

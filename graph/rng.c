@@ -4,11 +4,9 @@
 #include <math.h>
 #include <string.h>
 
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define CLONES
-#endif
+#include "graph/clones.h"
+
+#define CLONES WEFT_CLONES_FOR("avx512f", "avx2", "default")
 
 #define INLINE static inline __attribute__((always_inline))
 

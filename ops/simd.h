@@ -11,16 +11,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "graph/clones.h"
+
 /* Compiles a function for several instruction sets; the loader picks one.  An OpenMP parallel
  * region inside would be outlined without the clones: let the region call a cloned function on a
  * range instead.  Loops that must vectorise say `#pragma omp simd`, because -O2 alone declines most
  * of them.  Even a static function with clones needs a name that no other one has: clang 14 gives
  * its resolver external linkage. */
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-#define WEFT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WEFT_CLONES
-#endif
+#define WEFT_CLONES WEFT_CLONES_FOR("avx512f", "avx2", "default")
 
 #define WEFT_INLINE static inline __attribute__((always_inline, unused))
 
