@@ -99,10 +99,9 @@ static weft_status lock_folder(weft_run_dir *d, const char *lock)
         d->lock_fd = open_again(c, lock, O_RDONLY | O_NOFOLLOW);
         return report_holder(d, lock);
     }
-    /* network file systems lock what is open for writing, or nothing */
-    bool cannot = errno == EBADF || errno == EINVAL || errno == ENOLCK || errno == EOPNOTSUPP ||
-                  errno == ENOSYS;
-    return cannot ? WEFT_OK : weft_io_fail(c, WEFT_IO, "lock the folder", d->path);
+    /* network file systems lock what is open for writing, or nothing: each has an errno for that */
+    bool passing = errno == EIO || errno == ENOMEM;
+    return passing ? weft_io_fail(c, WEFT_IO, "lock the folder", d->path) : WEFT_OK;
 }
 
 /* The locks are the kernel's and go with the process, whatever kills it. The file names the holder

@@ -42,7 +42,7 @@ static void add_log(weft_trainer *t, weft_program *p)
         e->log[i] += weft_fetch_scalar(p, e->log_name[i]) / (double)t->info.accumulate;
 }
 
-static weft_status run_micro(weft_trainer *t, int64_t k)
+static weft_status run_micro(weft_trainer *t, int64_t k, bool *begun)
 {
     weft_type type;
     int64_t cursor = t->progress.cursor + k;
@@ -51,21 +51,25 @@ static weft_status run_micro(weft_trainer *t, int64_t k)
     int32_t *first = weft_program_input(t->micro, "first", &type);
     if (first)
         *first = k == 0;
+    *begun = true;
     WEFT_TRY(weft_program_run(t->micro));
     add_log(t, t->micro);
     return WEFT_OK;
 }
 
-static weft_status run_step(weft_trainer *t)
+/* *begun: states may have changed. */
+static weft_status run_step(weft_trainer *t, bool *begun)
 {
+    *begun = false;
     memset(t->event.log, 0, sizeof t->event.log);
     if (t->micro) {
         for (int64_t k = 0; k < t->info.accumulate; k++)
-            WEFT_TRY(run_micro(t, k));
+            WEFT_TRY(run_micro(t, k, begun));
     } else {
         WEFT_TRY(weft_feed_batch(t->step, &t->sampler, t->progress.cursor));
         weft_feed_rng(t->step, t->progress.seed, t->progress.cursor);
     }
+    *begun = true;
     WEFT_TRY(weft_program_run(t->step));
     if (!t->micro)
         add_log(t, t->step);
@@ -120,7 +124,8 @@ static weft_status stop_on_nan(weft_trainer *t)
     weft_fail(t->ctx, WEFT_NUMERIC, "%s", where);
     weft_note(t->ctx, "first bad value: %s", first);
     if (latest)
-        weft_note(t->ctx, "there is no checkpoint yet");
+        weft_note(t->ctx, latest == WEFT_MISSING ? "there is no checkpoint yet"
+                                                 : "none of the checkpoints can be read now");
     else
         weft_note(t->ctx, "last good checkpoint: %s (step %lld of %lld good ones)", path,
                   (long long)p.step, (long long)good);
@@ -177,6 +182,21 @@ static weft_status save(weft_trainer *t, bool last)
     return WEFT_OK;
 }
 
+/* The data could not be read for the next step: what was done so far is not lost with it. */
+static weft_status save_before_leaving(weft_trainer *t, weft_status s)
+{
+    char why[1024];
+    weft_error_flat(t->ctx, why, sizeof why);
+    weft_error_clear(t->ctx);
+    bool saved = save(t, true) == WEFT_OK;
+    weft_error_clear(t->ctx);
+    weft_fail(t->ctx, s, "%s", why);
+    return weft_note(t->ctx,
+                     saved ? "step %lld was saved: --resume goes on from there"
+                           : "step %lld could not be saved",
+                     (long long)t->progress.step);
+}
+
 static void tell_trouble(weft_trainer *t)
 {
     char message[1024];
@@ -215,7 +235,11 @@ static weft_status loop(weft_trainer *t)
     if (t->options->stop_at > 0 && t->options->stop_at < end)
         end = t->options->stop_at;
     while (t->progress.step < end && !(t->options->stop && *t->options->stop)) {
-        WEFT_TRY(run_step(t));
+        bool begun;
+        weft_status s = run_step(t, &begun);
+        if (s == WEFT_IO && !begun && t->progress.step > t->info.first_step)
+            return save_before_leaving(t, s);
+        WEFT_TRY(s);
         if (m->train->check_nan && (!isfinite(t->event.loss) || !isfinite(t->event.grad_norm)))
             return stop_on_nan(t);
         WEFT_TRY(after_step(t, end));

@@ -11,6 +11,7 @@ typedef struct {
     int writes, from, to; /* writes number from..to of the log fail */
     int error;
     int fail_sync;                 /* so many fsyncs of the log fail */
+    int fail_data, reads;          /* this reading of a file fails */
     void (*at_step)(const char *); /* called with the run's folder in step 3 */
     log_sink told;
     int warnings;
@@ -55,12 +56,23 @@ static void on_event(void *user, const weft_event *e)
         now.at_step(now.dir);
 }
 
+/* Reading number now.fail_data fails, whatever the file. */
+static int64_t data_pread(void *u, int fd, void *buf, size_t n, int64_t at)
+{
+    (void)u;
+    if (!now.fail_data || ++now.reads != now.fail_data)
+        return SYS->pread(NULL, fd, buf, n, at);
+    errno = EIO;
+    return -1;
+}
+
 static weft_status train(weft_resume resume, const char *set)
 {
     weft_io io = weft_io_system;
     io.open = log_open;
     io.write = log_write;
     io.fsync = log_fsync;
+    io.pread = data_pread;
     weft_ctx *c = weft_open(&(weft_options){.io = &io, .log = keep_log, .log_user = &now.told});
     weft_train_options o = {.dir = now.dir, .resume = resume, .event = on_event};
     weft_status s = toy_train(c, files, set, &o);
@@ -120,6 +132,26 @@ static void test_failed_sync(void **state)
         ends_the_same((disturbed){.fail_sync = n});
         assert_int_equal(now.warnings, n);
     }
+}
+
+/* A reading of the tokens fails in each step: what was done is saved, and goes on to the same end.
+ */
+static void test_data_fails(void **state)
+{
+    (void)state;
+    int saved = 0;
+    for (int k = 1, more = 1; more; k++) {
+        now = (disturbed){.log_fd = -1, .fail_data = k};
+        snprintf(now.dir, sizeof now.dir, "%s/run", files);
+        train(WEFT_RESUME_NEVER, NULL);
+        more = now.reads >= k;
+        saved += strstr(now.told.last, "was saved: --resume goes on from there") != NULL;
+        now.fail_data = 0;
+        assert_int_equal(train(WEFT_RESUME_AUTO, NULL), WEFT_OK);
+        same_runs(join(files, "whole"), now.dir);
+        remove_dir(now.dir);
+    }
+    assert_true(saved >= 7); /* each step but the first */
 }
 
 static void remove_log(const char *dir) { assert_int_equal(unlink(join(dir, "log.jsonl")), 0); }
@@ -289,9 +321,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_disk),   cmocka_unit_test(test_full_for_ever),
-        cmocka_unit_test(test_failed_sync), cmocka_unit_test(test_removed),
-        cmocka_unit_test(test_emptied),     cmocka_unit_test(test_short),
-        cmocka_unit_test(test_lost),        cmocka_unit_test(test_timing),
+        cmocka_unit_test(test_failed_sync), cmocka_unit_test(test_data_fails),
+        cmocka_unit_test(test_removed),     cmocka_unit_test(test_emptied),
+        cmocka_unit_test(test_short),       cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_timing),
     };
     return cmocka_run_group_tests(tests, prepare, clear);
 }
