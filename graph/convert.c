@@ -154,8 +154,8 @@ weft_status weft_convert_write(weft_conversion *j, const char *path, const char 
             return j->ctx->status;
         j->r->parameters += weft_type_count(&out[i].type);
     }
+    WEFT_TRY(weft_convert_wrote(j, path)); /* a file can be there whose writing failed at the end */
     WEFT_TRY(weft_tensor_file_stream(j->ctx, path, out, source, n, meta, n_meta, &bytes));
-    WEFT_TRY(weft_convert_wrote(j, path));
     j->r->bytes += bytes;
     j->r->tensors += n;
     j->r->files++;

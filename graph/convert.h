@@ -59,7 +59,7 @@ weft_type weft_convert_type(const weft_match_item *it);
 /* Items first .. first + n - 1 as one file; `prefix` is put before names that take one. */
 weft_status weft_convert_write(weft_conversion *j, const char *path, const char *prefix, int first,
                                int n, const weft_meta *meta, int n_meta);
-/* Remembers a file that was written. */
+/* Remembers a file before it is written: a failed export takes it away. */
 weft_status weft_convert_wrote(weft_conversion *j, const char *path);
 
 /* put of a weft_tensor_source: converts and, where the rule says so, transposes block by block.

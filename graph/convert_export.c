@@ -137,11 +137,10 @@ static weft_status write_index(weft_conversion *j, const char *folder, const cha
             weft_string_json(&s, shard ? shard : "");
         }
     weft_string_printf(&s, "\n  }\n}\n");
-    weft_status st = s.failed || !path || j->ctx->status
-                         ? j->ctx->status
-                         : weft_write_file(j->ctx, path, s.s, s.len);
+    weft_status st =
+        s.failed || !path || j->ctx->status ? j->ctx->status : weft_convert_wrote(j, path);
     if (!st)
-        st = weft_convert_wrote(j, path);
+        st = weft_write_file(j->ctx, path, s.s, s.len);
     weft_string_free(&s);
     return st;
 }
@@ -155,9 +154,9 @@ static weft_status write_keys(weft_conversion *j, const char *folder, const char
     char *path = weft_arena_printf(j->arena, "%s/%s", folder, name);
     weft_string_init(&s, j->ctx);
     put(&s, kv, n);
-    weft_status st = s.failed || !path ? j->ctx->status : weft_write_file(j->ctx, path, s.s, s.len);
+    weft_status st = s.failed || !path ? j->ctx->status : weft_convert_wrote(j, path);
     if (!st)
-        st = weft_convert_wrote(j, path);
+        st = weft_write_file(j->ctx, path, s.s, s.len);
     weft_string_free(&s);
     return st;
 }

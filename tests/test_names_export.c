@@ -218,6 +218,56 @@ static void test_output(void **state)
     free(folder);
 }
 
+/* ---- weights alone ---- */
+/* A folder of another program, with its tokenizer, opened as a model, and an export of it. */
+static weft_status use_folder(weft_ctx *c, const char *folder)
+{
+    weft_trained *t = NULL;
+    weft_convert_options o = {.names = "hf-gpt2"};
+    weft_convert_result r = {0};
+    int64_t bos = 0, eos = 0;
+    WEFT_TRY(weft_trained_open(c, folder, NULL, NULL, 0, &t));
+    const char *tokenizer = weft_trained_file(t, WEFT_RECIPE_TOKENIZER);
+    weft_status s = tokenizer ? weft_trained_ids(t, tokenizer, &bos, &eos) : weft_error_status(c);
+    if (!s && (weft_trained_vocab(t) != VOCAB || bos != 2 || eos != 3))
+        s = weft_fail(c, WEFT_INTERNAL, "vocabulary %d, ids %d and %d", (int)weft_trained_vocab(t),
+                      (int)bos, (int)eos);
+    weft_trained_free(t);
+    if (!s)
+        s = weft_weights_export(c, folder, join(dir, "new"), &o, &r);
+    weft_convert_result_free(c, &r);
+    if (!s)
+        remove_dir(join(dir, "new"));
+    return s;
+}
+
+/* Memory and disk fail at each place in turn: it is said, and never taken for "not there". */
+static void test_folder(void **state)
+{
+    (void)state;
+    bundle *b = gpt2("transformer.", 1);
+    char *folder = strdup(join(dir, "hf"));
+    mkdir(folder, 0777);
+    save(b, join(folder, "model.safetensors"));
+    put_text(join(folder, "config.json"), "{\"n_head\": 4, \"bos_token_id\": null}");
+    put_text(join(folder, "vocab.json"), "{\"x\": 2, \"<|endoftext|>\": 3}");
+    put_text(join(folder, "tokenizer_config.json"),
+             "{\"bos_token\": \"x\", \"model_max_length\": 1000000000000000019884624838656}");
+    fail_allocations(use_folder, folder);
+    for (long at = 1, done = 0; !done; at++) {
+        fault f = {.fail_at = at, .error = EIO, .reads = 1};
+        weft_io io = fault_table(&f);
+        weft_ctx *c = weft_open(&(weft_options){.io = &io});
+        weft_status s = use_folder(c, folder);
+        done = f.calls < at;
+        if (done ? s : !s)
+            fail_msg("call %ld: %d, %s", at, (int)s, weft_error(c));
+        weft_close(c);
+    }
+    free_bundle(b);
+    free(folder);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make_dir, clear_dir)
@@ -226,6 +276,7 @@ int main(void)
         CASE(test_export),
         CASE(test_fields),
         CASE(test_output),
+        CASE(test_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
