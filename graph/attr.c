@@ -106,7 +106,7 @@ static weft_status check_range(weft_ctx *c, const weft_op *op, const weft_attr_d
     char why[256];
     if (!(d->min < d->max) || (v >= d->min && v <= d->max))
         return WEFT_OK;
-    snprintf(why, sizeof why, "%.10g is not in %.10g..%.10g", v, d->min, d->max);
+    weft_snprintf(why, sizeof why, "%.10g is not in %.10g..%.10g", v, d->min, d->max);
     return bad_attr(c, op, text, why);
 }
 
@@ -185,8 +185,8 @@ weft_status weft_attrs_parse(weft_ctx *c, weft_arena *a, const weft_op *op, cons
 const char *weft_number_print(char *out, size_t n, double v)
 {
     for (int digits = 1; digits <= 17; digits++) {
-        snprintf(out, n, "%.*g", digits, v);
-        if (strtod(out, NULL) == v)
+        weft_snprintf(out, n, "%.*g", digits, v);
+        if (weft_strtod(out, NULL) == v)
             break;
     }
     return out;

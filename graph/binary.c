@@ -32,7 +32,7 @@ WEFT_PRINTF(3, 4) static weft_status bad(scan *s, size_t at, const char *fmt, ..
     if (s->quiet)
         return WEFT_MALFORMED;
     va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
+    weft_vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     weft_walk_path(&s->walk, path, sizeof path);
     return weft_fail(s->ctx, WEFT_MALFORMED, "%s@%zu: %s: %s", s->file, at, path, what);

@@ -11,7 +11,7 @@ weft_status weft_call_fail(weft_call *c, const char *fmt, ...)
     char text[1024];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    weft_vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     c->failed = true;
     return weft_fail(c->ctx, WEFT_MALFORMED, "%s: %s", c->op ? c->op->name : "graph", text);
@@ -135,7 +135,7 @@ weft_val weft_emit(weft_call *c, const char *op, const weft_val *in, int n_in, c
     char text[1024];
     va_list ap;
     va_start(ap, attrs);
-    int n = vsnprintf(text, sizeof text, attrs, ap);
+    int n = weft_vsnprintf(text, sizeof text, attrs, ap);
     va_end(ap);
     if (n >= (int)sizeof text)
         weft_call_fail(c, "attributes of an emitted '%s' are too long", op);

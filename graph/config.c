@@ -17,7 +17,7 @@ static weft_status parse_params(weft_arena *a, const char *text, weft_params *ou
             return WEFT_NOMEM;
         if (!text[n])
             break;
-        double v = strtod(text + n + 1, &end);
+        double v = weft_strtod(text + n + 1, &end);
         if (weft_expr_is_name(name, n) && !weft_params_add(a, out, name, v, "parameters"))
             return WEFT_NOMEM;
         text = strstr(end, "), ");

@@ -2,7 +2,6 @@
  * recursion on input). */
 #include "graph/expr.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,10 +35,10 @@ bool weft_params_add(weft_arena *a, weft_params *s, const char *name, double val
 
 bool weft_expr_is_name(const char *t, size_t n)
 {
-    if (!n || !(isalpha((unsigned char)*t) || *t == '_'))
+    if (!n || !(weft_is_alpha(*t) || *t == '_'))
         return false;
     for (size_t i = 1; i < n; i++)
-        if (!isalnum((unsigned char)t[i]) && t[i] != '_')
+        if (!weft_is_alnum(t[i]) && t[i] != '_')
             return false;
     return true;
 }
@@ -62,7 +61,7 @@ static bool fail(parser *p, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(p->why, p->why_size, fmt, ap);
+    weft_vsnprintf(p->why, p->why_size, fmt, ap);
     va_end(ap);
     return false;
 }
@@ -146,7 +145,7 @@ static bool unknown_name(parser *p, const char *name, size_t n)
 static bool read_name(parser *p, bool *operand)
 {
     const char *name = p->text;
-    while (p->text < p->end && (isalnum((unsigned char)*p->text) || *p->text == '_'))
+    while (p->text < p->end && (weft_is_alnum(*p->text) || *p->text == '_'))
         p->text++;
     size_t n = (size_t)(p->text - name);
     static const struct {
@@ -170,12 +169,12 @@ static bool read_number(parser *p)
     char buf[64], *end;
     size_t n = 0;
     while (p->text + n < p->end && n + 1 < sizeof buf &&
-           (isalnum((unsigned char)p->text[n]) || p->text[n] == '.' ||
+           (weft_is_alnum(p->text[n]) || p->text[n] == '.' ||
             ((p->text[n] == '-' || p->text[n] == '+') && n && (p->text[n - 1] | 32) == 'e')))
         n++;
     memcpy(buf, p->text, n);
     buf[n] = 0;
-    double v = strtod(buf, &end);
+    double v = weft_strtod(buf, &end);
     if (*end || !isfinite(v) || (buf[0] == '0' && (buf[1] | 32) == 'x'))
         return fail(p, "'%s' is not a number", buf);
     p->text += n;
@@ -187,11 +186,11 @@ static bool read_operand(parser *p, bool *done)
 {
     char ch = *p->text;
     *done = false;
-    if (isdigit((unsigned char)ch) || ch == '.') {
+    if (weft_is_digit(ch) || ch == '.') {
         *done = true;
         return read_number(p);
     }
-    if (isalpha((unsigned char)ch) || ch == '_')
+    if (weft_is_alpha(ch) || ch == '_')
         return read_name(p, done);
     p->text++;
     if (ch == '-')
@@ -232,7 +231,7 @@ bool weft_expr_eval(const weft_params *s, const char *text, size_t n, double *ou
     if (n > MAX_BYTES)
         return fail(&p, "the expression has %zu bytes; at most %d are allowed", n, MAX_BYTES);
     while (p.text < p.end) {
-        if (isspace((unsigned char)*p.text))
+        if (weft_is_space(*p.text))
             p.text++;
         else if (!(have_value ? read_operator(&p, &have_value) : read_operand(&p, &have_value)))
             return false;
@@ -257,7 +256,7 @@ bool weft_expr_eval_int(const weft_params *s, const char *text, size_t n, int64_
     if (!weft_expr_eval(s, text, n, &v, why, why_size))
         return false;
     if (v != floor(v) || fabs(v) > 9007199254740992.0) {
-        snprintf(why, why_size, "'%.*s' is %.10g, not a whole number", (int)n, text, v);
+        weft_snprintf(why, why_size, "'%.*s' is %.10g, not a whole number", (int)n, text, v);
         return false;
     }
     *out = (int64_t)v;

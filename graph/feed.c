@@ -139,7 +139,7 @@ static weft_status feed_text(weft_ctx *c, const char *text, const char *name, co
         s += strspn(s, " \t\r\n,");
         if (!*s)
             break;
-        double v = strtod(s, &end);
+        double v = weft_strtod(s, &end);
         if (end == s || (*end && !strchr(" \t\r\n,", *end)))
             return weft_fail(c, WEFT_MALFORMED, "%s@%lld: expected a number", path,
                              (long long)(s - text));

@@ -396,7 +396,7 @@ weft_val weft_graph_emit(weft_graph *g, const char *name, const weft_val *in, in
     int n = 0;
     va_list ap;
     va_start(ap, attrs);
-    vsnprintf(text, sizeof text, attrs, ap);
+    weft_vsnprintf(text, sizeof text, attrs, ap);
     va_end(ap);
     for (char *save = NULL, *p = strtok_r(text, " ", &save); p && n < 16;
          p = strtok_r(NULL, " ", &save))

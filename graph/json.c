@@ -190,7 +190,7 @@ static bool parse_number(parser *p, weft_json *j)
     bool ok = whole && weft_parse_i64(p->s, &j->i);
     if (!ok && (!whole || p->wide)) {
         whole = false;
-        ok = isfinite(j->f = strtod(p->s, NULL));
+        ok = isfinite(j->f = weft_strtod(p->s, NULL));
     }
     *end = after;
     if (!ok)

@@ -136,7 +136,7 @@ static weft_status fail_at(loader *l, weft_pos p, const char *fmt, ...)
     char what[2000], where[600];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
+    weft_vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     return weft_fail(l->ctx, WEFT_MALFORMED, "%s: %s", weft_pos_print(where, sizeof where, p),
                      what);

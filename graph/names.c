@@ -53,7 +53,7 @@ static weft_status bad(const weft_names *m, const void *message, const char *fmt
     char what[512];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
+    weft_vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     weft_pos at = weft_lines_get(m->lines, message);
     weft_ctx *c = weft_arena_ctx(m->arena);

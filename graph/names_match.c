@@ -160,8 +160,8 @@ weft_status weft_match_add(weft_match *m, weft_tensor_file *file, const weft_ten
 const char *weft_names_number(char *buf, size_t n, double v)
 {
     for (int digits = 6; digits <= 17; digits++) {
-        snprintf(buf, n, "%.*g", digits, v);
-        if (strtod(buf, NULL) == v)
+        weft_snprintf(buf, n, "%.*g", digits, v);
+        if (weft_strtod(buf, NULL) == v)
             break;
     }
     if (v == floor(v) && fabs(v) < 1e15)

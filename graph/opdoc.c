@@ -65,7 +65,7 @@ static const char *attr_default(char *buf, size_t n, const weft_attr_def *a)
     else if (a->kind == WEFT_ATTR_INTS)
         snprintf(buf, n, "empty");
     else
-        snprintf(buf, n, "%.10g", a->def);
+        weft_snprintf(buf, n, "%.10g", a->def);
     return buf;
 }
 
@@ -75,9 +75,9 @@ static const char *attr_type(char *buf, size_t n, const weft_attr_def *a)
     if (a->kind == WEFT_ATTR_ENUM)
         snprintf(buf, n, "%s%s", name[a->kind], a->choices ? a->choices : "");
     else if (a->min < a->max && isfinite(a->max))
-        snprintf(buf, n, "%s in %.10g..%.10g", name[a->kind], a->min, a->max);
+        weft_snprintf(buf, n, "%s in %.10g..%.10g", name[a->kind], a->min, a->max);
     else if (a->min < a->max)
-        snprintf(buf, n, "%s >= %.10g", name[a->kind], a->min);
+        weft_snprintf(buf, n, "%s >= %.10g", name[a->kind], a->min);
     else
         snprintf(buf, n, "%s", name[a->kind]);
     return buf;

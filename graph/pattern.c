@@ -17,7 +17,7 @@ static bool fail(char *why, size_t n, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(why, n, fmt, ap);
+    weft_vsnprintf(why, n, fmt, ap);
     va_end(ap);
     return false;
 }

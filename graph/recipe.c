@@ -2,7 +2,6 @@
  * checks of its values. */
 #include "graph/recipe.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,9 +40,9 @@ static weft_file_kind sniff_text(const char *p)
             p += strcspn(p, "\n");
         else if (*p == '"' || *p == '\'')
             p = skip_string(p);
-        else if (isalpha((unsigned char)*p)) {
+        else if (weft_is_alpha(*p)) {
             size_t n = 1;
-            while (isalnum((unsigned char)p[n]) || p[n] == '_')
+            while (weft_is_alnum(p[n]) || p[n] == '_')
                 n++;
             bool m = has_field(model, p, n), r = has_field(recipe, p, n);
             if (depth == 0 && m != r)
@@ -100,7 +99,7 @@ weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_kind *out)
     if (!s) {
         bool binary = false;
         for (size_t i = 0; i < n && i < 512 && !binary; i++)
-            binary = (unsigned char)data[i] < 0x20 && !isspace((unsigned char)data[i]);
+            binary = (unsigned char)data[i] < 0x20 && !weft_is_space(data[i]);
         size_t suffix = strlen(path);
         binary |= suffix > 6 && !strcmp(path + suffix - 6, ".binpb");
         *out = binary ? sniff_binary(a, data, n, path) : sniff_text(data);

@@ -84,9 +84,9 @@ static weft_status check_number(const weft_recipe *r, const char *part, const Pr
     if (x >= lo && x <= hi) /* false for NaN */
         return WEFT_OK;
     snprintf(what, sizeof what, "%s.%s", part, f->name);
-    snprintf(found, sizeof found, real ? "%g" : "%.0f", x);
-    snprintf(expected, sizeof expected, "%s from %.15g to %.15g", real ? "a number" : "an integer",
-             lo, hi);
+    weft_snprintf(found, sizeof found, real ? "%g" : "%.0f", x);
+    weft_snprintf(expected, sizeof expected, "%s from %.15g to %.15g",
+                  real ? "a number" : "an integer", lo, hi);
     return bad(r, m, what, found, expected);
 }
 
@@ -203,7 +203,7 @@ weft_status weft_recipe_check(const weft_recipe *r, bool need_model)
     WEFT_TRY(check_lists(r));
     if (s->min_lr <= s->lr)
         return WEFT_OK;
-    snprintf(found, sizeof found, "%g", s->min_lr);
-    snprintf(expected, sizeof expected, "at most schedule.lr = %g", s->lr);
+    weft_snprintf(found, sizeof found, "%g", s->min_lr);
+    weft_snprintf(expected, sizeof expected, "at most schedule.lr = %g", s->lr);
     return bad(r, s, "schedule.min_lr", found, expected);
 }

@@ -33,7 +33,7 @@ void weft_run_fail(const weft_run *r, const char *fmt, ...)
     f->failed = true;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(f->message, sizeof f->message, fmt, ap);
+    weft_vsnprintf(f->message, sizeof f->message, fmt, ap);
     va_end(ap);
 }
 

@@ -179,7 +179,7 @@ void weft_runlog_close(weft_runlog *l)
 static const char *number(char *buf, size_t n, double v)
 {
     if (isfinite(v))
-        snprintf(buf, n, "%.9g", v);
+        weft_snprintf(buf, n, "%.9g", v);
     else
         snprintf(buf, n, "null");
     return buf;

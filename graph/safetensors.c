@@ -68,7 +68,7 @@ static weft_status bad(weft_tensor_file *f, const char *tensor, const char *fmt,
     char what[512], file[512], name[256];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
+    weft_vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     weft_printable(file, sizeof file, f->path);
     if (!tensor)

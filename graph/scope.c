@@ -5,7 +5,6 @@
  * one, in order, to those of the scope that stands for it: same ops, attributes, types and inner
  * wiring; what enters a repetition comes from its neighbour or from where it enters the neighbour.
  */
-#include <ctype.h>
 #include <string.h>
 
 #include "graph/scope.h"
@@ -14,9 +13,9 @@
 static const char *step_end(const char *p)
 {
     p += strcspn(p, ".");
-    while (*p == '.' && isdigit((unsigned char)p[1])) {
+    while (*p == '.' && weft_is_digit(p[1])) {
         const char *e = p + 1;
-        while (isdigit((unsigned char)*e))
+        while (weft_is_digit(*e))
             e++;
         if (*e && *e != '.')
             break;
@@ -28,7 +27,7 @@ static const char *step_end(const char *p)
 static void read_number(weft_scopes *t, weft_scope *s)
 {
     size_t n = strlen(s->path), k = n;
-    while (k > 0 && isdigit((unsigned char)s->path[k - 1]))
+    while (k > 0 && weft_is_digit(s->path[k - 1]))
         k--;
     s->number = -1;
     int64_t v;

@@ -3,7 +3,6 @@
  * Canonical: fields in the order of their numbers, two spaces of indent, a message on one line when
  * it fits in 100 columns, several values of one field as a list.  weft_text_parse reads it back to
  * equal bytes.  Open messages are an explicit stack, as in the reader. */
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,18 +52,11 @@ static void print_float(weft_string *out, double d, bool single)
         weft_string_printf(out, "%s%s", signbit(d) ? "-" : "", isnan(d) ? "nan" : "inf");
         return;
     }
-    locale_t c =
-        newlocale(LC_ALL_MASK, "C", (locale_t)0); /* a point, whatever the program's locale */
-    locale_t old = c ? uselocale(c) : (locale_t)0;
     for (int digits = single ? 6 : 15; digits <= 17; digits++) {
-        snprintf(s, sizeof s, "%.*g", digits, d);
-        double back = strtod(s, NULL);
+        weft_snprintf(s, sizeof s, "%.*g", digits, d);
+        double back = weft_strtod(s, NULL);
         if (single ? (float)back == (float)d : back == d)
             break;
-    }
-    if (c) {
-        uselocale(old);
-        freelocale(c);
     }
     weft_string_printf(out, "%s", s);
 }

@@ -1,10 +1,8 @@
 /* textvalue.c - scalar values of the text format: numbers, words, strings, with their ranges. */
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "graph/text.h"
 
@@ -15,7 +13,7 @@ weft_status weft_text_fail(weft_text *t, int line, int col, const char *fmt, ...
     char what[1400], path[600];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
+    weft_vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     if (!t->file)
         return weft_fail(t->ctx, WEFT_USAGE, "setting %s: %s", t->setting, what);
@@ -147,19 +145,6 @@ static weft_status enumerator(weft_text *t, const weft_field *f, weft_slot *v)
 }
 
 /* ---- floating point ---- */
-/* strtod follows the program's locale; the format does not. newlocale("C") allocates nothing. */
-static double number_value(const char *s)
-{
-    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    locale_t old = c ? uselocale(c) : (locale_t)0;
-    double d = strtod(s, NULL); /* beyond the range: infinity, as protoc has it */
-    if (c) {
-        uselocale(old);
-        freelocale(c);
-    }
-    return d;
-}
-
 /* Decimal or inf, infinity, nan in any case; octal and hexadecimal are refused rather than misread.
  */
 static weft_status floating(weft_text *t, const weft_field *f, double *out)
@@ -168,9 +153,9 @@ static weft_status floating(weft_text *t, const weft_field *f, double *out)
     WEFT_TRY(take_minus(t));
     token_copy(t, word, sizeof word);
     if (t->lex.kind == WEFT_TOKEN_NAME) {
-        if (!strcasecmp(word, "inf") || !strcasecmp(word, "infinity"))
+        if (weft_same_word(word, "inf") || weft_same_word(word, "infinity"))
             *out = INFINITY;
-        else if (!strcasecmp(word, "nan"))
+        else if (weft_same_word(word, "nan"))
             *out = NAN;
         else
             return weft_text_expected(t, weft_type_word(f->type));
@@ -181,7 +166,7 @@ static weft_status floating(weft_text *t, const weft_field *f, double *out)
     } else if (t->lex.len >= sizeof word) {
         return weft_text_expected(t, "a number of at most 1023 characters");
     } else {
-        *out = number_value(word);
+        *out = weft_strtod(word, NULL); /* beyond the range: infinity, as protoc has it */
     }
     *out = t->minus ? -*out : *out;
     return weft_text_next(t);

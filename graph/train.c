@@ -113,7 +113,7 @@ static weft_status stop_on_nan(weft_trainer *t)
     const char *path;
     weft_progress p;
     char where[512];
-    snprintf(where, sizeof where,
+    weft_snprintf(where, sizeof where,
              "step %lld: loss %g, gradient norm %g; the weights were not changed", (long long)step,
              loss, norm);
     char first[1024];

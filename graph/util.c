@@ -264,11 +264,11 @@ char *weft_arena_printf(weft_arena *a, const char *fmt, ...)
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = weft_vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
     char *p = n < 0 ? NULL : weft_arena_alloc(a, (size_t)n + 1);
     if (p)
-        vsnprintf(p, (size_t)n + 1, fmt, again);
+        weft_vsnprintf(p, (size_t)n + 1, fmt, again);
     va_end(again);
     return p;
 }
@@ -336,10 +336,10 @@ void weft_string_printf(weft_string *b, const char *fmt, ...)
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = weft_vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
     if (n >= 0 && string_room(b, (size_t)n + 1)) {
-        vsnprintf(b->s + b->len, (size_t)n + 1, fmt, again);
+        weft_vsnprintf(b->s + b->len, (size_t)n + 1, fmt, again);
         b->len += (size_t)n;
     }
     va_end(again);
@@ -460,7 +460,7 @@ bool weft_parse_f64(const char *s, double *out)
     const char *d = *s == '-' ? s + 1 : s;
     if (!((*d >= '0' && *d <= '9') || *d == '.') || (d[0] == '0' && (d[1] | 32) == 'x'))
         return false;
-    *out = strtod(s, &end);
+    *out = weft_strtod(s, &end);
     return !*end && isfinite(*out);
 }
 

@@ -87,6 +87,20 @@ weft_map *weft_map_new(weft_arena *a);
 bool weft_map_set(weft_map *m, const char *key, int value); /* false: out of memory */
 int weft_map_get(const weft_map *m, const char *key, int missing);
 
+/* ---- number.c: text that does not depend on the program's locale -------------------------- */
+/* strtod, vsnprintf and snprintf with a decimal point, whatever the locale. Everything in util.h
+ * that formats does so with them. */
+double weft_strtod(const char *s, char **end);
+int weft_vsnprintf(char *out, size_t n, const char *fmt, va_list ap);
+int weft_snprintf(char *out, size_t n, const char *fmt, ...) WEFT_PRINTF(3, 4);
+/* Equal but for the case of ASCII letters. */
+bool weft_same_word(const char *a, const char *b);
+/* ASCII alone: bytes of UTF-8 are none of these. */
+static inline bool weft_is_digit(char c) { return c >= '0' && c <= '9'; }
+static inline bool weft_is_alpha(char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; }
+static inline bool weft_is_alnum(char c) { return weft_is_digit(c) || weft_is_alpha(c); }
+static inline bool weft_is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
 /* ---- checked sizes ----------------------------------------------------------------------- */
 static inline bool weft_mul_ok(int64_t a, int64_t b, int64_t *out)
 {

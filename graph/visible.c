@@ -66,7 +66,7 @@ static void put_number(sink *o, const char *spec, ...)
 {
     va_list ap;
     va_start(ap, spec);
-    int k = vsnprintf(o->out + o->at, o->n - o->at, spec, ap);
+    int k = weft_vsnprintf(o->out + o->at, o->n - o->at, spec, ap);
     va_end(ap);
     size_t room = o->n - o->at - 1;
     o->at += k < 0 ? 0 : (size_t)k < room ? (size_t)k : room;

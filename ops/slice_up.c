@@ -120,15 +120,16 @@ static void rule_attention(weft_match *m)
     if ((!drops && !weft_match_is(m, x, "attention")) || c.axis != 1 ||
         !weft_match_alone_drawn(m, x))
         return;
-    char p[48] = "";
-    if (drops)
-        snprintf(p, sizeof p, " p=%.17g", weft_match_attr(m, x, "p")->f);
     int64_t from = weft_match_attr(m, x, "from")->i, step = weft_match_attr(m, x, "step")->i;
-    weft_val y = weft_emit(m, drops ? "attention_dropout" : "attention", &qkv, 1,
-                           "n_head=%lld scale=%.17g from=%lld step=%lld rows=%lld%s",
-                           (long long)weft_match_attr(m, x, "n_head")->i,
-                           weft_match_attr(m, x, "scale")->f, (long long)(from + step * c.from),
-                           (long long)(step * c.step), (long long)c.size, p);
+    long long heads = weft_match_attr(m, x, "n_head")->i, first = from + step * c.from;
+    long long stride = step * c.step, rows = c.size;
+    double scale = weft_match_attr(m, x, "scale")->f, p = weft_match_attr(m, x, "p")->f;
+    weft_val y = drops ? weft_emit(m, "attention_dropout", &qkv, 1,
+                                   "n_head=%lld scale=%.17g from=%lld step=%lld rows=%lld p=%.17g",
+                                   heads, scale, first, stride, rows, p)
+                       : weft_emit(m, "attention", &qkv, 1,
+                                   "n_head=%lld scale=%.17g from=%lld step=%lld rows=%lld", heads,
+                                   scale, first, stride, rows);
     if (drops)
         weft_match_draw_as(m, y, x);
     weft_match_replace(m, 0, y);

@@ -44,4 +44,18 @@ if grep -nE "(^|[^_>.a-zA-Z])$calls" graph/*.[ch] ops/*.[ch] tools/*.[ch] | grep
     echo "FAILED: files are used past graph/io.h"
     failed=1
 fi
+# numbers have one form, and letters are ASCII, whatever locale a program has set: graph/number.c
+if grep -nE '(^|[^_a-z])(strto(d|f|ld)|atof|v?s?n?printf_l|strn?casecmp|is(alpha|alnum|digit|space|print|punct|upper|lower|x?digit)|to(upper|lower))\(|[^_]vsnprintf\(' \
+    graph/*.[ch] ops/*.[ch] | grep -v '^graph/number\.c:'; then
+    echo "FAILED: graph/ and ops/ read or write text as the locale has it"
+    failed=1
+fi
+if grep -nE '(^|[^_a-z])snprintf\([^;]*%[-+0-9.*]*[eEgG]|(^|[^_a-z])snprintf\([^;]*%[-+0-9.*]*[1-9*]f' graph/*.c ops/*.c; then
+    echo "FAILED: graph/ and ops/ write numbers as the locale has them: weft_snprintf"
+    failed=1
+fi
+if grep -nE 'setlocale' graph/*.[ch] ops/*.[ch] tools/*.[ch]; then
+    echo "FAILED: the locale is the program's, and the tool's is C"
+    failed=1
+fi
 exit $failed
