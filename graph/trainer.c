@@ -88,6 +88,23 @@ weft_status weft_recipe_check_feeds(const weft_recipe *r, const weft_graph *forw
     return weft_program_check_feeds(step, "the update", NULL, 0);
 }
 
+weft_status weft_recipe_check_evaluation(const weft_recipe *r, const weft_graph *forward)
+{
+    weft_type t;
+    weft_session *s = NULL;
+    const weft_compile_options plan = {.plan_only = true};
+    WEFT_TRY(weft_tokens_type(forward, &t));
+    weft_evaluator e = {.loss = weft_recipe_eval_loss(r),
+                        .log = (const char *const *)r->msg->eval->log,
+                        .n_log = (int)r->msg->eval->n_log,
+                        .sampler = {.B = t.dim[0], .T = t.dim[1]}};
+    weft_status status = weft_session_new(r->ctx, false, &s);
+    if (!status)
+        status = weft_evaluator_compile(&e, r, s, forward, NULL, &plan);
+    weft_session_free(s);
+    return status;
+}
+
 /* The model of one sequence at a time. */
 static weft_status expand_one(weft_trainer *t, weft_graph **out)
 {

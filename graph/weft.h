@@ -201,6 +201,8 @@ WEFT_API weft_status weft_recipe_compile(const weft_recipe *r, const weft_graph 
 /* Does training feed what these programs of weft_recipe_compile read (weft_program_check_feeds)? */
 WEFT_API weft_status weft_recipe_check_feeds(const weft_recipe *r, const weft_graph *forward,
                                              const weft_program *micro, const weft_program *step);
+/* The same for what the recipe evaluates, which is planned for it and not run. */
+WEFT_API weft_status weft_recipe_check_evaluation(const weft_recipe *r, const weft_graph *forward);
 /* Everything the recipe says, defaults included, one "name=value" a line as --set takes it: its
  * fields ("train.steps=60", "optimizer.group[0].lr_scale=1"), then the parameters of the model. */
 WEFT_API weft_status weft_recipe_settings(const weft_recipe *r, char **out);

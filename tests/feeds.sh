@@ -76,6 +76,16 @@ expect 0 "$weft" generate m.txtpb --ids --prompt 5 --tokens 3 # its logits do wi
 model m.txtpb 'input { name: "target" type: "i32[B,T]" }' '' '' 'node { op: "cross_entropy" in: ["logits", "target"] out: "loss" }'
 all "nothing feeds the input 'target'.*; did you mean 'targets'?" check train eval
 
+# only what is evaluated reads it
+model m.txtpb 'input { name: "mask" type: "f32[B,T]" }' '' '' \
+    'node { op: "cross_entropy" in: ["logits", "targets"] out: ["loss", "nll"] }
+     node { op: "mul" in: ["nll", "mask"] out: "kept" } node { op: "mean" in: "kept" out: "masked" }'
+sed -i 's/output: \["loss"/output: ["masked", "loss"/' m.txtpb
+sed -i 's/eval {/eval { log: "masked"/' r.txtpb
+all "nothing feeds the input 'mask': .*; evaluation feeds" check train eval
+sed -i 's/ log: "masked"//' r.txtpb
+expect 0 "$weft" check r.txtpb
+
 # what is fed elsewhere is not fed here
 model m.txtpb '' '' 'node { op: "embedding" in: ["w", "targets"] out: "next" } node { op: "add" in: ["h", "next"] out: "x" }'
 expect 0 "$weft" check r.txtpb

@@ -47,6 +47,8 @@ static weft_status plan_training(report *r, weft_session *s, const weft_compile_
     weft_status status = weft_recipe_compile(r->recipe, r->forward, s, o, &micro, &step);
     if (!status && r->kind == WEFT_FILE_RECIPE)
         status = weft_recipe_check_feeds(r->recipe, r->forward, micro, step);
+    if (!status && weft_recipe_file(r->recipe, WEFT_RECIPE_VAL))
+        status = weft_recipe_check_evaluation(r->recipe, r->forward);
     if (!status)
         status = weft_recipe_measure(r->recipe, r->forward, &r->cost);
     if (status)
