@@ -8,6 +8,7 @@
 #include "graph/plan.h"
 #include "graph/rng.h"
 #include "graph/safetensors.h"
+#include "graph/sniff.h"
 
 enum { TEXT_LIMIT = 1 << 30 };
 
@@ -106,6 +107,19 @@ static weft_status wrong_size(weft_ctx *c, const char *path, const char *name, i
                      unit, name, weft_type_print(type, sizeof type, t));
 }
 
+static weft_status wrong_bytes(weft_ctx *c, const char *path, const char *name, const char *data,
+                               size_t n, const weft_type *t)
+{
+    char type[160];
+    const char *is = weft_kind_of(data, n);
+    if (!is)
+        return wrong_size(c, path, name, (int64_t)n, t, "bytes");
+    return weft_fail(c, WEFT_MALFORMED,
+                     "%s: this is %s; input '%s' is %s, fed as its bare elements, as numbers in a "
+                     ".txt, or as safetensors",
+                     path, is, name, weft_type_print(type, sizeof type, t));
+}
+
 static weft_status feed_tensor(weft_program *p, const char *name, const char *path,
                                const weft_type *t, void *data)
 {
@@ -177,7 +191,7 @@ weft_status weft_program_feed_file(weft_program *p, const char *name, const char
     if (!s && ends_with(path, ".txt"))
         s = feed_text(c, bytes, name, path, &t, data);
     else if (!s && n != weft_type_bytes(&t))
-        s = wrong_size(c, path, name, (int64_t)n, &t, "bytes");
+        s = wrong_bytes(c, path, name, bytes, n, &t);
     else if (!s)
         memcpy(data, bytes, n);
     weft_arena_free(a);

@@ -182,14 +182,30 @@ weft_status weft_read_bytes(weft_arena *a, const char *path, size_t limit, char 
     return s;
 }
 
-weft_status weft_read_file(weft_arena *a, const char *path, size_t limit, char **data, size_t *n)
+/* Before the size is looked at: what a file is says more than that it is too large. */
+static weft_status refuse_other(weft_ctx *c, int fd, const char *path)
 {
-    char name[1024];
-    WEFT_TRY(weft_read_bytes(a, path, limit, data, n));
-    const char *is = weft_kind_of(*data, *n);
-    return is ? weft_fail(weft_arena_ctx(a), WEFT_MALFORMED, "%s: this is %s",
+    char head[512], name[1024];
+    int64_t size = weft_size(c, fd);
+    if (size < 0)
+        return weft_io_fail(c, WEFT_MISSING, "read", path);
+    size_t n = size < (int64_t)sizeof head ? (size_t)size : sizeof head;
+    WEFT_TRY(weft_read_at(c, fd, path, head, n, 0));
+    const char *is = weft_kind_of(head, n);
+    return is ? weft_fail(c, WEFT_MALFORMED, "%s: this is %s",
                           weft_printable(name, sizeof name, path), is)
               : WEFT_OK;
+}
+
+weft_status weft_read_file(weft_arena *a, const char *path, size_t limit, char **data, size_t *n)
+{
+    int fd;
+    WEFT_TRY(weft_open_read(weft_arena_ctx(a), path, &fd));
+    weft_status s = refuse_other(weft_arena_ctx(a), fd, path);
+    if (!s)
+        s = read_open_file(a, fd, path, limit, data, n);
+    weft_close_fd(weft_arena_ctx(a), fd);
+    return s;
 }
 
 /* ---- writing ---- */

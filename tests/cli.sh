@@ -25,6 +25,9 @@ expect 2 "$weft" check a b
 expect 2 "$weft" check "$gpt2" --max-memory=-1
 says err 'an integer in 0\.\.'
 expect 2 "$weft" check "$gpt2" --max-memory=12x
+expect 2 "$weft" check "$gpt2" --max-memory=0x10
+expect 2 "$weft" check "$gpt2" --max-memory="$(printf '\t5')"
+expect 2 "$weft" generate x --temperature=0x1p-1
 expect 2 "$weft" check "$gpt2" --set
 says err 'needs an argument'
 expect 2 "$weft" generate x --top-p=0

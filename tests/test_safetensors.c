@@ -80,7 +80,7 @@ static const struct {
     {"{\"a\":[]}", 0, "tensor 'a': is a list, expected {\"dtype\", \"shape\", \"data_offsets\"}",
      0},
     {"{\"a\\n\":null}", 0,
-     "tensor 'a\\x0a': is null, expected {\"dtype\", \"shape\", \"data_offsets\"}", 0},
+     "tensor 'a\\n': is null, expected {\"dtype\", \"shape\", \"data_offsets\"}", 0},
     {"{\"a\":{}}", 0, "tensor 'a': dtype is nothing, expected a string like \"F32\"", 0},
     {"{\"a\":" T("32", "[1]", "[0,4]") "}", 4,
      "tensor 'a': dtype is a whole number, expected a string like \"F32\"", 0},

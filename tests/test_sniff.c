@@ -151,6 +151,28 @@ static void test_random_bytes(void **state)
     }
 }
 
+/* What a file is says more than that it is too large. */
+static void test_read_file(void **state)
+{
+    (void)state;
+    weft_ctx *c = weft_open(NULL);
+    weft_arena *a = weft_arena_new(c, 0);
+    const char *dir = fresh_dir(), *path = join(dir, "x.json");
+    char *text;
+    size_t n;
+    put_file(path, "\x89PNG\r\n\x1a\n and so on", 18);
+    for (size_t limit = 4; limit < 100; limit += 90) {
+        assert_int_equal(weft_read_file(a, path, limit, &text, &n), WEFT_MALFORMED);
+        assert_non_null(strstr(weft_error(c), "x.json: this is a PNG image"));
+        weft_error_clear(c);
+    }
+    assert_int_equal(weft_read_bytes(a, path, 100, &text, &n), WEFT_OK);
+    assert_int_equal(n, 18);
+    remove_dir(dir);
+    weft_arena_free(a);
+    weft_close(c);
+}
+
 /* ---- token files ---- */
 static void check_tokens(const void *data, size_t n, int64_t vocab, const char *says)
 {
@@ -203,9 +225,8 @@ static void test_token_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_kinds),        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_random_bytes), cmocka_unit_test(test_read_file),
         cmocka_unit_test(test_token_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,10 +56,10 @@ expect 0 '' "$WEFT" tokenize ids --tokenizer added.json 'a <concept>'
 [ "$(cat out.txt)" = "$want" ] || fail "ids of an added token: $(cat out.txt), not $want"
 expect 0 '' "$WEFT" tokenize encode --tokenizer added.json --out added --val 0 --documents file added.txt
 expect 0 '' "$WEFT" tokenize ids --tokenizer added.json <added.txt
-[ "$(cat out.txt) 329" = "$(od -An -v -tu2 -w9999 added/train.bin | xargs)" ] || fail "a corpus and a prompt differ"
+[ "$(cat out.txt) 329" = "$(od -An -v -tu2 -w10000 added/train.bin | xargs)" ] || fail "a corpus and a prompt differ"
 grep -qw 331 out.txt && grep -qw 332 out.txt && grep -qw 329 out.txt || fail "added tokens in $(cat out.txt)"
 expect 0 '' "$WEFT" tokenize encode --tokenizer added.json --out spelled --val 0 --documents file --split-special-tokens added.txt
-ids=$(od -An -v -tu2 -w9999 spelled/train.bin)
+ids=$(od -An -v -tu2 -w10000 spelled/train.bin)
 grep -qw 331 <<<"$ids" && ! grep -qw 332 <<<"$ids" || fail "--split-special-tokens: $ids"
 [ "$(grep -ow 329 <<<"$ids" | wc -l)" = 1 ] || fail "--split-special-tokens and the end of a document: $ids"
 expect 0 '' "$WEFT" tokenize count --json --tokenizer added.json --documents file added.txt
@@ -156,7 +156,7 @@ expect 66 '' "$WEFT" tokenize count --tokenizer tok.json "$dir"
 expect 65 'hold no text' "$WEFT" tokenize encode --tokenizer tok.json --out x empty
 expect 65 'hold no text' "$WEFT" tokenize train --vocab 300 --out x.json empty
 expect 73 '' "$WEFT" tokenize encode --tokenizer tok.json --out corpus.txt/x corpus.txt
-expect 73 '' "$WEFT" tokenize train --vocab 300 --out no/such/folder/x.json corpus.txt
+expect 73 '' "$WEFT" tokenize train --vocab 300 --out tok.json/x.json corpus.txt
 printf 'abc' >odd.bin
 expect 65 'odd.bin' "$WEFT" tokenize decode --tokenizer tok.json --file odd.bin
 printf '\112\001' >330.bin

@@ -31,6 +31,7 @@ struct bpe_matcher {
     edge *edge; /* [mask + 1], open addressing */
     size_t mask;
     int32_t start[256]; /* the edges of the empty prefix; most bytes have none */
+    int only;           /* the one byte that has; -1: more have */
 };
 
 /* ---- building ---- */
@@ -123,6 +124,10 @@ static weft_status make_matcher(weft_bpe *t, bool normalized, bpe_matcher **out)
         if (t->added[i].normalized == normalized)
             add_pattern(m, k->bytes, k->n, i);
     }
+    m->only = -1;
+    for (int b = 0, begins = 0; b < 256; b++)
+        if (m->start[b])
+            m->only = begins++ ? -1 : b;
     *out = m;
     return link_suffixes(t->ctx, m);
 }
@@ -136,6 +141,19 @@ weft_status bpe_finish(weft_bpe *t)
 /* ---- searching ---- */
 static size_t length_of(const weft_bpe *t, int32_t added) { return t->token[t->added[added].id].n; }
 
+/* The next place at or after i at which a token may begin; n: none is left. Where nothing is looked
+ * for but <|endoftext|>, it is found as fast as memory is read. */
+static size_t next_start(const bpe_matcher *m, const char *text, size_t n, size_t i)
+{
+    if (m->only >= 0) {
+        const char *p = memchr(text + i, m->only, n - i);
+        return p ? (size_t)(p - text) : n;
+    }
+    while (i < n && !m->start[(unsigned char)text[i]])
+        i++;
+    return i;
+}
+
 /* The leftmost, longest token at or after `from`; false: there is none. */
 static bool search(const weft_bpe *t, const bpe_matcher *m, const char *text, size_t n, size_t from,
                    bpe_match *out)
@@ -143,8 +161,8 @@ static bool search(const weft_bpe *t, const bpe_matcher *m, const char *text, si
     int32_t at = 0;
     out->added = -1;
     for (size_t i = from; i < n; i++) {
-        if (!at && !m->start[(unsigned char)text[i]])
-            continue;
+        if (!at && !(i = next_start(m, text, n, i), i < n))
+            break;
         at = step(m, at, (unsigned char)text[i]);
         if (out->added >= 0 && i + 1 - (size_t)m->prefix[at].depth > out->start)
             break; /* nothing that begins there can be longer */

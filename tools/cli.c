@@ -78,17 +78,10 @@ static void describe_range(char *buf, size_t n, const cli_option *o)
 /* Whole string, finite, in range. */
 static bool parse_number(const cli_option *o, const char *text, double *f, int64_t *i)
 {
-    char *end = NULL;
-    /* strtoll and strtod take leading blanks and a plus; here these are slips of a script */
-    if (!*text || *text == ' ' || *text == '+')
+    /* blanks, a plus, hexadecimal digits: slips of a script */
+    if (o->kind == CLI_INT ? !weft_parse_i64(text, i) : !weft_parse_f64(text, f))
         return false;
-    errno = 0;
-    if (o->kind == CLI_INT)
-        *f = (double)(*i = strtoll(text, &end, 10));
-    else
-        *f = strtod(text, &end);
-    if (errno || *end || !isfinite(*f))
-        return false;
+    *f = o->kind == CLI_INT ? (double)*i : *f;
     return !(o->min < o->max) || (*f >= o->min && *f <= o->max);
 }
 

@@ -18,6 +18,7 @@ typedef struct {
     bool ids, json, to_end;   /* ids: print numbers; to_end: go on after the end of a text */
     bool compare;             /* nothing is printed before both texts are there */
     int64_t first, end;       /* ids of the tokens that begin and end a text, or -1 */
+    bool spelled;             /* special tokens in the prompt */
     bool begun;               /* a line of the text is on standard output, not ended */
     weft_string text;         /* decoded so far (JSON, compare), or not yet printed */
     const volatile int *stop; /* a signal that asks for the end */
@@ -95,7 +96,7 @@ static weft_status encode_prompt(weft_ctx *c, speaker *s, const char *spec)
     if (s->ids)
         status = parse_ids(c, text, &s->prompt);
     else
-        status = weft_bpe_encode(c, s->tokens.bpe, text, n, true, &s->prompt);
+        status = weft_bpe_encode(c, s->tokens.bpe, text, n, !s->spelled, &s->prompt);
     weft_text_free(c, text);
     /* an empty text begins where every text begins: behind the end of another, if nothing else */
     const int64_t first = s->first >= 0 ? s->first : s->end;
@@ -330,6 +331,9 @@ int verb_generate(weft_ctx *c, int argc, char **argv)
         {"steer-at", CLI_TEXT, &at, "NAME", CLI_STEER_AT_HELP, 0, 0},
         {"steer-on", CLI_TEXT, &on, "WHERE", "prompt, generated or all (default) positions", 0, 0},
         {"compare", CLI_FLAG, &s.compare, NULL, "without and with steering, side by side", 0, 0},
+        {"split-special-tokens", CLI_FLAG, &s.spelled, NULL,
+         "spell <|endoftext|> and other special tokens in the prompt (default: their one id)", 0,
+         0},
         {"ids", CLI_FLAG, &s.ids, NULL,
          "the prompt and the output are token ids; needs no tokenizer, and without --tokenizer all "
          "ids of the model may come",
