@@ -97,7 +97,7 @@ static weft_status write_anew(weft_growing *g)
 {
     weft_writer *w;
     int fd;
-    WEFT_TRY(weft_writer_open(g->ctx, g->path, &w));
+    WEFT_TRY(weft_writer_over(g->ctx, g->path, &w));
     if (copy(g, w)) {
         weft_writer_abort(w);
         return g->ctx->status;

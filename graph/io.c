@@ -301,7 +301,33 @@ static int create_temp(weft_ctx *c, const char *temp)
     return fd;
 }
 
+static bool begins(const char *s, const char *with) { return !strncmp(s, with, strlen(with)); }
+
+/* A renamed file would take the place of a device, as which /dev/stdout looks like a link to what
+ * standard output is. */
+static weft_status check_place(weft_ctx *c, const char *path)
+{
+    weft_file_id id;
+    bool there;
+    char name[1024];
+    WEFT_TRY(identify(c, path, &id, &there));
+    bool device = begins(path, "/dev/") && !begins(path, "/dev/shm/");
+    bool system = there && id.link && (device || begins(path, "/proc/"));
+    if (!there || (id.regular && !system))
+        return WEFT_OK;
+    return weft_fail(c, WEFT_CANTCREATE,
+                     "%s is there and no regular file: a new file does not take its place",
+                     weft_printable(name, sizeof name, path));
+}
+
 weft_status weft_writer_open(weft_ctx *c, const char *path, weft_writer **out)
+{
+    *out = NULL;
+    WEFT_TRY(check_place(c, path));
+    return weft_writer_over(c, path, out);
+}
+
+weft_status weft_writer_over(weft_ctx *c, const char *path, weft_writer **out)
 {
     *out = NULL;
     if (!*path)

@@ -11,6 +11,7 @@
 /* What tells one state of a file from another. */
 typedef struct {
     int64_t size, mtime_ns, inode, device, links;
+    bool regular, link; /* a regular file; the path itself is a symbolic link (identify) */
 } weft_file_id;
 
 /* Return values as the system calls': -1 and errno on failure. `user` is the table's. */
@@ -81,9 +82,12 @@ weft_status weft_sync(weft_ctx *c, int fd, const char *path);
 
 /* A file written under a temporary name in the same folder ("<path>.<pid>.tmp"), fsynced and
  * renamed on commit; hashes (XXH64, seed 0) while writing. After a failure of `put` the other calls
- * are safe and `commit` fails. */
+ * are safe and `commit` fails. What is no regular file (a device, a FIFO, a folder) keeps its
+ * place: CANTCREATE. */
 typedef struct weft_writer weft_writer;
 weft_status weft_writer_open(weft_ctx *c, const char *path, weft_writer **out);
+/* The same over whatever has the path. */
+weft_status weft_writer_over(weft_ctx *c, const char *path, weft_writer **out);
 weft_status weft_writer_put(weft_writer *w, const void *data, size_t n);
 uint64_t weft_writer_hash(const weft_writer *w); /* of all bytes so far */
 int64_t weft_writer_size(const weft_writer *w);

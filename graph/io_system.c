@@ -135,16 +135,18 @@ static weft_file_id file_id(const struct stat *st)
         .inode = (int64_t)st->st_ino,
         .device = (int64_t)st->st_dev,
         .links = (int64_t)st->st_nlink,
+        .regular = S_ISREG(st->st_mode),
     };
 }
 
 static int system_identify(void *user, const char *path, weft_file_id *out)
 {
     (void)user;
-    struct stat st;
-    if (stat(path, &st))
+    struct stat st, own;
+    if (stat(path, &st) || lstat(path, &own))
         return -1;
     *out = file_id(&st);
+    out->link = S_ISLNK(own.st_mode);
     return 0;
 }
 

@@ -198,9 +198,21 @@ if command -v dot >/dev/null; then
     [ "$(cat kept.svg)" = old ] || fail "show --as=svg left half a file"
 fi
 
+# what is no regular file keeps its place
+mkfifo fifo
+ln -s fifo link
+mkdir folder
+for place in fifo link folder; do # not /dev/null: what fails here as root must not harm the machine
+    for args in "show $gpt2 --output=$place" "show $gpt2 --as=txtpb --output=$place" "pack $gpt2 $place" "tokenize train --vocab 300 --out $place $root/README.md"; do
+        expect 73 "$weft" $args
+        says err 'no regular file'
+    done
+done
+[ -p fifo ] && [ -L link ] && [ -d folder ] || fail "a file took the place of a device"
+
 # a path that is empty, as the variable of a script that was not set
 for args in "train $recipe --out=" "show $gpt2 --output=" "eval r --data=" "generate r --ids --tokenizer= --prompt 1" \
-    "labels $recipe --out=" "export r --names=hf-gpt2 --out=" "train $recipe --set="; do
+    "labels $recipe --out=" "export r --names=hf-gpt2 --out="; do
     expect 2 "$weft" $args
     says err 'is empty, expected'
 done

@@ -140,6 +140,38 @@ static void test_write_errors(void **state)
     remove_dir(dir);
 }
 
+/* /dev/stdout is a link to a regular file where standard output is one. */
+static int looks_like_stdout(void *user, const char *path, weft_file_id *out)
+{
+    (void)user;
+    (void)path;
+    *out = (weft_file_id){.regular = true, .link = true};
+    return 0;
+}
+
+static void test_devices(void **state)
+{
+    (void)state;
+    const char *dir = fresh_dir();
+    weft_io io = weft_io_system;
+    weft_ctx *c = weft_open(&(weft_options){.io = &io});
+    assert_int_equal(mkfifo(join(dir, "fifo"), 0600), 0);
+    assert_int_equal(weft_write_file(c, join(dir, "fifo"), "x", 1), WEFT_CANTCREATE);
+    assert_non_null(strstr(weft_error(c), "fifo is there and no regular file"));
+    weft_error_clear(c);
+    assert_int_equal(weft_write_file(c, dir, "x", 1), WEFT_CANTCREATE);
+    weft_error_clear(c);
+    put_file(join(dir, "plain"), "x", 1);
+    assert_int_equal(symlink("plain", join(dir, "link")), 0);
+    assert_int_equal(weft_write_file(c, join(dir, "link"), "y", 1), WEFT_OK);
+    io.identify = looks_like_stdout;
+    assert_int_equal(weft_write_file(c, "/dev/stdout", "x", 1), WEFT_CANTCREATE);
+    weft_error_clear(c);
+    assert_int_equal(weft_write_file(c, "/proc/self/fd/1", "x", 1), WEFT_CANTCREATE);
+    weft_close(c);
+    remove_dir(dir);
+}
+
 static void test_folders(void **state)
 {
     (void)state;
@@ -236,7 +268,8 @@ int main(void)
         cmocka_unit_test(test_xxh64_vectors), cmocka_unit_test(test_xxh64_streaming),
         cmocka_unit_test(test_writer),        cmocka_unit_test(test_read_errors),
         cmocka_unit_test(test_write_errors),  cmocka_unit_test(test_folders),
-        cmocka_unit_test(test_parent),        cmocka_unit_test(test_write_faults),
+        cmocka_unit_test(test_devices),       cmocka_unit_test(test_parent),
+        cmocka_unit_test(test_write_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,10 +106,14 @@ static void note_given(const char *name)
         given.name[given.n++] = name;
 }
 
-/* A text may be empty; a file, a folder or a name is not: the variable of a script was not set. */
+/* A path that is empty is the variable of a script that was not set. */
 static bool check_empty(const cli_spec *s, const cli_option *o, const char *text)
 {
-    if (!text || *text || !strcmp(o->arg, "TEXT") || (o->kind != CLI_TEXT && o->kind != CLI_LIST))
+    static const char *const paths[] = {"FILE", "FILE.bin", "DIR", "PATH", "FOLDER", "MODEL"};
+    bool path = false;
+    for (size_t i = 0; o->arg && i < sizeof paths / sizeof *paths; i++)
+        path |= !strcmp(o->arg, paths[i]);
+    if (!path || !text || *text)
         return true;
     cli_usage(s->verb, "--%s=: is empty, expected %s", o->name, o->arg);
     return false;
