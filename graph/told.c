@@ -143,10 +143,13 @@ static weft_status try_map(weft_arena *a, const weft_tensor_set *set, const char
         out->map_name = name;
         s = ask ? describe(&m, set, folder) : WEFT_OK;
         if (ask) {
+            for (int i = 0; i < m.params.n; i++) /* can be names in a file that is closed */
+                m.params.p[i].origin = weft_arena_strdup(a, m.params.p[i].origin);
             out->params = m.params;
             out->form = m.form;
             out->bos = m.bos;
             out->eos = m.eos;
+            s = s ? s : weft_error_status(weft_arena_ctx(a));
         }
     } else if (s && s != WEFT_NOMEM) {
         s = WEFT_OK;

@@ -134,6 +134,17 @@ static weft_status open_weights(weft_trained *t, const char *path, const char *w
     return weft_error_status(t->ctx);
 }
 
+/* A config.json that cannot be read makes a checkpoint a damaged one, if its manifest says so. */
+static weft_status ask_weights(weft_trained *t)
+{
+    weft_status s = weft_told_read(t->arena, t->weights, 0, &t->told);
+    if (s != WEFT_MALFORMED)
+        return s;
+    weft_error_clear(t->ctx);
+    WEFT_TRY(weft_weights_check(t->arena, t->weights));
+    return weft_told_read(t->arena, t->weights, 0, &t->told);
+}
+
 static weft_status copy_settings(weft_trained *t, const char *const *set, int n)
 {
     const char **copy = weft_arena_array(t->arena, (size_t)n + 1, sizeof *copy);
@@ -160,7 +171,7 @@ static weft_status open_trained(weft_trained *t, const char *path, const char *w
     else
         WEFT_TRY(open_file(t, path, weights));
     if (t->weights && !alone)
-        WEFT_TRY(weft_told_read(t->arena, t->weights, 0, &t->told));
+        WEFT_TRY(ask_weights(t));
     t->loss = t->recipe ? weft_recipe_eval_loss(t->recipe) : alone ? t->told.map.msg->loss : "loss";
     WEFT_TRY(weft_trained_graph(t, WEFT_BATCH_ONE, 0, &g));
     t->vocab = weft_graph_vocab(g, 0);

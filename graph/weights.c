@@ -33,7 +33,8 @@ weft_status weft_weights_find(weft_arena *a, const char *path, const char **fold
     return kind ? WEFT_OK
                 : weft_fail(c, WEFT_MISSING,
                             "%s: expected a run directory with checkpoints/, or a folder with "
-                            "model.safetensors",
+                            "model.safetensors; what another program calls otherwise is read by "
+                            "weft import",
                             shown);
 }
 

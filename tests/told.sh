@@ -74,6 +74,13 @@ mkdir empty
 expect 66 "$weft" eval empty $at
 says err 'expected a run directory, one of its checkpoints or a folder of weights'
 
+# a checkpoint whose description cannot be read is damaged
+cp -r $step torn && echo '{"param' >torn/config.json
+expect 81 "$weft" eval "$gpt2" --weights torn $at
+says err 'torn/config.json'
+rm torn/manifest.json
+expect 65 "$weft" eval "$gpt2" --weights torn $at
+
 # recipes and runs: whole numbers are the model's, fractions may be the training's
 same_loss "$weft" eval run --set dropout=0.1
 expect 78 "$weft" eval run --set n_head=4
