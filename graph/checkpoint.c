@@ -81,8 +81,9 @@ static void forget_damaged(weft_run_dir *d, int64_t step)
  * cannot be used. */
 static weft_status check_folder(weft_arena *a, const char *path, bool contents, weft_manifest *m)
 {
+    weft_ctx *c = weft_arena_ctx(a);
     WEFT_TRY(weft_manifest_read(a, path, m));
-    return weft_manifest_check(weft_arena_ctx(a), path, m, contents);
+    return weft_manifest_check(c, path, m, contents && !c->look_only);
 }
 
 /* Damage stays, so the newest whole one counts. What cannot be read now may be whole at the next
@@ -156,6 +157,12 @@ static weft_status scan(weft_arena *a, const char *folder, weft_run_dir *d, int6
     found *list;
     int n;
     char shown[512];
+    int kind = 2;
+    if (c->look_only) /* training would make it */
+        WEFT_TRY(weft_look(c, folder, &kind));
+    if (!kind)
+        return weft_fail(c, WEFT_MISSING, "%s: there is no checkpoint",
+                         weft_printable(shown, sizeof shown, folder));
     WEFT_TRY(list_steps(a, folder, &list, &n));
     while (n && list->step >= below)
         list++, n--;
@@ -442,7 +449,7 @@ static weft_status check_tensors(weft_session *s, const char *path, const weft_m
                                  bool weights_only)
 {
     char shown[512], name[256];
-    for (int i = 0; i < m->n_tensor; i++) {
+    for (int i = 0; i < m->n_tensor && !s->bare; i++) {
         int k = weft_map_get(s->names, m->tensor[i].name, -1);
         const weft_state *st = k < 0 ? NULL : &s->state[k];
         if (!st || s->reference || st->role == WEFT_ROLE_SUM ||

@@ -26,6 +26,7 @@ typedef struct {
     const char *file;  /* as the recipe has it */
     const char *from;  /* the folder or file that was read; NULL: none was */
     uint64_t hash;     /* of their names and bytes, in any order; 0: not known */
+    bool looked;       /* something of it is frozen, and its file was looked at, not read */
 } weft_frozen;
 
 typedef struct {
@@ -49,7 +50,7 @@ typedef struct {
     weft_arena *arena;
     const char *path, *checkpoints;
     int folder_fd, lock_fd; /* DIR and DIR/lock, both locked */
-    int64_t *damaged; /* steps found damaged since the opening: not counted as kept ones */
+    int64_t *damaged;       /* steps found damaged since the opening: not counted as kept ones */
     int n_damaged, cap_damaged;
 } weft_run_dir;
 
@@ -57,6 +58,9 @@ typedef struct {
  * probe (CANTCREATE or IO when the folder cannot be written to), removes what an interrupted save
  * left. *out is NULL on failure. */
 weft_status weft_run_dir_open(weft_ctx *c, const char *path, weft_run_dir **out);
+/* Would it succeed? Makes, locks and clears up nothing, whoever holds the directory; *out serves to
+ * find checkpoints. */
+weft_status weft_run_dir_look(weft_ctx *c, const char *path, weft_run_dir **out);
 void weft_run_dir_close(weft_run_dir *d); /* NULL is fine */
 /* Copies the tokenizer at `from` (a .json file, or a folder of vocab.json and merges.txt; NULL:
  * none), with what declares its tokens, into a directory, so that it stands on its own. */

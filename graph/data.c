@@ -174,7 +174,7 @@ static weft_status open_file(weft_tokens *t)
     if (size < 0 || c->io->identify(c->io->user, t->path, &t->id))
         return weft_io_fail(c, WEFT_MISSING, "read", t->path);
     WEFT_TRY(sniff(t, size));
-    return hash_file(t, size);
+    return c->look_only ? WEFT_OK : hash_file(t, size);
 }
 
 weft_status weft_tokens_open(weft_ctx *c, const char *path, int64_t vocab, weft_tokens **out)
@@ -258,6 +258,18 @@ weft_status weft_tokens_read(weft_tokens *t, int64_t at, int64_t n, int32_t *out
     if (t->width == 2)
         widen(out, n);
     return check_ids(t, at, n, out);
+}
+
+weft_status weft_tokens_probe(weft_tokens *t)
+{
+    enum { PLACES = 64, IDS = 1024 };
+    int64_t n = t->count < IDS ? t->count : IDS;
+    int32_t *id = weft_alloc(t->ctx, sizeof *id * IDS);
+    weft_status s = id ? WEFT_OK : t->ctx->status;
+    for (int64_t i = 0; i < PLACES && !s; i++)
+        s = weft_tokens_read(t, (t->count - n) / (PLACES - 1) * i, n, id);
+    weft_free(t->ctx, id);
+    return s;
 }
 
 /* ---- sampling ---- */

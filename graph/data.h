@@ -15,9 +15,11 @@ void weft_tokens_close(weft_tokens *t); /* NULL is fine */
 int64_t weft_tokens_count(const weft_tokens *t);
 /* XXH64 of the size and of all bytes; of a file above 256 MiB, of the size and of 64 samples of 4
  * KiB spread evenly over it, its end included: tells data sets apart without reading gigabytes. */
-uint64_t weft_tokens_hash(const weft_tokens *t);
+uint64_t weft_tokens_hash(const weft_tokens *t); /* 0 if the context only looks at files */
 /* Reads n ids from position `at` into out; an id >= vocab is an error with file, index and id. */
 weft_status weft_tokens_read(weft_tokens *t, int64_t at, int64_t n, int32_t *out);
+/* Reads ids at 64 places spread over the file: another vocabulary shows before a run begins. */
+weft_status weft_tokens_probe(weft_tokens *t);
 /* Has the file at this path been replaced, cut or rewritten since it was opened (device, inode,
  * size, mtime)? MISMATCH if so. weft_sampler_batch asks once an epoch. */
 weft_status weft_tokens_check(weft_tokens *t);

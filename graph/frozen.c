@@ -105,7 +105,9 @@ weft_status weft_frozen_load(weft_session *s, weft_arena *a, const weft_recipe *
             load_entry(s, a, r->load_file[i], f))
             return note_entry(r, i, f);
         /* a reference session holds other bytes: nothing can be compared */
-        f->hash = mark(s, f->scope) && !s->reference ? hash_states(s, f->scope) : 0;
+        bool some = mark(s, f->scope) && !s->reference;
+        f->hash = some && !s->bare ? hash_states(s, f->scope) : 0;
+        f->looked = some && s->bare;
     }
     for (size_t i = 0; i < m->n_load; i++)
         if (weft_origin_check(a, g, *out, (int)m->n_load, (int)i))

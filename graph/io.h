@@ -38,8 +38,9 @@ typedef struct weft_io {
     int (*exists)(void *user, const char *path);
     int (*identify)(void *user, const char *path, weft_file_id *out); /* follows links */
     int (*inspect)(void *user, int fd, weft_file_id *out);            /* of an open file */
-    int (*cwd)(void *user, char *path, size_t n); /* the working directory, absolute */
-    int64_t (*clock_ns)(void *user);              /* monotonic */
+    int (*writable)(void *user, const char *path); /* -1: a folder in which nothing can be made */
+    int (*cwd)(void *user, char *path, size_t n);  /* the working directory, absolute */
+    int64_t (*clock_ns)(void *user);               /* monotonic */
     void *user;
 } weft_io;
 

@@ -160,6 +160,12 @@ static int system_inspect(void *user, int fd, weft_file_id *out)
     return 0;
 }
 
+static int system_writable(void *user, const char *path)
+{
+    (void)user;
+    return access(path, W_OK | X_OK);
+}
+
 static int system_cwd(void *user, char *path, size_t n)
 {
     (void)user;
@@ -191,6 +197,7 @@ const weft_io weft_io_system = {
     .list = system_list,
     .exists = system_exists,
     .identify = system_identify,
+    .writable = system_writable,
     .cwd = system_cwd,
     .inspect = system_inspect,
     .clock_ns = system_clock_ns,

@@ -123,7 +123,7 @@ weft_status weft_origin_check(weft_arena *a, const weft_graph *g, const weft_fro
 {
     origin o = {.g = g, .own = own, .f = &own[which], .n = n};
     bool ours = true;
-    if (!o.f->from || (!o.f->hash && *o.f->scope))
+    if (!o.f->from || (!o.f->hash && !o.f->looked && *o.f->scope))
         return WEFT_OK;
     weft_status s = *o.f->scope ? check_checkpoint(&o, a) : WEFT_OK;
     if (!s)

@@ -205,7 +205,55 @@ static weft_status take(weft_run_dir *d)
     return probe(d);
 }
 
-weft_status weft_run_dir_open(weft_ctx *c, const char *path, weft_run_dir **out)
+/* ---- would it be ours? ---- */
+/* The first folder of the path that is not there decides: it must be possible to make it. */
+static weft_status may_make(weft_arena *a, const char *path, bool *made)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    int kind;
+    WEFT_TRY(weft_look(c, path, &kind));
+    *made = kind != 2;
+    errno = EEXIST;
+    if (kind == 1)
+        return weft_io_fail(c, WEFT_CANTCREATE, "create the folder", path);
+    const char *parent = weft_parent_dir(a, path);
+    if (!parent || kind == 2)
+        return c->status;
+    return c->io->writable(c->io->user, parent)
+               ? weft_io_fail(c, WEFT_CANTCREATE, "create the folder", path)
+               : WEFT_OK;
+}
+
+static weft_status may_make_dirs(weft_arena *a, const char *path)
+{
+    char *p = weft_arena_strdup(a, path);
+    bool made = false;
+    for (char *slash = p; slash && !made && *slash && (slash = strchr(slash + 1, '/'));) {
+        *slash = 0;
+        WEFT_TRY(may_make(a, p, &made));
+        *slash = '/';
+    }
+    return p && !made ? may_make(a, p, &made) : weft_arena_ctx(a)->status;
+}
+
+static weft_status look(weft_run_dir *d)
+{
+    weft_ctx *c = d->ctx;
+    WEFT_TRY(may_make_dirs(d->arena, d->checkpoints));
+    int kind;
+    WEFT_TRY(weft_look(c, d->checkpoints, &kind));
+    const char *lock = weft_arena_printf(d->arena, "%s/lock", d->path);
+    if (kind != 2 || !lock)
+        return c->status;
+    if (c->io->writable(c->io->user, d->path))
+        return weft_io_fail(c, WEFT_CANTCREATE, "create", lock);
+    return c->io->writable(c->io->user, d->checkpoints)
+               ? weft_io_fail(c, WEFT_CANTCREATE, "write into", d->checkpoints)
+               : WEFT_OK;
+}
+
+static weft_status open_dir(weft_ctx *c, const char *path, weft_status (*how)(weft_run_dir *d),
+                            weft_run_dir **out)
 {
     *out = NULL;
     if (!*path)
@@ -219,12 +267,22 @@ weft_status weft_run_dir_open(weft_ctx *c, const char *path, weft_run_dir **out)
     *d = (weft_run_dir){.ctx = c, .arena = a, .folder_fd = -1, .lock_fd = -1};
     d->path = weft_arena_strdup(a, path);
     d->checkpoints = weft_arena_printf(a, "%s/checkpoints", path);
-    weft_status s = d->path && d->checkpoints ? take(d) : c->status;
+    weft_status s = d->path && d->checkpoints ? how(d) : c->status;
     if (s)
         weft_run_dir_close(d);
     else
         *out = d;
     return s;
+}
+
+weft_status weft_run_dir_open(weft_ctx *c, const char *path, weft_run_dir **out)
+{
+    return open_dir(c, path, take, out);
+}
+
+weft_status weft_run_dir_look(weft_ctx *c, const char *path, weft_run_dir **out)
+{
+    return open_dir(c, path, look, out);
 }
 
 void weft_run_dir_close(weft_run_dir *d)

@@ -15,12 +15,15 @@ static weft_status set_one(weft_trainer *t, const Weft__Start *s)
     weft_type type;
     const char *fetch[] = {s->value};
     weft_feed feed[WEFT_BATCH_FEEDS];
-    const weft_compile_options o = {.no_rewrite = t->options->no_rewrite,
+    const weft_compile_options o = {.plan_only = t->look,
+                                    .no_rewrite = t->options->no_rewrite,
                                     .max_memory = (size_t)t->recipe->msg->train->max_memory};
     weft_state *w = weft_session_state(t->session, s->weight);
     WEFT_TRY(weft_program_compile(t->session, t->forward, fetch, 1, &o, &p));
     const int64_t k = t->sampler.labels ? weft_labels_header(t->sampler.labels)->k : 0;
     WEFT_TRY(weft_program_check_feeds(p, "training", feed, weft_batch_feeds(&t->sampler, k, feed)));
+    if (t->look)
+        return WEFT_OK;
     WEFT_TRY(weft_feed_batch(p, &t->sampler, 0));
     weft_feed_rng(p, t->progress.seed, 0);
     WEFT_TRY(weft_program_run(p));

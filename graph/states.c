@@ -125,8 +125,7 @@ static source find_tensor(fit *f, const Weft__Names *msg, const char *name)
 {
     source found = {NULL, NULL};
     for (size_t k = 0; !found.entry && k <= msg->n_prefix; k++) {
-        const char *full =
-            k ? weft_arena_printf(f->arena, "%s%s", msg->prefix[k - 1], name) : name;
+        const char *full = k ? weft_arena_printf(f->arena, "%s%s", msg->prefix[k - 1], name) : name;
         for (int i = 0; full && !found.entry && i < f->n_file; i++)
             found = (source){f->file[i], weft_tensor_file_find(f->file[i], full)};
     }
@@ -156,7 +155,9 @@ static const char *other_name(const Weft__Names *msg, const Weft__Rule *r,
 static weft_status compare_twins(fit *f, weft_tensor_file *file, const weft_tensor_entry *e,
                                  const source *twin, bool *same)
 {
-    WEFT_TRY(weft_tensor_same(file, e, twin->file, twin->entry, same));
+    *same = f->ctx->look_only;
+    if (!*same)
+        WEFT_TRY(weft_tensor_same(file, e, twin->file, twin->entry, same));
     return *same ? WEFT_OK
                  : weft_fail(f->ctx, WEFT_MISMATCH,
                              "%s: %s differs from %s, but the graph has one weight for both: save "
@@ -300,7 +301,9 @@ static weft_status read_all(fit *f)
         weft_state *st = &f->s->state[i];
         if (!f->source[i].entry)
             continue;
-        st->ready = false;
+        st->ready = f->s->bare; /* what would be read is known to be there */
+        if (st->ready)
+            continue;
         WEFT_TRY(weft_tensor_file_read(f->source[i].file, f->source[i].entry, st->type.dtype,
                                        f->weight, st->data));
         st->ready = true;

@@ -270,6 +270,19 @@ static weft_status begin(weft_trainer *t)
     return WEFT_OK;
 }
 
+weft_status weft_train_check(weft_recipe *r, const weft_train_options *o)
+{
+    weft_trainer t = {
+        .ctx = r->ctx, .recipe = r, .options = o, .look = true, .arena = weft_arena_new(r->ctx, 0)};
+    t.log.log.fd = t.log.timing.fd = -1;
+    r->ctx->look_only = true;
+    weft_status s = t.arena ? weft_trainer_open(&t) : weft_error_status(r->ctx);
+    r->ctx->look_only = false;
+    weft_trainer_close(&t);
+    weft_arena_free(t.arena);
+    return s;
+}
+
 weft_status weft_train(weft_recipe *r, const weft_train_options *o)
 {
     weft_trainer t = {.ctx = r->ctx, .recipe = r, .options = o, .arena = weft_arena_new(r->ctx, 0)};

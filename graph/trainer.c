@@ -128,8 +128,10 @@ static weft_status compile_evaluation(weft_trainer *t, const weft_compile_option
 static weft_status compile_programs(weft_trainer *t)
 {
     const Weft__Train *m = t->recipe->msg->train;
-    const weft_compile_options o = {
-        .train = true, .no_rewrite = t->options->no_rewrite, .max_memory = (size_t)m->max_memory};
+    const weft_compile_options o = {.plan_only = t->look,
+                                    .train = true,
+                                    .no_rewrite = t->options->no_rewrite,
+                                    .max_memory = (size_t)m->max_memory};
     weft_compile_options eval = o;
     int64_t start = weft_now_ns(t->ctx);
     eval.train = false;
@@ -156,6 +158,20 @@ static weft_status compile_programs(weft_trainer *t)
     return WEFT_OK;
 }
 
+/* What the recipe says of the model: names, loss, labels, groups. It is compiled when the data are
+ * there, and says then what it has to say. */
+static weft_status check_graph(weft_trainer *t)
+{
+    const weft_rewrite_options o = {.train = true, .no_rewrite = t->options->no_rewrite};
+    void (*log)(void *, const char *) = t->ctx->log;
+    weft_graph *g = NULL;
+    t->ctx->log = NULL;
+    weft_status s = weft_recipe_graph(t->recipe, t->forward, &o, &g);
+    t->ctx->log = log;
+    weft_graph_free(g);
+    return s;
+}
+
 static weft_status build_model(weft_trainer *t)
 {
     weft_type tokens;
@@ -176,7 +192,7 @@ static weft_status build_model(weft_trainer *t)
         return weft_fail(t->ctx, WEFT_MISMATCH,
                          "the tokenizer has %lld tokens, but the model's vocabulary is %lld",
                          (long long)t->options->vocab, (long long)t->progress.vocab);
-    return WEFT_OK;
+    return check_graph(t);
 }
 
 /* ---- data ---- */
@@ -184,7 +200,15 @@ static weft_status open_tokens(weft_trainer *t, weft_recipe_path which, weft_tok
 {
     if (weft_tokens_open(t->ctx, weft_recipe_file(t->recipe, which), t->progress.vocab, out))
         return weft_recipe_note(t->recipe, which);
-    return WEFT_OK;
+    return weft_tokens_probe(*out);
+}
+
+/* Of a file that is compared with something its hash is needed, too. */
+static bool needs_hash(const weft_trainer *t)
+{
+    return !t->look || t->options->resume != WEFT_RESUME_NEVER ||
+           weft_recipe_file(t->recipe, WEFT_RECIPE_LABELS) ||
+           weft_recipe_file(t->recipe, WEFT_RECIPE_VAL_LABELS);
 }
 
 static weft_status open_data(weft_trainer *t)
@@ -332,7 +356,8 @@ static weft_status load_start(weft_trainer *t)
     const Weft__Recipe *m = t->recipe->msg;
     WEFT_TRY(weft_frozen_load(t->session, t->arena, t->recipe, t->forward, false, &t->frozen));
     WEFT_TRY(weft_frozen_warn(t->session, t->arena, t->recipe));
-    WEFT_TRY(weft_session_init(t->session, m->train->seed));
+    if (!t->look)
+        WEFT_TRY(weft_session_init(t->session, m->train->seed));
     WEFT_TRY(weft_trainer_start(t));
     t->progress.frozen = t->frozen;
     t->progress.n_frozen = (int)m->n_load;
@@ -348,7 +373,8 @@ static weft_status go_on(weft_trainer *t, const char *path)
     WEFT_TRY(weft_frozen_load(t->session, t->arena, t->recipe, t->forward, true, &t->frozen));
     WEFT_TRY(weft_frozen_warn(t->session, t->arena, t->recipe));
     WEFT_TRY(weft_checkpoint_load(t->ctx, path, t->session, false, &p));
-    WEFT_TRY(weft_session_init(t->session, p.seed)); /* what begins anew in every step */
+    if (!t->look)
+        WEFT_TRY(weft_session_init(t->session, p.seed)); /* what begins anew in every step */
     WEFT_TRY(weft_frozen_check(t->ctx, path, &p, t->frozen, n));
     for (int i = 0; i < n; i++)
         if (p.frozen[i].hash)
@@ -396,13 +422,16 @@ static weft_status open_run(weft_trainer *t)
         return WEFT_NOMEM;
     t->info.dir = t->dir;
     t->info.name = t->recipe->name;
-    WEFT_TRY(weft_run_dir_open(t->ctx, t->dir, &t->run_dir));
+    WEFT_TRY(t->look ? weft_run_dir_look(t->ctx, t->dir, &t->run_dir)
+                     : weft_run_dir_open(t->ctx, t->dir, &t->run_dir));
     WEFT_TRY(make_recipe(t));
     WEFT_TRY(find_checkpoint(t, &path, &p));
     /* Also what no program needs: a checkpoint holds all weights of the model. */
     WEFT_TRY(weft_session_add_states(t->session, t->forward));
     WEFT_TRY(compile_programs(t));
     WEFT_TRY(path ? go_on(t, path) : load_start(t));
+    if (t->look)
+        return WEFT_OK;
     WEFT_TRY(check_labels(t));
     WEFT_TRY(path ? weft_changes_store(t, &p) : write_inputs(t));
     WEFT_TRY(make_config(t, path));
@@ -417,9 +446,13 @@ weft_status weft_trainer_open(weft_trainer *t)
         WEFT_TRY(weft_threads_set(t->ctx, (int)t->recipe->msg->train->threads));
     t->info.threads = weft_threads(t->ctx);
     WEFT_TRY(build_model(t));
-    WEFT_TRY(open_data(t));
+    t->ctx->look_only = !needs_hash(t);
+    weft_status s = open_data(t);
+    t->ctx->look_only = t->look;
+    WEFT_TRY(s);
     WEFT_TRY(open_labels(t));
     WEFT_TRY(weft_session_new(t->ctx, false, &t->session));
+    t->session->bare = t->look;
     return open_run(t);
 }
 

@@ -56,6 +56,7 @@ typedef struct {
     weft_arena *arena;
     weft_recipe *recipe;
     const weft_train_options *options;
+    bool look; /* everything is opened and planned, but nothing made, allocated or read whole */
     const char *dir;
     weft_model *model;
     weft_graph *forward, *graph; /* as expanded and lowered; with gradients and optimizer */
@@ -70,8 +71,8 @@ typedef struct {
     weft_progress progress;
     weft_train_info info;
     weft_changes changes; /* since the checkpoint that it goes on from */
-    weft_frozen *frozen; /* of each `load` entry */
-    weft_event event;    /* as last told */
+    weft_frozen *frozen;  /* of each `load` entry */
+    weft_event event;     /* as last told */
     int64_t start_ns, rate_ns, rate_tokens;
     int save_failures;
 } weft_trainer;

@@ -12,6 +12,7 @@ struct weft_ctx {
     weft_allocator mem;
     const struct weft_io *io;
     int threads;
+    bool look_only; /* files are looked at, not read whole: a run is checked, not made */
     void (*log)(void *user, const char *line);
     void *log_user;
     weft_status status; /* of the first failure */
@@ -138,8 +139,8 @@ const char *weft_error_flat(const weft_ctx *c, char *out, size_t n);
  * they are told to. */
 #define WEFT_MOST_THREADS 1024
 int weft_cores(void); /* that are online, at least 1 */
-/* Can n threads run at once, as far as the system is asked now? More than there are cores are tried,
- * up to WEFT_MOST_THREADS. */
+/* Can n threads run at once, as far as the system is asked now? More than there are cores are
+ * tried, up to WEFT_MOST_THREADS. */
 bool weft_threads_start(int n);
 /* `wanted`, or what comes nearest: at most WEFT_MOST_THREADS, and one a core where not as many
  * start. */

@@ -80,6 +80,14 @@ typedef struct {
  * WEFT_MISMATCH when a checkpoint belongs to another model, seed or data. */
 WEFT_API weft_status weft_train(weft_recipe *r, const weft_train_options *o);
 
+/* Would weft_train begin? It fails as weft_train would fail before its first step: the same
+ * function opens model, data, labels, weights that are loaded, checkpoints and the run directory,
+ * and plans memory. Nothing is made or written, no file is read whole, and no memory taken for
+ * states: damage and hashes of contents (but those of data up to 256 MiB that labels or a
+ * checkpoint belong to) are not looked for, and whether another process holds the run directory is
+ * not asked. */
+WEFT_API weft_status weft_train_check(weft_recipe *r, const weft_train_options *o);
+
 /* Is DIR/recipe.txtpb the recipe that the newest checkpoint of the run was saved with, by the hash
  * in its manifest? *same also where nobody can tell: there is no checkpoint, or one of version 0.1.
  * *step: of that checkpoint. */

@@ -51,7 +51,7 @@ weft_status weft_weights_check(weft_arena *a, const char *folder)
     if (kind != 1)
         return WEFT_OK;
     WEFT_TRY(weft_manifest_read(a, folder, &m));
-    return weft_manifest_check(c, folder, &m, true);
+    return weft_manifest_check(c, folder, &m, !c->look_only);
 }
 
 weft_status weft_weights_load(weft_session *s, const char *path, const char *scope)

@@ -267,6 +267,10 @@ static int64_t fault_clock(void *u)
     return SYS->clock_ns(NULL);
 }
 
+static int fault_writable(void *u, const char *path)
+{
+    return fault_error(u) ? -1 : SYS->writable(NULL, path);
+}
 static int fault_cwd(void *u, char *path, size_t n)
 {
     (void)u;
@@ -275,10 +279,13 @@ static int fault_cwd(void *u, char *path, size_t n)
 
 static UNUSED weft_io fault_table(fault *f)
 {
-    return (weft_io){fault_open,     fault_close,    fault_read, fault_pread,  fault_write,
-                     fault_fsync,    fault_truncate, fault_size, fault_rename, fault_unlink,
-                     fault_rmdir,    fault_mkdir,    fault_lock, fault_list,   fault_exists,
-                     fault_identify, fault_inspect,  fault_cwd,  fault_clock,  f};
+    return (weft_io){fault_open,     fault_close,   fault_read,
+                     fault_pread,    fault_write,   fault_fsync,
+                     fault_truncate, fault_size,    fault_rename,
+                     fault_unlink,   fault_rmdir,   fault_mkdir,
+                     fault_lock,     fault_list,    fault_exists,
+                     fault_identify, fault_inspect, fault_writable,
+                     fault_cwd,      fault_clock,   f};
 }
 
 /* ---- a session by hand ---- */

@@ -358,10 +358,13 @@ static const int64_t saves[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {4, 44}};
 
 static weft_io recording(record *r)
 {
-    return (weft_io){rec_open,     rec_close,    rec_read,           rec_pread,  rec_write,
-                     rec_fsync,    rec_truncate, rec_size,           rec_rename, rec_unlink,
-                     rec_rmdir,    rec_mkdir,    rec_lock,           rec_list,   rec_exists,
-                     rec_identify, rec_inspect,  weft_io_system.cwd, rec_clock,  r};
+    return (weft_io){rec_open,           rec_close,   rec_read,
+                     rec_pread,          rec_write,   rec_fsync,
+                     rec_truncate,       rec_size,    rec_rename,
+                     rec_unlink,         rec_rmdir,   rec_mkdir,
+                     rec_lock,           rec_list,    rec_exists,
+                     rec_identify,       rec_inspect, weft_io_system.writable,
+                     weft_io_system.cwd, rec_clock,   r};
 }
 
 static void record_saves(record *r)

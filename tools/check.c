@@ -1,10 +1,13 @@
 /* check.c - weft check: everything that can be known of a model or a recipe before any run. */
 #include <string.h>
 
-#include "tools/verbs.h"
+#include "graph/io.h"
+#include "tools/training.h"
 
 typedef struct {
     const char *path;
+    bool no_files;            /* the recipe and its model alone */
+    weft_train_options train; /* where it would be trained */
     weft_file_kind kind;
     weft_recipe *recipe;
     weft_model *model;
@@ -91,19 +94,49 @@ static weft_status verify(const weft_graph *forward)
     return s;
 }
 
+/* A run directory is its recipe. */
+static weft_status find_kind(weft_ctx *c, report *r)
+{
+    int kind;
+    char recipe[4096];
+    snprintf(recipe, sizeof recipe, "%s/recipe.txtpb", r->path);
+    WEFT_TRY(weft_look(c, r->path, &kind));
+    if (kind == 2)
+        WEFT_TRY(weft_look(c, recipe, &kind));
+    else
+        kind = 0;
+    r->kind = WEFT_FILE_RECIPE;
+    return kind == 1 ? WEFT_OK : weft_file_sniff(c, r->path, &r->kind);
+}
+
+/* Would training begin? Not asked of a recipe that only evaluates. What planning has to say of the
+ * recipe is said once. */
+static weft_status preflight(weft_ctx *c, report *r)
+{
+    WEFT_TRY(weft_graph_measure(r->forward, &r->size));
+    if (r->kind != WEFT_FILE_RECIPE || r->no_files ||
+        (!r->size.trainable && !weft_recipe_file(r->recipe, WEFT_RECIPE_TRAIN)))
+        return WEFT_OK;
+    WEFT_TRY(cli_train_check(c, r->recipe, &r->train));
+    c->log = NULL;
+    return WEFT_OK;
+}
+
 static weft_status load(weft_ctx *c, report *r, const cli_list *set, const char *loss)
 {
-    weft_status s = weft_file_sniff(c, r->path, &r->kind);
+    weft_status s = find_kind(c, r);
     if (s)
         return s;
     if (r->kind == WEFT_FILE_RECIPE) {
-        s = weft_recipe_load(c, r->path, set->item, set->n, &r->recipe);
+        s = cli_recipe_open(c, r->path, set, &r->train, &r->recipe);
         if (!s)
             s = weft_recipe_model(r->recipe, 0, 0, &r->model);
     } else
         s = weft_model_load(c, r->path, set->item, set->n, &r->model);
     if (!s)
         s = weft_graph_expand(r->model, &r->forward);
+    if (!s)
+        s = preflight(c, r);
     if (!s)
         s = verify(r->forward);
     if (s)
@@ -120,8 +153,6 @@ static weft_status examine(weft_ctx *c, report *r, const cli_list *set, const ch
 {
     weft_graph *grad = NULL;
     weft_status s = load(c, r, set, loss);
-    if (!s)
-        s = weft_graph_measure(r->forward, &r->size);
     if (!s && !loss && r->kind == WEFT_FILE_RECIPE && !r->size.trainable)
         r->loss = NULL; /* a recipe that only evaluates */
     /* A loss that only the recipe names is left to plan(), whose error says that it is the
@@ -251,9 +282,10 @@ static void release(report *r)
 int verb_check(weft_ctx *c, int argc, char **argv)
 {
     cli_list set = {{0}, 0};
-    const char *loss = NULL, *disable = NULL;
+    const char *loss = NULL, *disable = NULL, *resume = NULL;
     bool json = false;
     int64_t max_memory = 0;
+    report r = {0};
     const cli_option option[] = {
         {"set", CLI_LIST, &set, "NAME=VALUE",
          "parameter of the model, field of the recipe; may be repeated", 0, 0},
@@ -262,20 +294,29 @@ int verb_check(weft_ctx *c, int argc, char **argv)
         {"max-memory", CLI_INT, &max_memory, "BYTES", "refuse a plan above this", 0, 9e18},
         {"no-rewrite", CLI_MAYBE, &disable, "RULES",
          "without rewrite rules, or without these (comma-separated)", 0, 0},
+        {"out", CLI_TEXT, &r.train.dir, "DIR",
+         "of a recipe: the run directory of weft train (default: runs/NAME)", 0, 0},
+        {"resume", CLI_MAYBE, &resume, "auto|never", "of a recipe: as weft train would go on", 0,
+         0},
+        {"no-files", CLI_FLAG, &r.no_files, NULL,
+         "of a recipe: without its data, weights and run directory", 0, 0},
         {"json", CLI_FLAG, &json, NULL, "for machines", 0, 0},
         {0}};
     const cli_spec spec = {
         "check",
-        "MODEL|RECIPE [OPTION]...",
+        "MODEL|RECIPE|RUN [OPTION]...",
         "Loads, expands, verifies, differentiates and plans a model or a recipe, and prints its\n"
-        "parameters, floating-point operations and memory. Nothing is run.",
+        "parameters, floating-point operations and memory. Nothing is run or written. A recipe is\n"
+        "refused as weft train would refuse it before its first step: data, labels, weights that\n"
+        "are loaded, memory, run directory (contents of large files are not read whole).",
         option,
         1,
         1};
     int code = cli_parse(&spec, &argc, &argv);
-    if (code >= 0)
+    if (code >= 0 || (code = cli_resume("check", resume, &r.train.resume)) >= 0)
         return code;
-    report r = {.path = argv[0]};
+    r.path = argv[0];
+    r.train.no_rewrite = disable && !*disable;
     weft_compile_options o = {.max_memory = (size_t)max_memory,
                               .plan_only = true,
                               .no_rewrite = disable && !*disable,

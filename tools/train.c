@@ -31,14 +31,29 @@ static int64_t count_bytes(void *user, const int32_t *ids, int64_t n)
     return cli_tokens_bytes(&((train_user *)user)->tokens, ids, n);
 }
 
+/* The tokenizer of the recipe. */
+static weft_status open_tokens(weft_ctx *c, const weft_recipe *r, weft_train_options *o,
+                               cli_tokens *out)
+{
+    if (cli_tokens_open(c, weft_recipe_file(r, WEFT_RECIPE_TOKENIZER), out))
+        return weft_recipe_note(r, WEFT_RECIPE_TOKENIZER);
+    o->vocab = out->n;
+    return WEFT_OK;
+}
+
+weft_status cli_train_check(weft_ctx *c, weft_recipe *r, weft_train_options *o)
+{
+    cli_tokens tokens = {.ctx = c};
+    weft_status s = open_tokens(c, r, o, &tokens);
+    cli_tokens_close(&tokens);
+    return s ? s : weft_train_check(r, o);
+}
+
 weft_status cli_train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_progress *p)
 {
     train_user u = {.progress = p, .tokens = {.ctx = c}, .stop = cli_signals()};
-    weft_status s = cli_tokens_open(c, weft_recipe_file(r, WEFT_RECIPE_TOKENIZER), &u.tokens);
-    if (s)
-        weft_recipe_note(r, WEFT_RECIPE_TOKENIZER);
+    weft_status s = open_tokens(c, r, o, &u.tokens);
     if (!s) {
-        o->vocab = u.tokens.n;
         o->token_bytes = u.tokens.bpe ? count_bytes : NULL;
         o->event = on_event;
         o->user = &u;
@@ -94,7 +109,7 @@ static int train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_progres
     return (int)s;
 }
 
-static int choose_resume(const char *text, weft_resume *out)
+int cli_resume(const char *verb, const char *text, weft_resume *out)
 {
     static const char *const name[] = {"never", "auto", "must"};
     for (int i = 0; text && i < 3; i++)
@@ -103,7 +118,7 @@ static int choose_resume(const char *text, weft_resume *out)
             return -1;
         }
     if (text && *text)
-        return cli_usage("train", "--resume=%s: expected auto, never, or nothing", text);
+        return cli_usage(verb, "--resume=%s: expected auto, never, or nothing", text);
     *out = text ? WEFT_RESUME_MUST : WEFT_RESUME_NEVER;
     return -1;
 }
@@ -119,9 +134,8 @@ static int choose_progress(const char *text, cli_progress_mode *out)
     return cli_usage("train", "--progress=%s: expected auto, always or never", text);
 }
 
-/* Opens a recipe, or the recipe of a run directory, which is then where the run goes on. */
-static weft_status open_recipe(weft_ctx *c, const char *path, const cli_list *set,
-                               weft_train_options *o, weft_recipe **out)
+weft_status cli_recipe_open(weft_ctx *c, const char *path, const cli_list *set,
+                            weft_train_options *o, weft_recipe **out)
 {
     int kind;
     char inside[4096];
@@ -173,7 +187,7 @@ int verb_train(weft_ctx *c, int argc, char **argv)
     cli_progress p;
     cli_progress_mode mode = PROGRESS_AUTO;
     int code = cli_parse(&spec, &argc, &argv);
-    if (code >= 0 || (code = choose_resume(resume, &o.resume)) >= 0 ||
+    if (code >= 0 || (code = cli_resume("train", resume, &o.resume)) >= 0 ||
         (code = choose_progress(progress, &mode)) >= 0)
         return code;
     cli_progress_init(&p, mode, quiet);
@@ -183,7 +197,7 @@ int verb_train(weft_ctx *c, int argc, char **argv)
         set.item[set.n++] = steps_text;
     }
     weft_recipe *r = NULL;
-    if (open_recipe(c, argv[0], &set, &o, &r))
+    if (cli_recipe_open(c, argv[0], &set, &o, &r))
         return cli_fail(c);
     /* the recipe's own number would be taken when training begins */
     if (threads && (weft_recipe_set(r, "train.threads=0") || weft_threads_set(c, (int)threads))) {
