@@ -83,6 +83,33 @@ weft_status weft_graph_check_updates(const weft_graph *g)
     return s;
 }
 
+weft_val weft_graph_updated(const weft_graph *g, int n, int i)
+{
+    weft_val v = g->node[n].op->out[i].alias ? g->node[n].out[i] : WEFT_NONE;
+    while (v >= 0 && g->value[v].kind == WEFT_VALUE_NODE) {
+        const weft_node *x = &g->node[g->value[v].node];
+        int from = x->op->out[g->value[v].port].alias - 1;
+        v = from < 0 ? WEFT_NONE : x->in[from];
+    }
+    return v >= 0 && g->value[v].kind == WEFT_VALUE_STATE ? v : WEFT_NONE;
+}
+
+void weft_graph_mark_updates(weft_graph *g)
+{
+    for (int k = 0; k < g->n_node; k++)
+        for (int i = 0; i < g->node[k].n_out; i++) {
+            weft_val v = weft_graph_updated(g, k, i);
+            int from = g->node[k].op->out[i].alias - 1;
+            const weft_value *x = v < 0 && from >= 0 ? &g->value[g->node[k].in[from]] : NULL;
+            const weft_node *by = x && x->kind == WEFT_VALUE_NODE ? &g->node[x->node] : NULL;
+            if (v >= 0)
+                g->value[v].moves = true;
+            for (int j = 0; by && j < by->n_in; j++) /* of what is chosen later, any */
+                if (by->in[j] >= 0)
+                    g->value[by->in[j]].moves = true;
+        }
+}
+
 /* ---- outside training ---- */
 static bool stands_still(const weft_node *n)
 {

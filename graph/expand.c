@@ -465,6 +465,8 @@ static weft_status expand_main(weft_model *m, weft_graph *g, weft_arena *work)
     g->at_file = NULL;
     if (!s)
         s = weft_graph_check_updates(g);
+    if (!s)
+        weft_graph_mark_updates(g);
     if (s)
         weft_note(m->ctx, "in the entry module '%s' (%s)", m->main->name,
                   weft_expand_place(&x, m->main));

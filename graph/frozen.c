@@ -31,8 +31,12 @@ static bool is_used(const weft_session *s, const char *scope)
     return false;
 }
 
-/* States of counters are nobody's weights, frozen or not. */
-static bool is_frozen(const weft_state *st) { return !st->trainable && weft_state_is_weight(st); }
+/* States of counters are nobody's weights, frozen or not; what the model updates by itself stands
+ * in checkpoints, wherever it began. */
+static bool is_frozen(const weft_state *st)
+{
+    return !st->trainable && !st->moves && weft_state_is_weight(st);
+}
 
 /* At the start an entry may stay on disk only if nothing of it is trained and nobody reads it: the
  * extractor of a run that has its labels from a file. */

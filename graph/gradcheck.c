@@ -165,17 +165,6 @@ static weft_status find_held(check *k, weft_val loss)
     return k->ctx->status;
 }
 
-/* The state that a value is, by updates or as it is; else WEFT_NONE. */
-static weft_val state_of(const weft_graph *g, weft_val v)
-{
-    while (v >= 0 && g->value[v].kind == WEFT_VALUE_NODE) {
-        const weft_node *n = &g->node[g->value[v].node];
-        int from = n->op->out[g->value[v].port].alias - 1;
-        v = from < 0 ? WEFT_NONE : n->in[from];
-    }
-    return v >= 0 && g->value[v].kind == WEFT_VALUE_STATE ? v : WEFT_NONE;
-}
-
 static weft_status find_updated(check *k)
 {
     const weft_graph *g = k->g;
@@ -185,7 +174,7 @@ static weft_status find_updated(check *k)
         return WEFT_NOMEM;
     for (int i = 0; i < g->n_node; i++)
         for (int j = 0; j < g->node[i].n_out; j++) {
-            weft_val v = g->node[i].op->out[j].alias ? state_of(g, g->node[i].out[j]) : WEFT_NONE;
+            weft_val v = weft_graph_updated(g, i, j);
             weft_state *s = v < 0 ? NULL : weft_session_state(k->session, g->value[v].name);
             if (!s || listed[v])
                 continue;

@@ -126,15 +126,21 @@ weft_val weft_graph_copy_source(weft_graph *g, const weft_value *x)
     if (x->kind == WEFT_VALUE_INPUT)
         return weft_graph_input(g, x->name, &x->type);
     weft_val v = weft_graph_state(g, x->name, &x->type, x->init, x->trainable);
-    if (v >= 0)
-        g->value[v].role = x->role;
+    if (v < 0)
+        return v;
+    g->value[v].role = x->role;
+    g->value[v].moves = x->moves;
     return v;
 }
 
 weft_val weft_graph_rng(weft_graph *g)
 {
     const weft_type t = weft_type_make(WEFT_I64, 1, (int64_t[]){2});
-    if (g->rng < 0)
+    if (g->rng < 0 && weft_graph_find(g, "rng") >= 0)
+        weft_fail(g->ctx, WEFT_MALFORMED,
+                  "the name 'rng' belongs to the random numbers that this op draws, but the model "
+                  "has a value of this name: give that another name");
+    else if (g->rng < 0)
         g->rng = weft_graph_input(g, "rng", &t);
     return g->rng;
 }

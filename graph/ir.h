@@ -45,6 +45,7 @@ typedef struct {
     const char *init; /* VALUE_STATE: evaluated initialiser, "normal(0.02)" */
     bool trainable;   /* VALUE_STATE: a weight that training may change */
     weft_role role;   /* VALUE_STATE */
+    bool moves;       /* VALUE_STATE: the model itself updates it */
 } weft_value;
 
 typedef struct {
@@ -198,6 +199,10 @@ weft_status weft_graph_prune(const weft_graph *g, const weft_val *keep, int n, w
 /* effects.c: MALFORMED, with node and line, if a node updates what is no state, or a second one
  * updates the same value of a state. */
 weft_status weft_graph_check_updates(const weft_graph *g);
+/* effects.c: marks the states that some node updates, or may update (`choose`). */
+void weft_graph_mark_updates(weft_graph *g);
+/* effects.c: the state whose memory output i of node n overwrites, or WEFT_NONE. */
+weft_val weft_graph_updated(const weft_graph *g, int n, int i);
 /* effects.c: the graph outside training, where updates stand still: readers of what an update makes
  * read what it would have updated. *out is NULL if there is nothing to leave out. `map` (n_value
  * entries or NULL): old -> new. */

@@ -49,11 +49,21 @@ static weft_status fetch(builder *b, bool micro, const char *name)
     return WEFT_OK;
 }
 
+static weft_status taken(builder *b, const char *name, const char *what)
+{
+    return weft_fail(b->g->ctx, WEFT_MALFORMED,
+                     "the optimizer needs the name '%s' for itself, but the model has %s of this "
+                     "name: give that another name",
+                     name, what);
+}
+
 /* Makes `v` an output under `name` and fetches it. */
 static weft_status hand_out(builder *b, bool micro, const char *name, weft_val v)
 {
     if (v < 0 || !name)
         return b->g->ctx->status;
+    if (weft_graph_find_output(b->g, name) >= 0)
+        return taken(b, name, "an output");
     WEFT_TRY(weft_graph_output(b->g, name, v));
     return fetch(b, micro, name);
 }
@@ -217,6 +227,8 @@ static weft_status accumulate(builder *b)
     const weft_type flag = {.dtype = WEFT_I32};
     double share = 1.0 / (double)b->o->accumulate;
     b->o->first = "first";
+    if (weft_graph_find(g, b->o->first) >= 0)
+        return taken(b, b->o->first, "a value");
     b->first = weft_graph_input(g, b->o->first, &flag);
     weft_val total = scalar_state(b, "acc.loss", WEFT_F32, WEFT_ROLE_SUM);
     if (b->first < 0 || total < 0)

@@ -106,6 +106,7 @@ typedef struct {
     bool trainable;
     weft_role role;
     bool ready;    /* initialised or loaded */
+    bool moves;    /* the model itself updates it: not frozen, trained or not */
     bool external; /* frozen, with a file of its own: no part of checkpoints (frozen.h) */
     void *data;
 } weft_state;

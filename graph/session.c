@@ -124,6 +124,7 @@ static bool add_state(weft_session *s, const weft_value *v, char *data)
     weft_state x = {.type = stored_type(s, &v->type),
                     .trainable = v->trainable,
                     .role = v->role,
+                    .moves = v->moves,
                     .data = data};
     x.name = weft_arena_strdup(s->arena, v->name);
     x.init = weft_arena_strdup(s->arena, v->init ? v->init : "zeros");

@@ -142,11 +142,43 @@ steps again >b
 same a b
 expect 0 "$weft" eval loaded --data val.bin
 
+# a weight that is loaded, not trained, and updated by the model: checkpoints have it
+sed '/^  output/d; $d' names.txtpb >moving.txtpb
+cat >>moving.txtpb <<'E'
+  weight { name: "zero" type: "i32[]" }
+  node { op: "scale" in: "adam.bias" out: "half" attr: "alpha=0.5" }
+  node { op: "cache_write" in: ["adam.bias", "half", "zero"] out: "bias1" attr: "axis=0" }
+  node { op: "mul" in: ["adam.bias", "adam.bias"] out: "b2" } node { op: "sum" in: "b2" out: "size" }
+  output: ["loss", "logits", "size"]
+}
+E
+recipe moving.recipe moving.txtpb <<'E'
+train { steps: 6 batch: 4 log_every: 1 log: "size" }
+load { file: "whole" scope: "" }
+E
+expect 0 train moving.recipe --out moved
+expect 0 train moving.recipe --out halfway --steps 3
+expect 0 train moving.recipe --out halfway --resume=auto
+steps moved >a
+steps halfway >b
+same a b
+expect 0 "$weft" weights moved
+says out 'adam.bias'
+
 # a name that the optimizer needs
 sed 's/acc\.w/adam.step/' names.txtpb >clash.txtpb
 recipe clash.recipe clash.txtpb <<<'train { steps: 2 batch: 4 }'
 expect 65 train clash.recipe --out clash
 says err "the optimizer needs the name 'adam.step' for a state of its own, but the model has a weight of this name"
+sed 's/acc\.w/first/' names.txtpb >clash.txtpb
+expect 65 train clash.recipe --out clash --set train.accumulate=2
+says err "the optimizer needs the name 'first' for itself, but the model has a value of this name"
+sed 's/"loss"/"update:wte"/g' names.txtpb >clash.txtpb
+expect 65 train clash.recipe --out clash --set train.loss=update:wte --set eval.every=0
+says err "the optimizer needs the name 'update:wte' for itself, but the model has an output of this name"
+sed -e 's/acc\.w/rng/' -e '/op: "cross_entropy"/s/.*/  node { op: "dropout" in: "logits" out: "y" attr: "p=0.5" }\n&/' names.txtpb >clash.txtpb
+expect 65 "$weft" check clash.txtpb
+says err "the name 'rng' belongs to the random numbers"
 
 # an update of what `choose` gives: `check` says what a training would
 expect 65 "$weft" check "$root/tests/broken/update-chosen.txtpb"
