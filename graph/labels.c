@@ -122,10 +122,10 @@ static weft_status check_ranges(weft_ctx *c, const char *path, const unsigned ch
                                          : bad(c, path, "header: sizes whose product overflows");
 }
 
-static weft_status not_labels(weft_ctx *c, const char *path, const void *head)
+static weft_status not_labels(weft_ctx *c, const char *path, const void *head, size_t n)
 {
     char text[512];
-    const char *is = weft_kind_of(head, WEFT_LABEL_HEADER);
+    const char *is = weft_kind_of(head, n);
     snprintf(text, sizeof text, "not a label file: it does not begin with WEFTLBL%s%s",
              is ? "; this is " : "", is ? is : "");
     return bad(c, path, text);
@@ -136,7 +136,7 @@ weft_status weft_label_unpack(weft_ctx *c, const char *path,
 {
     char text[128], shown[512];
     if (memcmp(in, magic, sizeof magic))
-        return not_labels(c, path, in);
+        return not_labels(c, path, in, WEFT_LABEL_HEADER);
     uint64_t version = get(in + AT_VERSION, 4);
     bool whole = get(in + AT_HASH, 8) == weft_xxh64_of(in, AT_HASH, 0);
     if (whole && version > WEFT_LABEL_VERSION)
@@ -263,10 +263,14 @@ static weft_status open_file(weft_labels *l)
     int64_t size = weft_size(c, l->fd);
     if (size < 0)
         return weft_io_fail(c, WEFT_MISSING, "read", l->path);
-    if (size < WEFT_LABEL_HEADER)
+    if (size < WEFT_LABEL_HEADER) {
+        WEFT_TRY(weft_read_at(c, l->fd, l->path, head, (size_t)size, 0));
+        if (size > 8 && memcmp(head, magic, sizeof magic))
+            return not_labels(c, l->path, head, (size_t)size);
         return weft_fail(c, WEFT_MALFORMED,
                          "%s: %" PRId64 " bytes, the header of a label file has %d", l->shown, size,
                          WEFT_LABEL_HEADER);
+    }
     WEFT_TRY(weft_read_at(c, l->fd, l->path, head, sizeof head, 0));
     WEFT_TRY(weft_label_unpack(c, l->path, head, &l->h));
     if (!weft_label_bytes(&l->h, &want) || size != want)
