@@ -168,7 +168,7 @@ static weft_status check_folder(weft_conversion *j, const char *folder)
     const char *name[] = {n->weights, weft_arena_printf(j->arena, "%s.index.json", n->weights),
                           n->config, n->settings};
     int kind;
-    WEFT_TRY(weft_look(j->ctx, folder, &kind));
+    WEFT_TRY(weft_look_out(j->ctx, folder, &kind));
     if (!kind)
         j->made = folder;
     WEFT_TRY(weft_make_dirs(j->ctx, folder));
@@ -178,7 +178,7 @@ static weft_status check_folder(weft_conversion *j, const char *folder)
         char *path = weft_arena_printf(j->arena, "%s/%s", folder, name[i]);
         if (!path)
             return j->ctx->status;
-        WEFT_TRY(weft_look(j->ctx, path, &kind));
+        WEFT_TRY(weft_look_out(j->ctx, path, &kind));
         if (kind)
             return weft_fail(j->ctx, WEFT_CANTCREATE, "%s: is there already; choose another folder",
                              path);

@@ -116,7 +116,7 @@ static weft_status check_output(weft_conversion *j, const char *out)
     char shown[512];
     int kind;
     bool same;
-    WEFT_TRY(weft_look(j->ctx, out, &kind));
+    WEFT_TRY(weft_look_out(j->ctx, out, &kind));
     if (!kind)
         return WEFT_OK;
     weft_printable(shown, sizeof shown, out);

@@ -46,7 +46,7 @@ weft_status weft_io_fail(weft_ctx *c, weft_status otherwise, const char *doing, 
 
 int64_t weft_now_ns(weft_ctx *c) { return c->io->clock_ns(c->io->user); }
 
-weft_status weft_look(weft_ctx *c, const char *path, int *kind)
+static weft_status look(weft_ctx *c, const char *path, weft_status otherwise, int *kind)
 {
     do
         *kind = c->io->exists(c->io->user, path);
@@ -54,18 +54,29 @@ weft_status weft_look(weft_ctx *c, const char *path, int *kind)
     if (*kind >= 0)
         return WEFT_OK;
     *kind = 0;
-    return weft_io_fail(c, WEFT_IO, "look at", path);
+    return weft_io_fail(c, otherwise, "look at", path);
+}
+
+weft_status weft_look(weft_ctx *c, const char *path, int *kind)
+{
+    return look(c, path, WEFT_IO, kind);
+}
+
+weft_status weft_look_out(weft_ctx *c, const char *path, int *kind)
+{
+    return look(c, path, WEFT_CANTCREATE, kind);
 }
 
 /* *there: something is at the path, and *id says what. */
-static weft_status identify(weft_ctx *c, const char *path, weft_file_id *id, bool *there)
+static weft_status identify(weft_ctx *c, const char *path, weft_status otherwise, weft_file_id *id,
+                            bool *there)
 {
     int r;
     do
         r = c->io->identify(c->io->user, path, id);
     while (r && errno == EINTR);
     *there = !r;
-    return r && !path_fault(errno) ? weft_io_fail(c, WEFT_IO, "look at", path) : WEFT_OK;
+    return r && !path_fault(errno) ? weft_io_fail(c, otherwise, "look at", path) : WEFT_OK;
 }
 
 weft_status weft_same_file(weft_ctx *c, const char *a, const char *b, bool *yes)
@@ -73,9 +84,9 @@ weft_status weft_same_file(weft_ctx *c, const char *a, const char *b, bool *yes)
     weft_file_id x = {0}, y = {0};
     bool there = false;
     *yes = false;
-    WEFT_TRY(identify(c, a, &x, &there));
+    WEFT_TRY(identify(c, a, WEFT_IO, &x, &there));
     if (there)
-        WEFT_TRY(identify(c, b, &y, &there));
+        WEFT_TRY(identify(c, b, WEFT_IO, &y, &there));
     *yes = there && x.inode == y.inode && x.device == y.device;
     return WEFT_OK;
 }
@@ -93,7 +104,7 @@ weft_status weft_is_at(weft_ctx *c, const char *path, int fd, bool *yes)
 {
     weft_file_id x = {0}, y = {0};
     int r;
-    WEFT_TRY(identify(c, path, &x, yes));
+    WEFT_TRY(identify(c, path, WEFT_IO, &x, yes));
     do
         r = c->io->inspect(c->io->user, fd, &y);
     while (r && errno == EINTR);
@@ -310,7 +321,7 @@ static weft_status check_place(weft_ctx *c, const char *path)
     weft_file_id id;
     bool there;
     char name[1024];
-    WEFT_TRY(identify(c, path, &id, &there));
+    WEFT_TRY(identify(c, path, WEFT_CANTCREATE, &id, &there));
     bool device = begins(path, "/dev/") && !begins(path, "/dev/shm/");
     bool system = there && id.link && (device || begins(path, "/proc/"));
     if (!there || (id.regular && !system))
@@ -460,7 +471,7 @@ static weft_status make_dir(weft_arena *a, const char *path)
     while (r && errno == EINTR);
     int why = errno;
     if (r && why == EEXIST)
-        WEFT_TRY(weft_look(c, path, &kind));
+        WEFT_TRY(weft_look_out(c, path, &kind));
     if (kind == 2)
         return WEFT_OK;
     errno = why;
@@ -474,7 +485,7 @@ static weft_status make_dir(weft_arena *a, const char *path)
 static weft_status need_dir(weft_arena *a, const char *path)
 {
     int kind;
-    WEFT_TRY(weft_look(weft_arena_ctx(a), path, &kind));
+    WEFT_TRY(weft_look_out(weft_arena_ctx(a), path, &kind));
     return kind == 2 ? WEFT_OK : make_dir(a, path);
 }
 
@@ -485,7 +496,7 @@ static weft_status make_dirs(weft_arena *a, const char *path)
     if (!p)
         return c->status;
     int kind;
-    WEFT_TRY(weft_look(c, path, &kind));
+    WEFT_TRY(weft_look_out(c, path, &kind));
     for (char *slash = p; !kind && *slash && (slash = strchr(slash + 1, '/'));) {
         *slash = 0;
         WEFT_TRY(need_dir(a, p));
@@ -573,7 +584,7 @@ static weft_status remove_or_queue(name_list *dirs, const char *path)
         return WEFT_OK;
     int kind = 0, why = errno;
     if (why == EISDIR || why == EPERM)
-        WEFT_TRY(weft_look(c, path, &kind));
+        WEFT_TRY(weft_look_out(c, path, &kind));
     errno = why;
     if (kind != 2)
         return weft_io_fail(c, WEFT_IO, "remove", path);

@@ -59,6 +59,8 @@ weft_status weft_io_fail(weft_ctx *c, weft_status otherwise, const char *doing, 
  * known (EACCES, EIO, EMFILE ...) it fails with WEFT_IO: nobody may take such a path for one that
  * is not there. */
 weft_status weft_look(weft_ctx *c, const char *path, int *kind);
+/* The same of a place that is to be written: where rights are missing it is WEFT_CANTCREATE. */
+weft_status weft_look_out(weft_ctx *c, const char *path, int *kind);
 /* *yes: a and b are there and are one file. Fails as weft_look does. */
 weft_status weft_same_file(weft_ctx *c, const char *a, const char *b, bool *yes);
 /* *yes: what is at `path` now is the file that `fd` was opened on. Fails as weft_look does. */

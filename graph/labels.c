@@ -188,7 +188,7 @@ weft_status weft_label_replaceable(weft_ctx *c, const char *path)
     char shown[512];
     bool yes = false;
     int fd, kind;
-    WEFT_TRY(weft_look(c, path, &kind));
+    WEFT_TRY(weft_look_out(c, path, &kind));
     if (!kind)
         return WEFT_OK;
     if (kind == 1) {

@@ -78,7 +78,7 @@ static weft_status write_all(weft_trained *t, const weft_graph *all, const char 
         if (!(path[i] = weft_arena_printf(t->arena, "%s/%s", dir, name[i])))
             return WEFT_NOMEM;
     int kind;
-    WEFT_TRY(weft_look(t->ctx, path[2], &kind));
+    WEFT_TRY(weft_look_out(t->ctx, path[2], &kind));
     if (kind)
         return weft_fail(t->ctx, WEFT_CANTCREATE, "%s exists already: choose another directory",
                          path[2]);

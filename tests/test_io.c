@@ -140,6 +140,30 @@ static void test_write_errors(void **state)
     remove_dir(dir);
 }
 
+static int no_rights(void *user, const char *path)
+{
+    (void)user;
+    (void)path;
+    errno = EACCES;
+    return -1;
+}
+
+/* What nobody may look at cannot be created, and is not "not there" to who reads. */
+static void test_no_rights(void **state)
+{
+    (void)state;
+    int kind;
+    weft_io io = weft_io_system;
+    io.exists = no_rights;
+    weft_ctx *c = weft_open(&(weft_options){.io = &io});
+    assert_int_equal(weft_make_dirs(c, "/closed/runs"), WEFT_CANTCREATE);
+    assert_non_null(strstr(weft_error(c), "/closed/runs: Permission denied"));
+    weft_error_clear(c);
+    assert_int_equal(weft_look(c, "/closed/model", &kind), WEFT_IO);
+    assert_non_null(strstr(weft_error(c), "cannot look at /closed/model: Permission denied"));
+    weft_close(c);
+}
+
 /* /dev/stdout is a link to a regular file where standard output is one. */
 static int looks_like_stdout(void *user, const char *path, weft_file_id *out)
 {
@@ -268,8 +292,8 @@ int main(void)
         cmocka_unit_test(test_xxh64_vectors), cmocka_unit_test(test_xxh64_streaming),
         cmocka_unit_test(test_writer),        cmocka_unit_test(test_read_errors),
         cmocka_unit_test(test_write_errors),  cmocka_unit_test(test_folders),
-        cmocka_unit_test(test_devices),       cmocka_unit_test(test_parent),
-        cmocka_unit_test(test_write_faults),
+        cmocka_unit_test(test_devices),       cmocka_unit_test(test_no_rights),
+        cmocka_unit_test(test_parent),        cmocka_unit_test(test_write_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,6 +68,7 @@ for signal in INT:130 TERM:143 HUP:129; do
     pid=$!
     await $pid lines e/log.jsonl 3
     kill -${signal%:*} $pid
+    [ $signal = HUP:129 ] && kill -HUP $pid 2>/dev/null # a terminal that closes sends more than one
     wait $pid
     code=$?
     [ $code -eq ${signal#*:} ] || fail "$signal: exit $code: $(cat err)"
@@ -77,6 +78,19 @@ for signal in INT:130 TERM:143 HUP:129; do
     train --out f $long --stop-at $((step + 4))
     equal e f $(printf 'step-%06d' $((step + 4)))
 done
+
+# under nohup a terminal that closes is none of its business
+rm -rf e
+(trap '' HUP; exec "$weft" train "$recipe" --quiet $long --out e >out 2>err) &
+pid=$!
+await $pid lines e/log.jsonl 3
+kill -HUP $pid
+n=$(wc -l <e/log.jsonl)
+await $pid lines e/log.jsonl $((n + 3))
+kill -TERM $pid
+wait $pid
+code=$?
+[ $code -eq 143 ] || fail "nohup: exit $code: $(cat err)"
 
 # kill -9: the last checkpoint counts
 rm -rf e f

@@ -292,7 +292,7 @@ weft_status cli_check_output(weft_ctx *c, const char *option, const char *path,
     int fd;
     int kind;
     WEFT_TRY(weft_make_parent(c, path));
-    WEFT_TRY(weft_look(c, path, &kind));
+    WEFT_TRY(weft_look_out(c, path, &kind));
     if (kind != 1)
         return WEFT_OK;
     WEFT_TRY(weft_open_read(c, path, &fd));

@@ -132,7 +132,7 @@ static weft_status try_start(comparison *k, weft_recipe *r, const char *out)
     weft_train_options t = {.dir = dir, .stop = &stop};
     if (!dir)
         return WEFT_NOMEM;
-    WEFT_TRY(weft_look(c, out, &there));
+    WEFT_TRY(weft_look_out(c, out, &there));
     c->log = NULL;
     weft_status s = cli_tokens_open(c, weft_recipe_file(r, WEFT_RECIPE_TOKENIZER), &tokens);
     t.vocab = tokens.n;

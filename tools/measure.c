@@ -197,7 +197,7 @@ static weft_status check_svg(measurement *m)
     int kind;
     if (!dir)
         return weft_error_status(m->ctx);
-    WEFT_TRY(weft_look(m->ctx, dir, &kind));
+    WEFT_TRY(weft_look_out(m->ctx, dir, &kind));
     if (kind == 2)
         return cli_check_output(m->ctx, "svg", m->o.svg, begins);
     return weft_fail(m->ctx, WEFT_CANTCREATE, "--svg=%s: there is no folder '%s'", m->o.svg, dir);
