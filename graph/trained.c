@@ -161,18 +161,19 @@ static weft_status open_trained(weft_trained *t, const char *path, const char *w
     weft_graph *g = NULL;
     WEFT_TRY(copy_settings(t, set, n_set));
     int kind;
-    bool alone;
     WEFT_TRY(weft_look(t->ctx, path, &kind));
-    WEFT_TRY(is_weights(t, path, kind, &alone));
-    if (alone)
+    WEFT_TRY(is_weights(t, path, kind, &t->alone));
+    if (t->alone)
         WEFT_TRY(open_weights(t, path, weights));
     else if (kind == 2)
         WEFT_TRY(open_run(t, path, weights));
     else
         WEFT_TRY(open_file(t, path, weights));
-    if (t->weights && !alone)
+    if (t->weights && !t->alone)
         WEFT_TRY(ask_weights(t));
-    t->loss = t->recipe ? weft_recipe_eval_loss(t->recipe) : alone ? t->told.map.msg->loss : "loss";
+    t->loss = t->recipe  ? weft_recipe_eval_loss(t->recipe)
+              : t->alone ? t->told.map.msg->loss
+                         : "loss";
     WEFT_TRY(weft_trained_graph(t, WEFT_BATCH_ONE, 0, &g));
     t->vocab = weft_graph_vocab(g, 0);
     weft_graph_free(g);
@@ -422,10 +423,29 @@ static void warn_of_start(weft_trained *t, const weft_session *s)
         }
 }
 
+/* Files hold all weights of their model; but the folder of a student has not its teacher, for which
+ * no memory is needed, then. */
+static weft_status add_states(weft_trained *t, const weft_graph *g, weft_session *s)
+{
+    const char *const name[] = {t->loss, "logits"};
+    weft_graph *part = NULL;
+    weft_val keep[2];
+    int n = 0;
+    for (int i = 0; t->alone && i < 2; i++)
+        if ((keep[n] = weft_graph_find_output(g, name[i])) != WEFT_NONE)
+            n++;
+    if (!n)
+        return weft_session_add_states(s, g);
+    WEFT_TRY(weft_graph_prune(g, keep, n, &part, NULL));
+    weft_status status = weft_session_add_states(s, part);
+    weft_graph_free(part);
+    return status;
+}
+
 weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s)
 {
     weft_frozen *frozen;
-    WEFT_TRY(weft_session_add_states(s, g));
+    WEFT_TRY(add_states(t, g, s));
     WEFT_TRY(load_frozen(t, g, s, &frozen));
     if (t->weights) {
         bool checkpoint;

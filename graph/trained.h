@@ -17,6 +17,7 @@ struct weft_trained {
     int n_set;
     const char *weights;       /* NULL: start values */
     weft_told told;            /* what these say of the model */
+    bool alone;                /* they are what was opened: no file holds other parts */
     const char *loss, *folder; /* folder: the run directory, NULL without one */
     int64_t vocab;
     bool warned; /* that weights have start values */

@@ -102,6 +102,10 @@ for how in "" "--steer 3*4 --steer 5+1"; do
     expect 0 "$weft" generate alone --ids --prompt "1 2 3" --tokens 20 $how
     same out run
 done
+# steered, it is a model of its own
+expect 0 "$weft" steer alone --steer 3*4 --steer 5+1 --out steered
+expect 0 "$weft" generate steered --ids --prompt "1 2 3" --tokens 20
+same out run
 expect 78 "$weft" eval "$root/models/cocomix.txtpb" $sets --weights alone --data val.bin
 says err "missing: teacher\.wte\.weight"
 expect 0 "$weft" eval a --data val.bin --batch 1 --set eval.loss=lm_loss --set 'eval.log=lm_loss'

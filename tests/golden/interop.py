@@ -185,6 +185,15 @@ def gpt2_equals(title, model, weights, sets, tokens, targets, graph=None):
     compare(f"{title}: loss", out["loss"], theirs.loss)
 
 
+def goes_on(title, model, folder, tokens):
+    """The folder as it is, without a model file or a setting, draws what the class draws."""
+    start = tokens[:1, :5]
+    theirs = model.generate(start, max_new_tokens=8, min_new_tokens=8, do_sample=False)[0, 5:].tolist()
+    ours = weft("generate", folder, "--ids", "--prompt", " ".join(map(str, start[0].tolist())), "--tokens=8",
+                "--temperature=0", "--to-end")
+    check(f"{title}: greedy text of the folder", list(map(int, ours.split())) == theirs, (ours, theirs))
+
+
 def strict(cls, folder, **more):
     model, info = cls.from_pretrained(folder, output_loading_info=True, **more)
     left = {k: sorted(map(str, v)) for k, v in info.items() if v}
@@ -202,6 +211,8 @@ def try_gpt2():
     gpt2_equals("there to here", model, "g1.st", weft_import("g1", "hf-gpt2", "g1.st", graph), tokens, targets)
     model.save_pretrained("g2", max_shard_size="20KB")
     gpt2_equals("shards", model, "g2.st", weft_import("g2", "hf-gpt2", "g2.st", graph), tokens, targets)
+    for folder in "g1", "g2":
+        goes_on(folder, model, folder, tokens)
     base = GPT2Model(model.config)
     base.load_state_dict(model.transformer.state_dict(), strict=True)
     base.save_pretrained("g3")
