@@ -67,6 +67,11 @@ steps half >b
 same a b
 expect 0 "$weft" eval often --data val.bin --json
 says out '"n":12'
+# so does what generation reads, with a cache and without
+expect 0 "$weft" generate often --ids --prompt "1 2 3" --tokens 8 --temperature 0
+cp out cached
+expect 0 "$weft" generate often --ids --prompt "1 2 3" --tokens 8 --temperature 0 --no-cache
+same out cached
 # with micro-batches an update happens in each of them
 expect 0 train sched.recipe --out micro --set train.accumulate=2 --set train.steps=3 --set eval.every=0
 steps micro >a

@@ -58,6 +58,9 @@ static void check_code(const weft_op *op)
     require(op->lower || op->run || op->kernel || op->view, op, "no", "kernel");
     require(!op->grad || !(op->flags & WEFT_NO_GRADIENT), op, "both a gradient and",
             "WEFT_NO_GRADIENT");
+    for (int i = 0; effect && i < weft_op_n_out(op); i++) /* outside training it is its input */
+        require(op->out[i].alias, op, "updates state, but has an output without alias:",
+                op->out[i].name);
     require(effect == !!(op->flags & WEFT_EFFECT), op, "aliases and flag disagree:", "WEFT_EFFECT");
 }
 
