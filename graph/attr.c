@@ -56,16 +56,12 @@ static weft_status unknown_attr(weft_ctx *c, const weft_op *op, const char *name
 {
     const char *known[sizeof op->attr / sizeof *op->attr];
     int n = weft_op_n_attr(op);
-    char shown[200];
+    char hint[300];
     for (int i = 0; i < n; i++)
         known[i] = op->attr[i].name;
-    weft_printable(shown, sizeof shown, name);
-    const char *near = weft_nearest(name, known, n);
-    if (near)
-        return weft_fail(c, WEFT_MALFORMED, "%s has no attribute '%s'; did you mean '%s'?",
-                         op->name, shown, near);
-    return weft_fail(c, WEFT_MALFORMED, "%s has no attribute '%s'%s", op->name, shown,
-                     n ? "; see weft ops for those it has" : ": it takes none");
+    return weft_fail(c, WEFT_MALFORMED, "%s has no attribute '%s'%s", op->name, name,
+                     n ? weft_suggest(hint, sizeof hint, name, "its attributes:", known, n)
+                       : ": it takes none");
 }
 
 /* Index of a word in "sum|mean", -1 if it is none of them. */

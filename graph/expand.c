@@ -17,18 +17,47 @@ enum { NODE_WORK = 50, CALL_WORK = 200 };
 
 static weft_status expand_module(weft_instance *it, const weft_val *in, int n_in, weft_val *out);
 
+/* ---- what there is, for messages ---- */
+/* "; its inputs: x, y" */
+static const char *inputs_text(const Weft__Module *m, char *out, size_t n)
+{
+    const char *name[64];
+    int k = 0;
+    for (; k < 64 && k < (int)m->n_input; k++)
+        name[k] = m->input[k]->name;
+    return weft_suggest(out, n, "", "its inputs:", name, k);
+}
+
+static const char *outputs_text(const Weft__Module *m, char *out, size_t n)
+{
+    const char *name[64];
+    int k = 0;
+    for (; k < 64 && k < (int)m->n_output; k++)
+        name[k] = m->output[k];
+    return weft_suggest(out, n, "", "its outputs:", name, k);
+}
+
+static const char *op_outputs_text(const weft_op *op, char *out, size_t n)
+{
+    const char *name[sizeof op->out / sizeof *op->out];
+    int k = 0;
+    for (; k < weft_op_n_out(op); k++)
+        name[k] = op->out[k].name;
+    return weft_suggest(out, n, "", "its outputs:", name, k);
+}
+
 /* ---- inputs and weights ---- */
 static int64_t length(const char *s) { return s ? (int64_t)strlen(s) : 0; }
 
 static weft_status bind_inputs(weft_instance *it, const weft_val *in, int n_in)
 {
     weft_expander *x = it->x;
-    char why[256], text[256];
+    char why[256], text[512];
     if (n_in != (int)it->module->n_input)
-        return weft_expand_fail(x, "module '%s' takes %zu input%s, but %d %s given",
+        return weft_expand_fail(x, "module '%s' takes %zu input%s, but %d %s given%s",
                                 it->module->name, it->module->n_input,
-                                it->module->n_input == 1 ? "" : "s", n_in,
-                                n_in == 1 ? "is" : "are");
+                                it->module->n_input == 1 ? "" : "s", n_in, n_in == 1 ? "is" : "are",
+                                inputs_text(it->module, text, sizeof text));
     for (int i = 0; i < n_in; i++) {
         const Weft__Port *p = it->module->input[i];
         WEFT_TRY(weft_expand_spend(x, 1 + length(p->type)));
@@ -86,11 +115,11 @@ static weft_status unknown_op(weft_instance *it, const char *name)
     int n = 0;
     for (; n < weft_op_count() && n < 1024; n++)
         known[n] = weft_op_at(n)->name;
-    const char *near = weft_nearest(name, known, n);
-    char shown[128];
-    weft_printable(shown, sizeof shown, name);
-    return near ? weft_expand_fail(it->x, "unknown op '%s'; did you mean '%s'?", shown, near)
-                : weft_expand_fail(it->x, "unknown op '%s'; `weft ops` lists them all", shown);
+    char hint[160];
+    if (weft_map_get(it->x->m->modules, name, -1) >= 0)
+        return weft_expand_fail(it->x, "unknown op '%s'; it is a module: call: \"%s\"", name, name);
+    return weft_expand_fail(it->x, "unknown op '%s'%s (`weft ops` lists them all)", name,
+                            weft_suggest(hint, sizeof hint, name, NULL, known, n));
 }
 
 /* What an expanded graph file says about a node beyond a written one. */
@@ -140,9 +169,11 @@ static weft_status expand_op(weft_instance *it, const Weft__Node *node)
     WEFT_TRY(lookup_inputs(it, node, in));
     WEFT_TRY(weft_attrs_eval(x->c, it->work, op, &it->params, (const char *const *)node->attr,
                              (int)node->n_attr, &attr));
+    char text[256];
     if (node->n_out < 1 || (int)node->n_out > weft_op_n_out(op))
-        return weft_expand_fail(x, "%s has %d output%s, but %zu are named", op->name,
-                                weft_op_n_out(op), weft_op_n_out(op) == 1 ? "" : "s", node->n_out);
+        return weft_expand_fail(x, "%s has %d output%s, but %zu are named%s", op->name,
+                                weft_op_n_out(op), weft_op_n_out(op) == 1 ? "" : "s", node->n_out,
+                                op_outputs_text(op, text, sizeof text));
     if (g->n_node >= WEFT_EXPAND_NODES + x->n_written)
         return weft_expand_fail(x, "more than %lld nodes, %d beyond those of the files",
                                 (long long)(WEFT_EXPAND_NODES + x->n_written), WEFT_EXPAND_NODES);
@@ -179,10 +210,12 @@ static const Weft__Module *find_module(weft_instance *it, const char *name)
         return m->module[i];
     for (; n < m->n_module && n < 512; n++)
         known[n] = m->module[n]->name;
-    const char *near = weft_nearest(name, known, n);
-    weft_expand_fail(it->x, "unknown module '%s'%s%s%s", name,
-                     near ? "; did you mean '" : " (is its file imported?)", near ? near : "",
-                     near ? "'?" : "");
+    char hint[300];
+    if (weft_op_find(name))
+        weft_expand_fail(it->x, "unknown module '%s'; it is an op: op: \"%s\"", name, name);
+    else
+        weft_expand_fail(it->x, "unknown module '%s'%s (is its file imported?)", name,
+                         weft_suggest(hint, sizeof hint, name, "there are", known, n));
     return NULL;
 }
 
@@ -312,9 +345,11 @@ static weft_status prepare_call(weft_instance *it, const Weft__Node *node,
     WEFT_TRY(check_recursion(it, callee));
     WEFT_TRY(weft_expand_check_attrs(it, node, callee));
     WEFT_TRY(repeat_bounds(it, node, from, to));
+    char text[512];
     if (node->n_out > callee->n_output)
-        return weft_expand_fail(x, "module '%s' has %zu output%s, but %zu are named", callee->name,
-                                callee->n_output, callee->n_output == 1 ? "" : "s", node->n_out);
+        return weft_expand_fail(x, "module '%s' has %zu output%s, but %zu are named%s",
+                                callee->name, callee->n_output, callee->n_output == 1 ? "" : "s",
+                                node->n_out, outputs_text(callee, text, sizeof text));
     WEFT_TRY(lookup_inputs(it, node, in));
     for (size_t i = 0; i < node->n_in; i++)
         if (in[i] < 0)

@@ -96,11 +96,12 @@ weft_status weft_expand_check_attrs(weft_instance *it, const Weft__Node *node,
         for (size_t j = 0; j < k; j++)
             if (!strncmp(node->attr[j], node->attr[k], len + 1))
                 return weft_expand_fail(x, "parameter '%s' is given twice", word);
-        const char *near = found ? NULL : weft_nearest(word, known, n);
+        char hint[300];
         if (!found)
-            return weft_expand_fail(x, "module '%s' has no parameter '%s'%s%s%s", callee->name,
-                                    word, near ? "; did you mean '" : "", near ? near : "",
-                                    near ? "'?" : "");
+            return weft_expand_fail(
+                x, "module '%s' has no parameter '%s'%s", callee->name, word,
+                n ? weft_suggest(hint, sizeof hint, word, "its parameters:", known, n)
+                  : ": it has none");
     }
     return WEFT_OK;
 }
@@ -243,9 +244,9 @@ weft_status weft_expand_lookup(weft_instance *it, const char *name, weft_val *ou
                     it->x,
                     "'%s' is used before it is computed (nodes run in the order of the file)",
                     name);
-    const char *near = weft_nearest(name, known, n);
-    return near ? weft_expand_fail(it->x, "unknown value '%s'; did you mean '%s'?", name, near)
-                : weft_expand_fail(it->x, "unknown value '%s'", name);
+    char hint[200];
+    return weft_expand_fail(it->x, "unknown value '%s'%s", name,
+                            weft_suggest(hint, sizeof hint, name, "known here:", known, n));
 }
 
 /* The first of base~2, base~3, ... that is free: calls without a name share a scope. What was tried

@@ -56,6 +56,10 @@ typedef struct {
     size_t why_size;
 } parser;
 
+enum { FUNCTIONS = 3 };
+static const char *const function_name[FUNCTIONS] = {"sqrt", "min", "max"};
+static const char function_op[] = "smM";
+
 static bool fail(parser *p, const char *fmt, ...) WEFT_PRINTF(2, 3);
 static bool fail(parser *p, const char *fmt, ...)
 {
@@ -114,8 +118,12 @@ static bool close_group(parser *p)
         return false;
     char op = p->op[--p->n_op];
     int args = p->arity[p->n_op] + 1, want = op == 'm' || op == 'M' ? 2 : 1;
+    if (args != want && op == '(')
+        return fail(p, "',' in parentheses that belong to no function");
     if (args != want)
-        return fail(p, "%d arguments where %d are expected", args, want);
+        return fail(p, "%s takes %d argument%s, but %d %s given",
+                    function_name[strchr(function_op, op) - function_op], want,
+                    want == 1 ? "" : "s", args, args == 1 ? "is" : "are");
     double *a = &p->value[p->n_value - want];
     if (op == 's' && *a < 0)
         return fail(p, "sqrt of the negative number %g", *a);
@@ -128,17 +136,20 @@ static bool close_group(parser *p)
     return true;
 }
 
+/* What is followed by '(' was meant as a function. */
 static bool unknown_name(parser *p, const char *name, size_t n)
 {
     const char *known[256];
-    char word[128];
+    char word[128], hint[160];
     int k = 0;
+    snprintf(word, sizeof word, "%.*s", (int)n, name);
+    if (p->text < p->end && *p->text == '(')
+        return fail(p, "unknown function '%s'%s", word,
+                    weft_suggest(hint, sizeof hint, word, "there are", function_name, FUNCTIONS));
     for (int i = 0; i < p->params->n && k < 256; i++)
         known[k++] = p->params->p[i].name;
-    snprintf(word, sizeof word, "%.*s", (int)n, name);
-    const char *near = weft_nearest(word, known, k);
-    return near ? fail(p, "unknown parameter '%s'; did you mean '%s'?", word, near)
-                : fail(p, "unknown parameter '%s'", word);
+    return fail(p, "unknown parameter '%s'%s", word,
+                weft_suggest(hint, sizeof hint, word, "known here:", known, k));
 }
 
 /* A parameter, or a function name with its opening parenthesis. *operand: a value was read. */
@@ -148,16 +159,12 @@ static bool read_name(parser *p, bool *operand)
     while (p->text < p->end && (weft_is_alnum(*p->text) || *p->text == '_'))
         p->text++;
     size_t n = (size_t)(p->text - name);
-    static const struct {
-        const char *name;
-        char op;
-    } functions[] = {{"sqrt", 's'}, {"min", 'm'}, {"max", 'M'}};
-    for (int i = 0; i < 3; i++)
-        if (strlen(functions[i].name) == n && !memcmp(name, functions[i].name, n) &&
+    for (int i = 0; i < FUNCTIONS; i++)
+        if (strlen(function_name[i]) == n && !memcmp(name, function_name[i], n) &&
             p->text < p->end && *p->text == '(') {
             p->text++;
             *operand = false;
-            return push_op(p, functions[i].op);
+            return push_op(p, function_op[i]);
         }
     const weft_param *q = weft_params_find(p->params, name, n);
     *operand = true;

@@ -253,17 +253,39 @@ static int written_inputs(const weft_op *op, int *required)
     return n;
 }
 
+/* "x, w and, if wanted, bias": the inputs that a file may write. */
+static const char *inputs_text(const weft_op *op, char *out, size_t n)
+{
+    size_t k = 0;
+    bool optional = false;
+    out[0] = 0;
+    for (int i = 0; i < weft_op_n_in(op) && k < n; i++) {
+        const weft_port *p = &op->in[i];
+        if (p->kind & WEFT_INPUT_RNG)
+            continue;
+        const char *before = !k                                       ? ""
+                             : (p->kind & WEFT_OPTIONAL) && !optional ? " and, if wanted, "
+                                                                      : ", ";
+        optional |= (p->kind & WEFT_OPTIONAL) != 0;
+        k += (size_t)snprintf(out + k, n - k, "%s%s%s", before, p->name,
+                              p->kind & WEFT_VARIADIC ? ", once or more" : "");
+    }
+    return out;
+}
+
 static bool check_arity(weft_graph *g, const weft_op *op, const weft_val *in, int n_in)
 {
     int required, most = written_inputs(op, &required), n_port = weft_op_n_in(op);
     bool variadic = n_port && (op->in[n_port - 1].kind & WEFT_VARIADIC);
     bool whole = n_in == n_port; /* copies of nodes carry the framework's inputs too */
     if (!whole && (n_in < required || (n_in > most && !variadic))) {
-        weft_fail(g->ctx, WEFT_MALFORMED, "%s takes %s%d input%s, but %d %s given", op->name,
+        char text[512];
+        weft_fail(g->ctx, WEFT_MALFORMED, "%s takes %s%d input%s, but %d %s given%s%s", op->name,
                   variadic || required < most ? (n_in < required ? "at least " : "at most ") : "",
                   n_in < required ? required : most,
                   (n_in < required ? required : most) == 1 ? "" : "s", n_in,
-                  n_in == 1 ? "is" : "are");
+                  n_in == 1 ? "is" : "are", most ? "; its inputs: " : "",
+                  inputs_text(op, text, sizeof text));
         return false;
     }
     for (int i = 0; i < n_in; i++) {

@@ -243,8 +243,8 @@ static weft_status run(labeller *l, weft_label_result *out)
                             : NULL;
     if (!l->out)
         return weft_fail(l->ctx, WEFT_USAGE,
-                         "no file for the labels: none was given, and no data.labels of a recipe "
-                         "names one");
+                         "no file for the labels: none was given (weft labels --out FILE), and no "
+                         "data.labels of a recipe names one");
     WEFT_TRY(check_out(l));
     WEFT_TRY(open_model(l));
     WEFT_TRY(open_data(l));

@@ -86,7 +86,9 @@ weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d
         return parse_bytes(a, d, f->text, f->n, kept, lines, out);
     }
     WEFT_TRY(weft_read_file(a, path, WEFT_MESSAGE_LIMIT, &data, &n));
-    return parse_bytes(a, d, data, n, kept, lines, out);
+    return parse_bytes(a, d, data, n, kept, lines, out)
+               ? weft_message_mistaken(weft_arena_ctx(a), d, kept, data, n)
+               : WEFT_OK;
 }
 
 weft_status weft_message_save(weft_ctx *c, const ProtobufCMessage *m, const char *path)
@@ -390,15 +392,13 @@ static weft_status find_main(loader *l)
         return WEFT_OK;
     }
     const char **names = weft_arena_array(m->arena, (size_t)m->n_module + 1, sizeof *names);
-    char shown[200];
+    char hint[300];
     if (!names)
         return l->ctx->status;
     for (int k = 0; k < m->n_module; k++)
         names[k] = m->module[k]->name;
-    const char *near = weft_nearest(name, names, m->n_module);
-    return fail_at(l, position(l, name, m->root), "main: unknown module '%s'%s%s%s",
-                   weft_printable(shown, sizeof shown, name), near ? "; did you mean '" : "",
-                   near ? near : "", near ? "'?" : "");
+    return fail_at(l, position(l, name, m->root), "main: unknown module '%s'%s", name,
+                   weft_suggest(hint, sizeof hint, name, "there are", names, m->n_module));
 }
 
 /* The name in front of '=' of "name=value". */
@@ -413,19 +413,10 @@ static char *name_of(weft_arena *a, const char *s)
 /* The nearest parameter, or all of them. */
 static weft_status unknown_parameter(loader *l, const char *name, const char *const *names, int n)
 {
-    char shown[200], known[1000] = "";
-    size_t k = 0;
-    const char *near = weft_nearest(name, names, n);
-    weft_printable(shown, sizeof shown, name);
-    if (near)
-        return weft_fail(l->ctx, WEFT_USAGE,
-                         "setting %s: module '%s' has no such parameter; did you mean '%s'?", shown,
-                         l->m->main->name, near);
-    for (int i = 0; i < n && k < sizeof known; i++)
-        k +=
-            (size_t)snprintf(known + k, sizeof known - k, "%s%s", i ? ", " : "; known: ", names[i]);
-    return weft_fail(l->ctx, WEFT_USAGE, "setting %s: module '%s' has no %s%s", shown,
-                     l->m->main->name, n ? "such parameter" : "parameters", known);
+    char hint[1000];
+    return weft_fail(l->ctx, WEFT_USAGE, "setting %s: module '%s' has no %s%s", name,
+                     l->m->main->name, n ? "such parameter" : "parameters",
+                     weft_suggest(hint, sizeof hint, name, "known:", names, n));
 }
 
 /* The last setting of a name wins: the command line comes behind a recipe. */
@@ -455,23 +446,35 @@ static weft_status add_setting(loader *l, const char *text, const char *const *n
     return unknown_parameter(l, s.name, names, n);
 }
 
+/* Names of the entry module's parameters, NULL without memory. */
+static const char **parameters(const weft_model *m)
+{
+    const char **names = weft_arena_array(m->arena, m->main->n_param + 1, sizeof *names);
+    for (size_t i = 0; names && i < m->main->n_param; i++)
+        if (!(names[i] = name_of(m->arena, m->main->param[i])))
+            return NULL;
+    return names;
+}
+
+bool weft_model_near(const weft_model *m, const char *name)
+{
+    const char **names = parameters(m);
+    return names && weft_nearest(name, names, (int)m->main->n_param);
+}
+
 /* Names are checked here, before any expression is evaluated; values are expressions, for expand.c.
  */
 static weft_status add_settings(loader *l, const char *const *set, int n_set)
 {
-    const Weft__Module *main_module = l->m->main;
-    const char **names = weft_arena_array(l->m->arena, main_module->n_param + 1, sizeof *names);
+    const char **names = parameters(l->m);
     if (!names)
         return l->ctx->status;
-    for (size_t i = 0; i < main_module->n_param; i++)
-        if (!(names[i] = name_of(l->m->arena, main_module->param[i])))
-            return l->ctx->status;
     for (int i = 0; i < n_set; i++)
-        WEFT_TRY(add_setting(l, set[i], names, (int)main_module->n_param));
+        WEFT_TRY(add_setting(l, set[i], names, (int)l->m->main->n_param));
     return WEFT_OK;
 }
 
-static bool has_parameter(const weft_model *m, const char *name)
+bool weft_model_has(const weft_model *m, const char *name)
 {
     size_t n = strlen(name);
     for (size_t i = 0; i < m->main->n_param; i++)
@@ -484,9 +487,9 @@ weft_status weft_model_size(weft_model *m, int64_t batch, int64_t length)
 {
     const char *text[2];
     int n = 0;
-    if (batch && has_parameter(m, "B"))
+    if (batch && weft_model_has(m, "B"))
         text[n++] = weft_arena_printf(m->arena, "B=%lld", (long long)batch);
-    if (length && has_parameter(m, "T"))
+    if (length && weft_model_has(m, "T"))
         text[n++] = weft_arena_printf(m->arena, "T=%lld", (long long)length);
     WEFT_TRY(m->ctx->status);
     return add_settings(&(loader){.m = m, .ctx = m->ctx}, text, n);

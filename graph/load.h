@@ -51,6 +51,11 @@ weft_status weft_binary_parse(weft_arena *a, const ProtobufCMessageDescriptor *d
                               ProtobufCMessage **out);
 weft_status weft_binary_pack(weft_arena *a, const ProtobufCMessage *m, uint8_t **data, size_t *n);
 
+/* mistaken.c: after such a failure: where the text is another message of ours or JSON, the failure
+ * says so instead. Returns the status. */
+weft_status weft_message_mistaken(weft_ctx *c, const ProtobufCMessageDescriptor *want,
+                                  const char *path, const char *data, size_t n);
+
 /* Reads a whole regular file through the I/O seam and parses it as text or binary, by content. */
 weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d, const char *path,
                               weft_lines *lines, ProtobufCMessage **out);
@@ -84,6 +89,11 @@ struct weft_model {
 /* Sets the parameters B and T (0: leaves them), as far as the entry module has them: the sizes of a
  * graph without them are fixed. */
 weft_status weft_model_size(weft_model *m, int64_t batch, int64_t length);
+
+/* Has the entry module a parameter of this name? */
+bool weft_model_has(const weft_model *m, const char *parameter);
+/* Or one that is nearly called so? */
+bool weft_model_near(const weft_model *m, const char *parameter);
 
 /* One setting "name=value" more, which stands over those before. */
 weft_status weft_model_set(weft_model *m, const char *setting);

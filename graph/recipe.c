@@ -310,16 +310,46 @@ const char *weft_recipe_file(const weft_recipe *r, weft_recipe_path which)
     return r->file[which];
 }
 
+/* What the model has no parameter for may be meant as a field of the recipe: lr is schedule.lr. */
+static weft_status set_parameter(weft_recipe *r, weft_model *m, const char *setting)
+{
+    char hint[200] = "";
+    const char *name = weft_arena_strndup(r->arena, setting, strcspn(setting, "= "));
+    if (!name)
+        return weft_error_status(r->ctx);
+    if (!weft_model_has(m, name))
+        weft_path_hint(hint, sizeof hint, &weft__recipe__descriptor, name,
+                       !weft_model_near(m, name));
+    if (*hint)
+        return weft_fail(
+            r->ctx, WEFT_USAGE,
+            "setting %s: neither a parameter of module '%s' nor a field of the recipe; "
+            "did you mean %s?",
+            name, m->main->name, hint);
+    weft_status s = weft_model_set(m, setting);
+    return s == WEFT_USAGE && !weft_model_has(m, name)
+               ? weft_note(r->ctx, "fields of the recipe are named with their part, like "
+                                   "train.steps or schedule.lr (docs/training.md)")
+               : s;
+}
+
 weft_status weft_recipe_model(weft_recipe *r, int64_t batch, int64_t length, weft_model **out)
 {
     const Weft__Train *t = r->msg->train;
-    weft_status s = weft_model_load(r->ctx, r->model, r->set, r->n_set, out);
-    if (!s && (s = weft_model_size(*out, batch ? batch : t->batch,
-                                   length          ? length
-                                   : t->has_length ? t->length
-                                                   : 0)))
-        weft_model_free(*out);
-    return s ? weft_note(r->ctx, "in recipe %s", r->path) : WEFT_OK;
+    *out = NULL;
+    weft_status s = weft_model_load(r->ctx, r->model, NULL, 0, out);
+    for (int i = 0; i < r->n_set && !s; i++)
+        s = set_parameter(r, *out, r->set[i]);
+    if (!s)
+        s = weft_model_size(*out, batch ? batch : t->batch,
+                            length          ? length
+                            : t->has_length ? t->length
+                                            : 0);
+    if (!s)
+        return WEFT_OK;
+    weft_model_free(*out);
+    *out = NULL;
+    return weft_note(r->ctx, "in recipe %s", r->path);
 }
 
 /* ---- writing ---- */

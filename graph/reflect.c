@@ -151,17 +151,45 @@ ProtobufCMessage *weft_message_new(weft_arena *a, const ProtobufCMessageDescript
 /* ---- hints ---- */
 #define HINT_NAMES 64
 
-/* A near miss is most likely a slip of the finger; else the reader wants to see what there is. */
-static const char *hint(char *out, size_t n, const char *word, const char *const *names, int count)
+/* Fields of messages that are there once: the others have no path. */
+static const ProtobufCMessageDescriptor *part_of(const ProtobufCFieldDescriptor *f)
 {
-    const char *near = *word ? weft_nearest(word, names, count) : NULL;
-    if (near) {
-        snprintf(out, n, "; did you mean '%s'?", near);
-        return out;
+    return f->type == PROTOBUF_C_TYPE_MESSAGE && f->label != PROTOBUF_C_LABEL_REPEATED
+               ? f->descriptor
+               : NULL;
+}
+
+static size_t add_paths(char *out, size_t n, const ProtobufCMessageDescriptor *root,
+                        const char *last)
+{
+    size_t k = 0;
+    out[0] = 0;
+    for (unsigned i = 0; i < root->n_fields && k < n; i++) {
+        const ProtobufCMessageDescriptor *d = part_of(&root->fields[i]);
+        const ProtobufCFieldDescriptor *f =
+            d ? protobuf_c_message_descriptor_get_field_by_name(d, last) : NULL;
+        if (f && f->type != PROTOBUF_C_TYPE_MESSAGE)
+            k += (size_t)snprintf(out + k, n - k, "%s'%s.%s'", k ? " or " : "",
+                                  root->fields[i].name, last);
     }
-    size_t k = (size_t)snprintf(out, n, "; known:");
-    for (int i = 0; i < count && k < n; i++)
-        k += (size_t)snprintf(out + k, n - k, "%s %s", i ? "," : "", names[i]);
+    return k;
+}
+
+const char *weft_path_hint(char *out, size_t n, const ProtobufCMessageDescriptor *root,
+                           const char *last, bool near)
+{
+    const char *names[4 * HINT_NAMES];
+    int count = 0;
+    if (add_paths(out, n, root, last) || !near)
+        return out;
+    for (unsigned i = 0; i < root->n_fields; i++) {
+        const ProtobufCMessageDescriptor *d = part_of(&root->fields[i]);
+        for (unsigned j = 0; d && j < d->n_fields && count < 4 * HINT_NAMES; j++)
+            if (d->fields[j].type != PROTOBUF_C_TYPE_MESSAGE)
+                names[count++] = d->fields[j].name;
+    }
+    if ((last = weft_nearest(last, names, count)))
+        add_paths(out, n, root, last);
     return out;
 }
 
@@ -172,7 +200,7 @@ const char *weft_field_hint(char *out, size_t n, const ProtobufCMessageDescripto
     int count = 0;
     for (; count < HINT_NAMES && count < (int)d->n_fields; count++)
         names[count] = d->fields[count].name;
-    return hint(out, n, name, names, count);
+    return weft_suggest(out, n, name, "known:", names, count);
 }
 
 const char *weft_enum_hint(char *out, size_t n, const ProtobufCEnumDescriptor *d, const char *name)
@@ -181,7 +209,7 @@ const char *weft_enum_hint(char *out, size_t n, const ProtobufCEnumDescriptor *d
     int count = 0;
     for (; count < HINT_NAMES && count < (int)d->n_value_names; count++)
         names[count] = d->values_by_name[count].name;
-    return hint(out, n, name, names, count);
+    return weft_suggest(out, n, name, "known:", names, count);
 }
 
 /* ---- UTF-8 ---- */

@@ -38,6 +38,10 @@ ProtobufCMessage *weft_message_new(weft_arena *a, const ProtobufCMessageDescript
 const char *weft_field_hint(char *out, size_t n, const ProtobufCMessageDescriptor *d,
                             const char *name);
 const char *weft_enum_hint(char *out, size_t n, const ProtobufCEnumDescriptor *d, const char *name);
+/* The paths of two names, as settings write them, whose last part is `last`, or with `near` like
+ * it: "'eval.every' or 'checkpoint.every'"; "" when there are none. Returns out. */
+const char *weft_path_hint(char *out, size_t n, const ProtobufCMessageDescriptor *root,
+                           const char *last, bool near);
 const char *weft_type_word(ProtobufCType t); /* "a string", "a 64-bit integer", ... */
 
 /* Length of the longest prefix that is valid UTF-8 (Unicode 15, table 3-7: no surrogates, no

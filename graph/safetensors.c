@@ -276,6 +276,11 @@ static weft_status refuse_other(weft_tensor_file *f, int64_t size)
     size_t n = size < (int64_t)sizeof head ? (size_t)size : sizeof head;
     WEFT_TRY(weft_read_at(f->ctx, f->fd, f->path, head, n, 0));
     const char *is = n > 8 && head[8] == '{' ? NULL : weft_kind_of(head, n); /* cut off, but ours */
+    if (!is && weft_surely_text(head, n))
+        return weft_fail(f->ctx, WEFT_MALFORMED,
+                         "%s: this is text; weights are read from safetensors, the folder of a run "
+                         "or one of its checkpoints",
+                         weft_printable(file, sizeof file, f->path));
     return is ? weft_fail(f->ctx, WEFT_UNSUPPORTED, "%s: this is %s, expected safetensors",
                           weft_printable(file, sizeof file, f->path), is)
               : WEFT_OK;

@@ -89,6 +89,11 @@ static weft_status open_index(weft_tensor_set *fs, const char *path)
     WEFT_TRY(weft_read_file(fs->arena, path, INDEX_LIMIT, &text, &n));
     WEFT_TRY(weft_json_parse_file(fs->arena, path, text, n, &root));
     const weft_json *map = weft_json_get(root, "weight_map");
+    if (!map)
+        return weft_fail(weft_arena_ctx(fs->arena), WEFT_MALFORMED,
+                         "%s: this JSON has no weight_map, so it is no index of safetensors files; "
+                         "weights are read from those, a run, a checkpoint or a .safetensors file",
+                         weft_printable(file, sizeof file, path));
     if (!weft_json_is(map, WEFT_JSON_OBJECT))
         return weft_fail(weft_arena_ctx(fs->arena), WEFT_MALFORMED,
                          "%s: weight_map is %s, expected an object",

@@ -265,8 +265,9 @@ typedef struct {
     weft_ctx *ctx;
     weft_arena *arena;
     const char *path;
-    char name[128]; /* of the part of the path at hand */
-    long index;     /* name[index], or -1 */
+    const ProtobufCMessageDescriptor *root; /* of the message that the path begins in */
+    char name[128];                         /* of the part of the path at hand */
+    long index;                             /* name[index], or -1 */
 } setting;
 
 /* Cuts the next part "name" or "name[3]" off *s. */
@@ -297,10 +298,14 @@ static weft_status cut_part(setting *p, const char **s)
 /* The field that the part names. */
 static weft_status find_field(setting *p, const ProtobufCMessage *m, const weft_field **f)
 {
-    char hint[1000];
+    char hint[1000], elsewhere[200];
     *f = protobuf_c_message_descriptor_get_field_by_name(m->descriptor, p->name);
     if (*f)
         return WEFT_OK;
+    if (*weft_path_hint(elsewhere, sizeof elsewhere, p->root, p->name, false))
+        return weft_fail(p->ctx, WEFT_USAGE,
+                         "setting %s: unknown field '%s' of %s; did you mean %s?", p->path, p->name,
+                         m->descriptor->short_name, elsewhere);
     return weft_fail(p->ctx, WEFT_USAGE, "setting %s: unknown field '%s' of %s%s", p->path, p->name,
                      m->descriptor->short_name,
                      weft_field_hint(hint, sizeof hint, m->descriptor, p->name));
@@ -362,7 +367,7 @@ static weft_status set_value(setting *p, ProtobufCMessage *m, const weft_field *
 weft_status weft_message_set(weft_arena *a, ProtobufCMessage *m, const char *path,
                              const char *value)
 {
-    setting p = {.ctx = weft_arena_ctx(a), .arena = a, .path = path};
+    setting p = {.ctx = weft_arena_ctx(a), .arena = a, .path = path, .root = m->descriptor};
     const weft_field *f;
     for (const char *s = path;; s++) {
         WEFT_TRY(cut_part(&p, &s));

@@ -429,18 +429,50 @@ static int edit_distance(const char *a, const char *b)
     return row[nb];
 }
 
+/* Is `part` of three letters or more the beginning of `whole`, or what follows an underscore in it?
+ * "soft" of "softmax", "steps" of "max_steps". */
+static bool is_part(const char *part, const char *whole)
+{
+    size_t n = strlen(part), m = strlen(whole);
+    return n >= 3 && n < m &&
+           (!strncmp(whole, part, n) || (whole[m - n - 1] == '_' && !strcmp(whole + m - n, part)));
+}
+
 const char *weft_nearest(const char *word, const char *const *candidates, int n)
 {
     const char *best = NULL;
-    int limit = 1 + (int)strlen(word) / 3, best_d = limit + 1;
+    int letters = (int)strlen(word), limit = 1 + letters / 3, best_d = limit + 1;
     for (int i = 0; i < n; i++) {
         int d = edit_distance(word, candidates[i]);
-        if (d < best_d) {
+        if (d > 1 && (is_part(word, candidates[i]) || is_part(candidates[i], word)))
+            d = 1;
+        if (d < best_d && d < letters) { /* a letter at least is the same */
             best_d = d;
             best = candidates[i];
         }
     }
     return best;
+}
+
+const char *weft_suggest(char *out, size_t n, const char *word, const char *label,
+                         const char *const *names, int count)
+{
+    const char *near = *word ? weft_nearest(word, names, count) : NULL;
+    size_t k = 0;
+    out[0] = 0;
+    if (near)
+        snprintf(out, n, "; did you mean '%s'?", near);
+    for (int i = 0; !near && label && i < count; i++) {
+        const char *before = i ? ", " : " ";
+        size_t more = strlen(before) + strlen(names[i]) + (i ? 0 : 2 + strlen(label));
+        if (k + more + sizeof ", ..." > n) {
+            snprintf(out + k, n - k, i ? ", ..." : "");
+            break;
+        }
+        k += (size_t)snprintf(out + k, n - k, "%s%s%s%s", i ? "" : "; ", i ? "" : label, before,
+                              names[i]);
+    }
+    return out;
 }
 
 bool weft_parse_i64(const char *s, int64_t *out)

@@ -113,6 +113,11 @@ static inline bool weft_add_ok(int64_t a, int64_t b, int64_t *out)
 }
 
 /* ---- words ------------------------------------------------------------------------------- */
+/* What follows "unknown thing 'word'" in a message: "; did you mean 'x'?" for the nearest of
+ * `count` names, else "; LABEL a, b, c" with as many as have room, or "" when there are none or
+ * `label` is NULL. Returns out, of n > 0 bytes. */
+const char *weft_suggest(char *out, size_t n, const char *word, const char *label,
+                         const char *const *names, int count);
 /* Strict numbers: the whole string, in range, no leading space; false otherwise. */
 bool weft_parse_i64(const char *s, int64_t *out);
 bool weft_parse_f64(const char *s, double *out); /* finite only */

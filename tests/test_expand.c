@@ -189,7 +189,7 @@ static void test_expressions(void **state)
     check_bad_expr("1)", "')' or ',' without '('");
     check_bad_expr("n_heads", "unknown parameter 'n_heads'; did you mean 'n_head'?");
     check_bad_expr("1/0", "division by zero");
-    check_bad_expr("min(1)", "1 arguments where 2 are expected");
+    check_bad_expr("min(1)", "min takes 2 arguments, but 1 is given");
     check_bad_expr("sqrt(0-4)", "sqrt of the negative number -4");
     check_bad_expr("1.2.3", "'1.2.3' is not a number");
     check_bad_expr("1e999", "'1e999' is not a number");

@@ -157,11 +157,15 @@ typedef struct {
     "{\"id\": 262, \"content\": \"<|endoftext|>\", \"single_word\": false, \"lstrip\": false, "    \
     "\"rstrip\": false, \"normalized\": false, \"special\": true}"
 #define TAG "\"id\": 262, \"content\": \"<|endoftext|>\", "
+#define NO_TOKENIZER                                                                               \
+    "\n  a tokenizer is a tokenizer.json, a vocab.json with merges.txt beside it, or a folder "    \
+    "with "                                                                                        \
+    "either"
 static const bad table[] = {
     /* not JSON, or not this kind */
-    {NULL, "", 65, ":1:1: ends where a value was expected"},
-    {NULL, "tokenizer", 65, ":1:1: expected a value"},
-    {NULL, "[]", 65, ": the file is a list, expected an object"},
+    {NULL, "", 65, ":1:1: ends where a value was expected" NO_TOKENIZER},
+    {NULL, "tokenizer", 65, ":1:1: expected a value" NO_TOKENIZER},
+    {NULL, "[]", 65, ": the file is a list, expected an object" NO_TOKENIZER},
     {NULL, "{\"a\": 0} x", 65, ":1:10: text after the end"},
     {"\"version\"", "\"\\ud800\"", 65, ":2:4: lone surrogate"},
     {"\"version\"", "\"\\u0000\"", 65, ":2:4: \\u0000 is not supported"},
@@ -207,7 +211,8 @@ static const bad table[] = {
     {"\"post_processor\": null", "\"post_processor\": {\"type\": \"TemplateProcessing\"}", 69,
      ": post_processor.type: found \"TemplateProcessing\", expected \"ByteLevel\""},
     {"\"post_processor\": null",
-     "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": "
+     "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": "
+     "{\"id\": "
      "\"<s>\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}]}",
      69, ": post_processor.type: found \"TemplateProcessing\", expected \"ByteLevel\""},
     {"\"post_processor\": null", "\"post_processor\": 7", 65,

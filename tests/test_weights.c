@@ -187,7 +187,7 @@ static void test_shards(void **state)
          "'h.0.b' is a whole number, expected a file name"},
         {"{\"weight_map\":{\"h.0.b\":\"gone.safetensors\"}}", WEFT_MISSING, "gone.safetensors"},
         {"{\"weight_map\":[]}", WEFT_MALFORMED, "weight_map is a list, expected an object"},
-        {"{}", WEFT_MALFORMED, "weight_map is nothing, expected an object"},
+        {"{}", WEFT_MALFORMED, "has no weight_map, so it is no index"},
         {"[]", WEFT_MALFORMED, "the file is a list, expected an object"},
         {"{\"weight_map\":\n{\"a\":}}", WEFT_MALFORMED, "index.json:2:6: expected a value"},
         /* the second shard holds "c" as well from here on */

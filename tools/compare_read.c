@@ -166,9 +166,13 @@ static weft_status read_recipe(comparison *k, cmp_run *run)
         return WEFT_NOMEM;
     int kind;
     WEFT_TRY(weft_look(k->ctx, path, &kind));
-    if (kind != 1)
-        return weft_fail(k->ctx, WEFT_MISSING, "%s: not a run directory: it has no recipe.txtpb",
-                         run->dir);
+    if (kind != 1) {
+        weft_fail(k->ctx, WEFT_MISSING, "%s: not a run directory: it has no recipe.txtpb",
+                  run->dir);
+        return weft_note(k->ctx,
+                         "compare takes folders that weft train has written; compare --train "
+                         "takes recipes, and trains them");
+    }
     WEFT_TRY(weft_recipe_load(k->ctx, path, NULL, 0, &r));
     run->name = weft_arena_strdup(k->arena, weft_recipe_name(r));
     weft_status s = compare_setup_read(k, r, path, &run->setup);

@@ -46,10 +46,9 @@ int verb_tokenize(weft_ctx *c, int argc, char **argv)
         if (!strcmp(argv[1], names[i]))
             return subcommands[i].run(c, argc - 1, argv + 1);
     }
-    const char *near = weft_nearest(argv[1], names, N_SUBCOMMANDS);
-    if (near)
-        return cli_usage("tokenize", "unknown command '%s'; did you mean '%s'?", argv[1], near);
-    return cli_usage("tokenize", "unknown command '%s'", argv[1]);
+    char hint[200];
+    return cli_usage("tokenize", "unknown command '%s'%s", argv[1],
+                     weft_suggest(hint, sizeof hint, argv[1], "there are", names, N_SUBCOMMANDS));
 }
 
 /* ---- texts ---- */

@@ -20,7 +20,16 @@ static weft_status read_json(weft_arena *a, const char *path, weft_json **out)
     char *data;
     size_t n;
     WEFT_TRY(weft_read_file(a, path, JSON_LIMIT, &data, &n));
-    return weft_json_parse_file(a, path, data, n, out);
+    if (!weft_json_parse_file(a, path, data, n, out))
+        return WEFT_OK;
+    size_t i = 0;
+    while (i < n && strchr(" \t\r\n", data[i]) && data[i])
+        i++;
+    weft_ctx *c = weft_arena_ctx(a);
+    return i < n && data[i] == '{'
+               ? c->status
+               : weft_note(c, "a tokenizer is a tokenizer.json, a vocab.json with "
+                              "merges.txt beside it, or a folder with either");
 }
 
 /* A value as messages show it: scalars themselves, the rest by kind. */

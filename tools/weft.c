@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "graph/util.h"
 #include "tools/verbs.h"
 
 typedef struct {
@@ -56,10 +57,9 @@ static int unknown_verb(const char *name)
     const char *names[N_VERBS];
     for (int i = 0; i < N_VERBS; i++)
         names[i] = verbs[i].name;
-    const char *near = weft_nearest(name, names, N_VERBS);
-    if (near)
-        return cli_usage(NULL, "unknown verb '%s'; did you mean '%s'?", name, near);
-    return cli_usage(NULL, "unknown verb '%s'", name);
+    char hint[300];
+    return cli_usage(NULL, "unknown verb '%s'%s", name,
+                     weft_suggest(hint, sizeof hint, name, "there are", names, N_VERBS));
 }
 
 /* `weft help VERB` is `weft VERB --help`. */
