@@ -53,7 +53,7 @@ static void fill(const test_case *c, int k, void *to, weft_dtype dtype)
 
 static weft_status run(const test_case *c, weft_graph *g, weft_session *s, weft_program **p)
 {
-    const char *fetch[8];
+    const char *fetch[CASE_IN];
     weft_type t;
     const weft_compile_options o = {
         .train = true, .no_rewrite = s->reference, .reference = s->reference};
