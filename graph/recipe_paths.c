@@ -275,7 +275,7 @@ static weft_status note(const weft_recipe *r, const char *field, const char *pat
     weft_ctx *c = r->ctx;
     char file[512], name[512], root[512];
     weft_printable(file, sizeof file, r->path);
-    weft_printable(name, sizeof name, path);
+    weft_printable(name, sizeof name, shorten(r, path));
     weft_printable(root, sizeof root, r->root);
     if (!strcmp(r->root, ".") || *path == '/')
         return weft_note(c, "in %s: %s: \"%s\"", file, field, name);

@@ -254,6 +254,16 @@ weft_status weft_trained_ids(const weft_trained *t, const char *tokenizer, int64
     return WEFT_OK;
 }
 
+weft_status weft_trained_note(const weft_trained *t, const char *path)
+{
+    for (int i = WEFT_RECIPE_TRAIN; t->recipe && path && i <= WEFT_RECIPE_VAL_LABELS; i++) {
+        const char *own = weft_recipe_file(t->recipe, (weft_recipe_path)i);
+        if (own && !strcmp(own, path))
+            return weft_recipe_note(t->recipe, (weft_recipe_path)i);
+    }
+    return weft_error_status(t->ctx);
+}
+
 const char *weft_trained_weights(const weft_trained *t) { return t->weights; }
 const weft_recipe *weft_trained_recipe(const weft_trained *t) { return t->recipe; }
 int64_t weft_trained_vocab(const weft_trained *t) { return t->vocab; }

@@ -351,6 +351,20 @@ static weft_status find_checkpoint(weft_trainer *t, const char **path, weft_prog
     return check_same(t, *path, p);
 }
 
+/* A run that must go on and is not there is refused before anything is made for it. */
+static weft_status check_there(weft_trainer *t)
+{
+    int kind;
+    char shown[512];
+    const char *folder = weft_arena_printf(t->arena, "%s/checkpoints", t->dir);
+    if (t->options->resume != WEFT_RESUME_MUST)
+        return weft_error_status(t->ctx);
+    WEFT_TRY(folder ? weft_look(t->ctx, folder, &kind) : WEFT_NOMEM);
+    return kind ? WEFT_OK
+                : weft_fail(t->ctx, WEFT_MISSING, "%s: there is no checkpoint",
+                            weft_printable(shown, sizeof shown, folder));
+}
+
 static weft_status load_start(weft_trainer *t)
 {
     const Weft__Recipe *m = t->recipe->msg;
@@ -422,6 +436,7 @@ static weft_status open_run(weft_trainer *t)
         return WEFT_NOMEM;
     t->info.dir = t->dir;
     t->info.name = t->recipe->name;
+    WEFT_TRY(check_there(t));
     WEFT_TRY(t->look ? weft_run_dir_look(t->ctx, t->dir, &t->run_dir)
                      : weft_run_dir_open(t->ctx, t->dir, &t->run_dir));
     WEFT_TRY(make_recipe(t));

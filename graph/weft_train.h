@@ -130,6 +130,9 @@ WEFT_API const weft_recipe *weft_trained_recipe(const weft_trained *t);
  * with the weights; NULL if there is none, and if it cannot be looked for: then weft_error_status
  * says so. */
 WEFT_API const char *weft_trained_file(const weft_trained *t, weft_recipe_path which);
+/* To a failure that is WEFT_MISSING, since `path` is not there: if the recipe names it, what
+ * weft_recipe_note says. Returns the status. */
+WEFT_API weft_status weft_trained_note(const weft_trained *t, const char *path);
 WEFT_API const char *
 weft_trained_weights(const weft_trained *t); /* where the weights came from; NULL: start values */
 /* Ids of the tokens that begin and end a text, where `tokenizer` (NULL: none) is in use; -1: there

@@ -93,6 +93,13 @@ cd ../.. && mkdir old && cp -r x old/run && sed -i '/^root/d' old/run/recipe.txt
 expect 66 "$weft" eval old/run
 says err 'data.val: "data/val.bin", seen from old/run, .*: --set root=. takes that, as does root: "../.."'
 expect 0 "$weft" eval old/run --set root=.
+expect 66 "$weft" generate old/run --prompt a --set data.tokenizer=gone.json
+says err "data.tokenizer: \"gone.json\""
+sed 's/{ train/{ tokenizer: "data\/t.json" train/' share/recipes/lm.txtpb >share/recipes/spoken.txtpb
+for verb in eval "generate --prompt a" "concepts --top 2"; do
+    expect 66 "$weft" $verb share/recipes/spoken.txtpb
+    says err 'data.tokenizer: "data/t.json"'
+done
 expect 66 train old/run --resume --steps 5
 says err 'data.train: "data/train.bin", seen from old/run, .*: --set root=. takes that'
 expect 0 train old/run --resume --steps 5 --set root=.

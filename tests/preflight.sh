@@ -103,6 +103,7 @@ refused 65 start.txtpb
 refused 73 "$recipe" --out file
 refused 73 "$recipe" --out file/run
 refused 66 "$recipe" --out none --resume
+[ -e none ] && fail "a run that is not there leaves a folder"
 expect 0 "$weft" train "$recipe" --quiet --out done --steps 4
 refused 73 "$recipe" --out done
 for set in train.batch=4 dropout=0.1 train.seed=2 data.train=half.bin data.sampling=windows; do

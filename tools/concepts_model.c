@@ -265,7 +265,8 @@ weft_status concepts_open(concepts *m, const char *path, const char *weights, co
         return weft_error_status(m->ctx);
     WEFT_TRY(weft_trained_open(m->ctx, path, weights, set->item, set->n, &m->trained));
     tokenizer = tokenizer ? tokenizer : weft_trained_file(m->trained, WEFT_RECIPE_TOKENIZER);
-    WEFT_TRY(cli_tokens_open(m->ctx, tokenizer, &m->tokens));
+    if (cli_tokens_open(m->ctx, tokenizer, &m->tokens))
+        return weft_trained_note(m->trained, tokenizer);
     m->vocab = weft_trained_vocab(m->trained);
     if (m->vocab && m->tokens.n > m->vocab)
         return weft_fail(m->ctx, WEFT_MISMATCH,

@@ -156,7 +156,8 @@ weft_status concepts_scan(concepts *m, concept_scan *s)
     if (m->k > MAX_ACTIVE)
         return weft_fail(m->ctx, WEFT_USAGE, "--k=%lld: expected 1..%d", (long long)m->k,
                          MAX_ACTIVE);
-    WEFT_TRY(weft_tokens_open(m->ctx, s->data, m->vocab ? m->vocab : 65536, &s->file));
+    if (weft_tokens_open(m->ctx, s->data, m->vocab ? m->vocab : 65536, &s->file))
+        return weft_trained_note(m->trained, s->data);
     WEFT_TRY(concepts_compile(m, 0, 0, true, &w));
     if (s->by_label && !w.label)
         return weft_fail(m->ctx, WEFT_USAGE,

@@ -56,9 +56,11 @@ static int evaluate(weft_ctx *c, weft_trained *t, const char *data, const char *
     data = data ? data : weft_trained_file(t, WEFT_RECIPE_VAL);
     if (!data)
         return cli_usage("eval", "--data=FILE is needed: the recipe names no validation data");
-    if (cli_tokens_open(c, tokenizer ? tokenizer : weft_trained_file(t, WEFT_RECIPE_TOKENIZER),
-                        &u->tokens))
+    tokenizer = tokenizer ? tokenizer : weft_trained_file(t, WEFT_RECIPE_TOKENIZER);
+    if (cli_tokens_open(c, tokenizer, &u->tokens)) {
+        weft_trained_note(t, tokenizer);
         return cli_fail(c);
+    }
     o->token_bytes = u->tokens.bpe ? count_bytes : NULL;
     o->progress = on_progress;
     o->user = u;

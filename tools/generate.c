@@ -288,8 +288,10 @@ static int generate(weft_ctx *c, weft_trained *t, const char *prompt, const char
         return cli_usage(
             "generate",
             "the run names no tokenizer: give --tokenizer=PATH, or --ids for bare token ids");
-    if (cli_tokens_open(c, path, &s->tokens))
+    if (cli_tokens_open(c, path, &s->tokens)) {
+        weft_trained_note(t, path);
         return cli_fail(c);
+    }
     if (weft_trained_ids(t, path, &s->first, &s->end) || encode_prompt(c, s, prompt))
         return cli_fail(c);
     if (s->ids) /* bare numbers go on through ends of texts */

@@ -139,7 +139,8 @@ static weft_status prompts_of_data(measurement *m)
     m->prompt = weft_arena_array(m->arena, (size_t)(n * m->first), sizeof *m->prompt);
     if (!m->prompt)
         return WEFT_NOMEM;
-    WEFT_TRY(weft_tokens_open(m->ctx, path, vocab ? vocab : 65536, &file));
+    if (weft_tokens_open(m->ctx, path, vocab ? vocab : 65536, &file))
+        return weft_trained_note(m->trained, path);
     int64_t room = weft_tokens_count(file) - m->first;
     weft_status s = WEFT_OK;
     if (room < n - 1)
@@ -209,7 +210,8 @@ static weft_status prepare(measurement *m)
         m->o.tokenizer ? m->o.tokenizer : weft_trained_file(m->trained, WEFT_RECIPE_TOKENIZER);
     WEFT_TRY(parse_words(m));
     WEFT_TRY(check_svg(m));
-    WEFT_TRY(cli_tokens_open(m->ctx, path, &m->tokens));
+    if (cli_tokens_open(m->ctx, path, &m->tokens))
+        return weft_trained_note(m->trained, path);
     WEFT_TRY(m->o.prompt ? prompt_of_text(m) : prompts_of_data(m));
     WEFT_TRY(check_length(m));
     return take_rows(m);
