@@ -11,9 +11,7 @@ enum { WAITING_LIMIT = 1 << 20, BLOCK = 1 << 16 };
 /* Read as well, so that it can be written anew when its name is gone. */
 static weft_status open_end(weft_ctx *c, const char *path, int *fd)
 {
-    do
-        *fd = c->io->open(c->io->user, path, O_RDWR | O_CREAT | O_APPEND, 0666);
-    while (*fd < 0 && errno == EINTR);
+    *fd = weft_open_fd(c, path, O_RDWR | O_CREAT | O_APPEND);
     return *fd < 0 ? weft_io_fail(c, WEFT_CANTCREATE, "write", path) : WEFT_OK;
 }
 

@@ -115,7 +115,7 @@ weft_status weft_is_at(weft_ctx *c, const char *path, int fd, bool *yes)
 }
 
 /* ---- reading ---- */
-static int open_again(weft_ctx *c, const char *path, int flags)
+int weft_open_fd(weft_ctx *c, const char *path, int flags)
 {
     int fd;
     do
@@ -126,7 +126,7 @@ static int open_again(weft_ctx *c, const char *path, int flags)
 
 weft_status weft_open_read(weft_ctx *c, const char *path, int *fd)
 {
-    *fd = open_again(c, path, O_RDONLY);
+    *fd = weft_open_fd(c, path, O_RDONLY);
     return *fd < 0 ? weft_io_fail(c, WEFT_MISSING, "open", path) : WEFT_OK;
 }
 
@@ -306,9 +306,9 @@ struct weft_writer {
 /* The name holds our pid, so an old file of that name is what a dead process left. */
 static int create_temp(weft_ctx *c, const char *temp)
 {
-    int fd = open_again(c, temp, O_WRONLY | O_CREAT | O_EXCL);
+    int fd = weft_open_fd(c, temp, O_WRONLY | O_CREAT | O_EXCL);
     if (fd < 0 && errno == EEXIST && unlink_again(c, temp) == 0)
-        fd = open_again(c, temp, O_WRONLY | O_CREAT | O_EXCL);
+        fd = weft_open_fd(c, temp, O_WRONLY | O_CREAT | O_EXCL);
     return fd;
 }
 
@@ -438,7 +438,7 @@ weft_status weft_write_file(weft_ctx *c, const char *path, const void *data, siz
 /* ---- folders ---- */
 weft_status weft_sync_dir(weft_ctx *c, const char *path)
 {
-    int fd = open_again(c, path, O_RDONLY | O_DIRECTORY);
+    int fd = weft_open_fd(c, path, O_RDONLY | O_DIRECTORY);
     if (fd < 0)
         return weft_io_fail(c, WEFT_IO, "open the folder", path);
     int r = fsync_again(c, fd);

@@ -66,6 +66,7 @@ weft_status weft_same_file(weft_ctx *c, const char *a, const char *b, bool *yes)
 /* *yes: what is at `path` now is the file that `fd` was opened on. Fails as weft_look does. */
 weft_status weft_is_at(weft_ctx *c, const char *path, int fd, bool *yes);
 int64_t weft_size(weft_ctx *c, int fd);
+int weft_open_fd(weft_ctx *c, const char *path, int flags); /* -1 with errno */
 /* Opens for reading; WEFT_MISSING or WEFT_IO (weft_io_fail). Close with weft_close_fd. */
 weft_status weft_open_read(weft_ctx *c, const char *path, int *fd);
 void weft_close_fd(weft_ctx *c, int fd); /* of a file that was only read: nothing can be lost */

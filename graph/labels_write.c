@@ -36,9 +36,7 @@ static weft_status take_file(weft_label_writer *w)
     weft_ctx *c = w->ctx;
     int r;
     WEFT_TRY(weft_make_parent(c, w->path));
-    do
-        w->fd = c->io->open(c->io->user, w->temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0666);
-    while (w->fd < 0 && errno == EINTR);
+    w->fd = weft_open_fd(c, w->temp, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW);
     if (w->fd < 0 && errno == ELOOP)
         return weft_fail(c, WEFT_CANTCREATE, "%s: is a link: labels do not take its place",
                          w->temp);

@@ -194,19 +194,18 @@ static const char *path_fault(const char *import)
  * failure. */
 static int open_below(loader *l, const char *path, size_t folder)
 {
-    const weft_io *io = l->ctx->io;
     char part[4096];
     for (size_t i = folder; path[i]; i++) {
         if (path[i] != '/' || i >= sizeof part)
             continue;
         memcpy(part, path, i);
         part[i] = 0;
-        int fd = io->open(io->user, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        int fd = weft_open_fd(l->ctx, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
         if (fd < 0)
             return -1;
-        io->close(io->user, fd);
+        weft_close_fd(l->ctx, fd);
     }
-    return io->open(io->user, path, O_RDONLY | O_NOFOLLOW, 0);
+    return weft_open_fd(l->ctx, path, O_RDONLY | O_NOFOLLOW);
 }
 
 /* errno in words that say what is expected of an import; NULL: it says nothing of the path. */

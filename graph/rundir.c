@@ -39,15 +39,6 @@ static weft_status sign_lock(weft_run_dir *d, const char *lock)
     return weft_write_all(d->ctx, d->lock_fd, lock, text, (size_t)n);
 }
 
-static int open_again(weft_ctx *c, const char *path, int flags)
-{
-    int fd;
-    do
-        fd = c->io->open(c->io->user, path, flags, 0666);
-    while (fd < 0 && errno == EINTR);
-    return fd;
-}
-
 static int lock_again(weft_ctx *c, int fd)
 {
     int r;
@@ -90,13 +81,13 @@ static weft_status check_lock(weft_run_dir *d, const char *lock)
 static weft_status lock_folder(weft_run_dir *d, const char *lock)
 {
     weft_ctx *c = d->ctx;
-    d->folder_fd = open_again(c, d->path, O_RDONLY | O_DIRECTORY);
+    d->folder_fd = weft_open_fd(c, d->path, O_RDONLY | O_DIRECTORY);
     if (d->folder_fd < 0)
         return weft_io_fail(c, WEFT_IO, "open the folder", d->path);
     if (!lock_again(c, d->folder_fd))
         return WEFT_OK;
     if (errno == EWOULDBLOCK) { /* only read, to name the holder */
-        d->lock_fd = open_again(c, lock, O_RDONLY | O_NOFOLLOW);
+        d->lock_fd = weft_open_fd(c, lock, O_RDONLY | O_NOFOLLOW);
         return report_holder(d, lock);
     }
     /* network file systems lock what is open for writing, or nothing: each has an errno for that */
@@ -113,7 +104,7 @@ static weft_status take_lock(weft_run_dir *d)
     if (!lock)
         return c->status;
     WEFT_TRY(lock_folder(d, lock));
-    d->lock_fd = open_again(c, lock, O_RDWR | O_CREAT | O_NOFOLLOW);
+    d->lock_fd = weft_open_fd(c, lock, O_RDWR | O_CREAT | O_NOFOLLOW);
     if (d->lock_fd < 0)
         return errno == ELOOP ? refuse_link(d, lock)
                               : weft_io_fail(c, WEFT_CANTCREATE, "create", lock);

@@ -472,22 +472,21 @@ weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session
 }
 
 /* ---- evaluation ---- */
-static bool is_own_data(const weft_trained *t, const char *data)
+static weft_status is_own_data(const weft_trained *t, const char *data, bool *yes)
 {
     const char *val = t->recipe ? weft_recipe_file(t->recipe, WEFT_RECIPE_VAL) : NULL;
-    const weft_io *io = t->ctx->io;
-    weft_file_id x, y;
-    if (!val || !strcmp(val, data))
-        return val;
-    return !io->identify(io->user, val, &x) && !io->identify(io->user, data, &y) &&
-           x.inode == y.inode && x.device == y.device;
+    *yes = val && !strcmp(val, data);
+    return !val || *yes ? WEFT_OK : weft_same_file(t->ctx, val, data, yes);
 }
 
 /* The recipe's val_labels are of its validation data; a reference computes everything. */
-static bool has_labels(const weft_trained *t, const char *data, const weft_eval_options *o)
+static weft_status has_labels(const weft_trained *t, const char *data, const weft_eval_options *o,
+                              bool *yes)
 {
-    return is_own_data(t, data) && !o->reference &&
-           weft_recipe_file(t->recipe, WEFT_RECIPE_VAL_LABELS);
+    *yes = false;
+    if (o->reference || !t->recipe || !weft_recipe_file(t->recipe, WEFT_RECIPE_VAL_LABELS))
+        return WEFT_OK;
+    return is_own_data(t, data, yes);
 }
 
 /* The graph with what is evaluated in it. */
@@ -553,6 +552,7 @@ weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_opt
                           weft_eval_result *out)
 {
     weft_graph *g = NULL;
+    bool labels = false;
     weft_session *s = NULL;
     const Weft__Eval *log = t->recipe ? t->recipe->msg->eval : NULL;
     weft_evaluator e = {.loss = t->loss,
@@ -572,12 +572,14 @@ weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_opt
     weft_status status = changed(t, batch, o->length, o, &g);
     if (!status)
         status = weft_tokens_open(t->ctx, data, t->vocab ? t->vocab : 65536, &e.sampler.tokens);
-    if (status == WEFT_MISSING && is_own_data(t, data))
+    if (status == WEFT_MISSING && !is_own_data(t, data, &labels) && labels)
         weft_recipe_note(t->recipe, WEFT_RECIPE_VAL);
     if (!status)
         status = weft_session_new(t->ctx, o->reference, &s);
     if (!status)
-        status = evaluate(t, s, g, has_labels(t, data, o), o, &e, out);
+        status = has_labels(t, data, o, &labels);
+    if (!status)
+        status = evaluate(t, s, g, labels, o, &e, out);
     weft_session_free(s);
     weft_labels_close(e.sampler.labels);
     weft_tokens_close(e.sampler.tokens);
