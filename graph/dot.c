@@ -22,10 +22,14 @@ typedef struct {
 /* Text inside a DOT string. */
 static void put_text(weft_string *s, const char *text)
 {
-    for (const char *p = text; *p; p++) {
-        if (*p == '"' || *p == '\\')
-            weft_string_add(s, "\\", 1);
-        weft_string_add(s, p, 1);
+    char c[WEFT_VISIBLE];
+    for (size_t i = 0, n = strlen(text); i < n;) {
+        i += weft_visible(c, text + i, n - i);
+        for (const char *p = c; *p; p++) {
+            if (*p == '"' || *p == '\\')
+                weft_string_add(s, "\\", 1);
+            weft_string_add(s, p, 1);
+        }
     }
 }
 

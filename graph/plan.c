@@ -185,9 +185,9 @@ static weft_status check_limit(weft_program *p)
     weft_program_largest(p, 10, &s);
     weft_fail(p->session->ctx, WEFT_NOMEM,
               "the run needs %zu bytes (%zu of state, %zu of activations), over the limit of %zu; "
-              "largest values at "
-              "the peak:%s",
-              need, p->session->state_bytes, p->plan_bytes, most, s.s ? s.s : "");
+              "largest values at the peak:",
+              need, p->session->state_bytes, p->plan_bytes, most);
+    weft_note_lines(p->session->ctx, s.s);
     weft_string_free(&s);
     return p->session->ctx->status;
 }

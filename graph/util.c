@@ -133,6 +133,15 @@ weft_status weft_note(weft_ctx *c, const char *fmt, ...)
     return c->status;
 }
 
+void weft_note_lines(weft_ctx *c, const char *text)
+{
+    for (size_t n; text && *text; text += n + (text[n] != 0)) {
+        n = strcspn(text, "\n");
+        if (n > strspn(text, " "))
+            weft_note(c, "%.*s", (int)n, text);
+    }
+}
+
 void weft_log(weft_ctx *c, const char *fmt, ...)
 {
     if (!c->log)

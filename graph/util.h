@@ -27,6 +27,7 @@ weft_status weft_fail(weft_ctx *c, weft_status s, const char *fmt, ...) WEFT_PRI
 weft_status weft_failv(weft_ctx *c, weft_status s, const char *fmt, va_list ap);
 /* Adds a line "  in ..." of context to the recorded failure while unwinding; returns its status. */
 weft_status weft_note(weft_ctx *c, const char *fmt, ...) WEFT_PRINTF(2, 3);
+void weft_note_lines(weft_ctx *c, const char *text); /* a note for each line; NULL: none */
 /* One line to the log sink (progress, warnings). */
 void weft_log(weft_ctx *c, const char *fmt, ...) WEFT_PRINTF(2, 3);
 

@@ -40,7 +40,7 @@ says out '"parameters":354823168'
 expect 0 "$weft" check "$recipe" --set train.accumulate=2
 says out '^recipe'
 expect 71 "$weft" check "$gpt2" --set T=64 --max-memory=1000000
-says err 'wte.weight\|logits\|f32\['
+says err '^  .*[0-9] bytes  .*\(wte.weight\|logits\|f32\[\)'
 expect 2 "$weft" check "$gpt2" --set n_layers=2
 says err "n_layer"
 expect 66 "$weft" check nothing.txtpb

@@ -74,6 +74,8 @@ expect 0 "$weft" tokenize encode --json --tokenizer tok.json --out "t\"ok$esc" -
 run "$weft" check odd.txtpb
 run "$weft" show odd.txtpb
 run "$weft" show odd-r.txtpb --stage=plan
+run "$weft" show odd.txtpb --as=dot
+run "$weft" check odd.txtpb --max-memory=100
 run "$weft" weights "$run"
 run "$weft" eval "$run"
 run "$weft" compare "A$esc$bidi=$run" "x=second"

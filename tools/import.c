@@ -14,14 +14,15 @@ typedef struct {
 } settings;
 
 /* Every line of `text` after `before`; blanks between them when `sep` says so. */
-static void print_lines(FILE *f, const char *before, const char *text, const char *sep)
+static void print_lines(const char *before, const char *text, const char *sep)
 {
     const char *first = sep;
     for (const char *p = text; p && *p; p += strcspn(p, "\n") + (p[strcspn(p, "\n")] != 0)) {
-        fprintf(f, "%s%s%.*s", p == text ? "" : first, before, (int)strcspn(p, "\n"), p);
+        fputs(p == text ? "" : first, stdout);
+        cli_put("%s%.*s", before, (int)strcspn(p, "\n"), p);
     }
     if (text && *text)
-        fprintf(f, "\n");
+        printf("\n");
 }
 
 static void print_json(const settings *s, const weft_convert_result *r)
@@ -61,9 +62,9 @@ static void print_result(const settings *s, const weft_convert_result *r)
                r->tied, r->outside);
     if (s->set_wanted && r->set && *r->set) {
         printf("parameters  ");
-        print_lines(stdout, "--set ", r->set, " ");
+        print_lines("--set ", r->set, " ");
     }
-    print_lines(stdout, "note        ", r->notes, "\n");
+    print_lines("note        ", r->notes, "\n");
 }
 
 /* "5GB" is 5e9 as Hugging Face counts, "5GiB" 5 * 2^30, a bare number bytes. */
