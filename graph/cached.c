@@ -18,12 +18,15 @@ static weft_status check_frozen(const weft_recipe *r, const weft_graph *forward,
     if (weft_label_part(forward, weft_recipe_label_value(r), &part))
         return weft_note(r->ctx, "in %s: %s, which is a file of such labels", r->path, field);
     weft_status s = WEFT_OK;
-    for (weft_val v = 0; v < part->n_value && !s; v++)
-        if (part->value[v].kind == WEFT_VALUE_STATE && part->value[v].trainable)
+    for (weft_val v = 0; v < part->n_value && !s; v++) {
+        const weft_value *x = &part->value[v];
+        if (x->kind == WEFT_VALUE_STATE && (x->trainable || x->moves))
             s = weft_fail(r->ctx, WEFT_MALFORMED,
-                          "%s: %s: the labels are computed from '%s', which is trained; "
-                          "trainable: false on its call freezes it",
-                          r->path, field, part->value[v].name);
+                          "%s: %s: the labels are computed from '%s', which is %s", r->path, field,
+                          x->name,
+                          x->trainable ? "trained; trainable: false on its call freezes it"
+                                       : "updated by the model while it is trained");
+    }
     weft_graph_free(part);
     return s;
 }

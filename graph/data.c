@@ -385,8 +385,9 @@ weft_status weft_sampler_batch(const weft_sampler *s, int64_t cursor, int32_t *t
     WEFT_TRY(weft_sampler_check(s));
     int64_t first, end;
     if (cursor < 0 || !weft_mul_ok(cursor, s->B, &first) || !weft_add_ok(first, s->B, &end))
-        return weft_fail(s->tokens->ctx, WEFT_INTERNAL, "micro-batch %" PRId64 " is out of range",
-                         cursor);
+        return weft_fail(s->tokens->ctx, WEFT_MALFORMED,
+                         "micro-batch %" PRId64 " of %" PRId64 " sequences is out of range", cursor,
+                         s->B);
     int64_t epoch = first / weft_sampler_blocks(s);
     if (epoch != s->tokens->checked)
         WEFT_TRY(weft_tokens_check(s->tokens));

@@ -70,7 +70,7 @@ typedef struct weft_label_writer weft_label_writer;
  * locked: LOCKED when another process writes it. */
 weft_status weft_label_writer_open(weft_ctx *c, const char *path, const weft_label_header *h,
                                    bool resume, weft_label_writer **out, int64_t *done);
-/* The next window; ids out of range are refused (INTERNAL). scores: NULL without. */
+/* The next window; ids out of range are refused (MALFORMED). scores: NULL without. */
 weft_status weft_label_writer_put(weft_label_writer *w, const int32_t *ids, const float *scores);
 /* All windows must be there; durable and renamed when it returns OK. Frees w in any case. */
 weft_status weft_label_writer_commit(weft_label_writer *w);

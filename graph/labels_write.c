@@ -162,9 +162,11 @@ weft_status weft_label_writer_put(weft_label_writer *w, const int32_t *ids, cons
         return w->failed;
     for (int64_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= w->h.concepts)
-            return w->failed = weft_fail(w->ctx, WEFT_INTERNAL,
+            return w->failed = weft_fail(w->ctx, WEFT_MALFORMED,
                                          "%s: window %" PRId64 ", position %" PRId64
-                                         ": label %" PRId32 " of %" PRId64 " concepts",
+                                         ": label %" PRId32 " of %" PRId64
+                                         " concepts: labels are indices into the last axis of "
+                                         "what they are chosen from",
                                          w->temp, w->done, i / w->h.k, ids[i], w->h.concepts);
         put(w->record + i * width, (uint64_t)ids[i], width);
     }

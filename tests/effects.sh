@@ -78,6 +78,27 @@ steps micro >a
 says a '"step":1,.*"n":1.5,'
 says a '"step":3,.*"n":5.5,'
 
+# ---- labels of a part that moves, and of one that picks nothing ----
+model label.txtpb <<'E'
+  weight { name: "count" type: "i64[]" }
+  node { op: "increment" in: "count" out: "count1" }
+  node { op: "stop_gradient" in: "x" out: "x0" } node { op: "cast" in: "count" out: "c" attr: "to=f32" }
+  node { op: "add" in: ["x0", "c"] out: "x1" } node { op: "topk" in: "x1" out: ["score", "label"] attr: "k=2" }
+  node { op: "cast" in: "x0" out: "x2" attr: "to=i32" }
+  node { op: "scale" in: "x0" out: "x3" attr: "alpha=1000" } node { op: "cast" in: "x3" out: "wild" attr: "to=i32" }
+  node { op: "embedding" in: ["wte", "label"] out: "l0" } node { op: "mean" in: "l0" out: "l1" attr: "axis=2" }
+  node { op: "add" in: ["x", "l1"] out: "y" } node { op: "matmul" in: ["y", "wte"] out: "logits" attr: "tb=1" }
+  node { op: "cross_entropy" in: ["logits", "targets"] out: "loss" }
+  output: ["loss", "logits"]
+E
+sed -i '/name: "wte"/s/ init: "normal(0.5)"/& trainable: false/; s/^  weight { name: "count"/  weight { name: "own" type: "f32[vocab]" }\n&/; s/out: "logits" attr/out: "lg" attr/; s/^  node { op: "cross_entropy"/  node { op: "add" in: ["lg", "own"] out: "logits" }\n&/' label.txtpb
+recipe label.recipe label.txtpb <<<'train { steps: 2 batch: 4 }'
+expect 0 "$weft" labels label.recipe --out train.labels
+expect 65 train label.recipe --out labelled --set data.labels=train.labels --set data.sampling=windows
+says err "the labels are computed from 'count', which is updated by the model while it is trained"
+expect 65 "$weft" labels label.recipe --out wild.labels --label-value wild
+says err 'labels are indices into the last axis of what they are chosen from'
+
 # ---- a trained weight that the model updates ----
 model twice.txtpb <<'E'
   weight { name: "zero" type: "i32[]" }

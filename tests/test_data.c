@@ -258,9 +258,9 @@ static void test_batches(void **state)
     int64_t blocks = weft_sampler_blocks(&s);
     assert_int_equal(weft_sampler_epoch(&s, 0), 0);
     assert_int_equal(weft_sampler_epoch(&s, blocks), B);
-    assert_int_equal(weft_sampler_batch(&s, -1, again, y), WEFT_INTERNAL);
+    assert_int_equal(weft_sampler_batch(&s, -1, again, y), WEFT_MALFORMED);
     weft_error_clear(c);
-    assert_int_equal(weft_sampler_batch(&s, INT64_MAX, again, y), WEFT_INTERNAL);
+    assert_int_equal(weft_sampler_batch(&s, INT64_MAX, again, y), WEFT_MALFORMED);
     weft_tokens_close(s.tokens);
     weft_close(c);
     remove_dir(dir);

@@ -110,9 +110,9 @@ static void test_round_trip(void **state)
     int64_t done;
     int32_t wrong[6] = {0, 1, 2, 40, 3, 4};
     assert_int_equal(weft_label_writer_open(c, path, &small, false, &w, &done), WEFT_OK);
-    assert_int_equal(weft_label_writer_put(w, wrong, (float[6]){0}), WEFT_INTERNAL);
+    assert_int_equal(weft_label_writer_put(w, wrong, (float[6]){0}), WEFT_MALFORMED);
     assert_non_null(strstr(weft_error(c), "window 0, position 1: label 40 of 40 concepts"));
-    assert_int_equal(weft_label_writer_commit(w), WEFT_INTERNAL);
+    assert_int_equal(weft_label_writer_commit(w), WEFT_MALFORMED);
     weft_error_clear(c);
     weft_close(c);
     remove_dir(dir);
