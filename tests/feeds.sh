@@ -36,6 +36,7 @@ all() {
         rm -rf run c
         case $verb in
             check) set -- check r.txtpb ;;
+            plan) set -- check r.txtpb --no-files ;;
             train) set -- train r.txtpb --out run --quiet ;;
             micro) set -- train r.txtpb --out run --quiet --set train.accumulate=2 ;;
             eval) set -- eval r.txtpb ;;
@@ -63,7 +64,7 @@ done
 # nobody feeds it
 model m.txtpb 'input { name: "mask" type: "f32[B,T,1]" }' '' 'node { op: "mul" in: ["h", "mask"] out: "x" }'
 all "^weft: error: nothing feeds the input 'mask': f32\[[12],[0-9]*,1\]; [a-z ]* feeds 'tokens'" \
-    check train micro eval model generate window labels compare concepts steer
+    check plan train micro eval model generate window labels compare concepts steer
 says err "weft run --input mask=FILE"
 expect 0 "$weft" check m.txtpb
 expect 0 "$weft" run m.txtpb
@@ -82,7 +83,7 @@ model m.txtpb 'input { name: "mask" type: "f32[B,T]" }' '' '' \
      node { op: "mul" in: ["nll", "mask"] out: "kept" } node { op: "mean" in: "kept" out: "masked" }'
 sed -i 's/output: \["loss"/output: ["masked", "loss"/' m.txtpb
 sed -i 's/eval {/eval { log: "masked"/' r.txtpb
-all "nothing feeds the input 'mask': .*; evaluation feeds" check train eval
+all "nothing feeds the input 'mask': .*; evaluation feeds" check plan train eval
 sed -i 's/ log: "masked"//' r.txtpb
 expect 0 "$weft" check r.txtpb
 

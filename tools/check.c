@@ -48,9 +48,10 @@ static weft_status plan_training(report *r, weft_session *s, const weft_compile_
     weft_program *micro, *step;
     weft_program_size z;
     weft_status status = weft_recipe_compile(r->recipe, r->forward, s, o, &micro, &step);
-    if (!status && r->kind == WEFT_FILE_RECIPE)
+    /* else the pre-flight has looked */
+    if (!status && r->kind == WEFT_FILE_RECIPE && r->no_files)
         status = weft_recipe_check_feeds(r->recipe, r->forward, micro, step);
-    if (!status && weft_recipe_file(r->recipe, WEFT_RECIPE_VAL))
+    if (!status && r->no_files && weft_recipe_file(r->recipe, WEFT_RECIPE_VAL))
         status = weft_recipe_check_evaluation(r->recipe, r->forward);
     if (!status)
         status = weft_recipe_measure(r->recipe, r->forward, &r->cost);
