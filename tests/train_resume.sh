@@ -103,4 +103,30 @@ step=$(ls e/checkpoints | grep -v tmp | tail -1 | sed 's/step-0*//')
 train --out e --steps 100000 --set checkpoint.every=5 --resume --stop-at $((step + 7)) || fail "after kill -9: $(cat err)"
 train --out f --steps 100000 --set checkpoint.every=5 --stop-at $((step + 7))
 equal e f $(printf 'step-%06d' $((step + 7)))
+
+# weights that are stored as bf16 and computed with as f32: frozen, in checkpoints, the same after a stop
+cat >half.txtpb <<'END'
+main: "m"
+module {
+  name: "m" param: "B=2" param: "T=16"
+  input { name: "tokens" type: "i32[B,T]" } input { name: "targets" type: "i32[B,T]" }
+  weight { name: "table" type: "bf16[64,8]" init: "normal(0.5)" trainable: false }
+  weight { name: "v" type: "f32[8,64]" init: "normal(0.5)" }
+  node { op: "cast" in: "table" out: "wide" attr: "to=f32" } node { op: "embedding" in: ["wide", "tokens"] out: "h" }
+  node { op: "matmul" in: ["h", "v"] out: "logits" } node { op: "cross_entropy" in: ["logits", "targets"] out: "loss" }
+  output: ["loss", "logits"]
+}
+END
+echo 'model: "half.txtpb" data { train: "train.bin" val: "val.bin" } train { steps: 6 batch: 2 length: 16 } eval { every: 3 }' >half-r.txtpb
+expect 0 "$weft" train half-r.txtpb --out h1 --quiet
+expect 0 "$weft" train half-r.txtpb --out h2 --quiet --stop-at 3
+expect 0 "$weft" train half-r.txtpb --out h2 --quiet --resume
+same h1/log.jsonl h2/log.jsonl
+same h1/checkpoints/step-000006/model.safetensors h2/checkpoints/step-000006/model.safetensors
+expect 0 "$weft" weights h1
+says out '^table  *BF16\[64,8\]'
+expect 0 "$weft" eval h1 --json
+loss=$(sed 's/.*"loss":\([0-9.]*\).*/\1/' out)
+says h1/log.jsonl "\"step\":6.*\"val_loss\":${loss:0:7}"
+expect 0 "$weft" generate h1 --ids --prompt 5 --tokens 3
 finish
