@@ -54,8 +54,9 @@ head -c 20000 $end/model.safetensors | grep -aq '"transformer.concept_predictor.
 head -c 20000 $end/model.safetensors | grep -aqE '"(teacher|sae)\.' && fail "a checkpoint holds the extractor"
 grep -q '"scope": "sae.", "file": "sae"' $end/manifest.json || fail "the manifest does not say which autoencoder"
 
-expect 66 "$weft" check a
-says err "a is the folder of a run; its recipe is a/recipe.txtpb"
+expect 73 "$weft" check a # as weft train a
+says err "a: has checkpoints (step [0-9]*); --resume goes on from there"
+expect 0 "$weft" check a --resume
 
 # stopped at two random steps, resumed each time
 at=$((RANDOM % 10 + 1))

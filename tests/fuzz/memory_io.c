@@ -370,6 +370,13 @@ static int memory_identify(void *user, const char *path, weft_file_id *out)
     return 0;
 }
 
+static int memory_writable(void *user, const char *path)
+{
+    (void)user;
+    (void)path;
+    return 0;
+}
+
 static int memory_cwd(void *user, char *path, size_t n)
 {
     (void)user;
@@ -403,6 +410,7 @@ const weft_io fuzz_io = {
     .exists = memory_exists,
     .identify = memory_identify,
     .inspect = memory_inspect,
+    .writable = memory_writable,
     .cwd = memory_cwd,
     .clock_ns = memory_clock,
 };
