@@ -13,7 +13,7 @@
 
 #include "tests/fuzz/fuzz.h"
 
-enum { MOST = 4096, LARGEST = 65536, SECONDS = 60 };
+enum { MOST = 4096, LARGEST = 65536, SECONDS = 120 };
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t n, size_t most, unsigned seed)
     __attribute__((weak));
