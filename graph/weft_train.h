@@ -144,10 +144,11 @@ weft_trained_vocab(const weft_trained *t); /* ids that the model knows: sizes of
 
 /* For programs of one's own: the expanded graph for a batch and a length (0: the recipe's or the
  * model's own), and the weights: the session gets all states of g (files hold them all, programs
- * may need fewer; of weights alone those that loss and logits need), then what the weights' file has, then start values for the rest; without
- * a weights' file the log says so, once, if something read is trained. Frozen weights
- * that the recipe loads from elsewhere are read only if a program that the session has by now needs
- * them; so fill again after compiling more: all files are read again, other states stay. */
+ * may need fewer; of weights alone those that loss and logits need), then what the weights' file
+ * has, then start values for the rest; without a weights' file the log says so, once, if something
+ * read is trained. Frozen weights that the recipe loads from elsewhere are read only if a program
+ * that the session has by now needs them; so fill again after compiling more: all files are read
+ * again, other states stay. */
 WEFT_API weft_status weft_trained_graph(weft_trained *t, int64_t batch, int64_t length,
                                         weft_graph **out);
 WEFT_API weft_status weft_trained_fill(weft_trained *t, const weft_graph *g, weft_session *s);
