@@ -85,6 +85,14 @@ expect 65 "$weft" eval "$gpt2" --weights torn $at
 same_loss "$weft" eval run --set dropout=0.1
 expect 78 "$weft" eval run --set n_head=4
 says err "n_head is 6 by $step/config.json, but 4 by --set"
+for how in run hf "$gpt2 --weights hf"; do
+    expect 78 "$weft" steer $how --set n_head=4 --steer 3+1 --steer-at logits --out z
+    says err 'n_head is 6 by .*, but 4 by --set'
+    expect 78 "$weft" concepts $how --set n_head=4 --text x
+    says err 'n_head is 6 by .*, but 4 by --set'
+    expect 78 "$weft" labels $how --set n_head=4 --data val.bin --out z
+    says err 'n_head is 6 by .*, but 4 by --set'
+done
 sed 's/n_head=6/n_head=4/' base.txtpb >four.txtpb
 expect 78 "$weft" eval four.txtpb --weights run
 says err "n_head is 6 by $step/config.json, but 4 by four.txtpb"
