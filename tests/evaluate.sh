@@ -154,4 +154,27 @@ sed -i 's/m1", "v1/other", "v1/' p.txtpb
 expect 0 "$weft" eval p.txtpb # a graph that has one batch only has one type
 expect 65 "$weft" eval p.txtpb --set model=free.txtpb
 says err "data_mean: 'far' is f32\[2,16\] in a batch of 2, but f32\[1,16\] in a batch of one"
+
+# a loss that ignores a token is a ratio, too: of its sum and the number of the others
+cat >ignore.txtpb <<'END'
+main: "m"
+module {
+  name: "m" param: "B=2" param: "T=16"
+  input { name: "tokens" type: "i32[B,T]" } input { name: "targets" type: "i32[B,T]" }
+  weight { name: "w" type: "f32[64,64]" init: "normal(2)" }
+  node { op: "embedding" in: ["w", "tokens"] out: "logits" }
+  node { op: "cross_entropy" in: ["logits", "targets"] out: ["batch_loss", "nll"] attr: "ignore=0" }
+  node { op: "above" in: "targets" out: "kept" } node { op: "mean" in: "kept" out: "k0" } node { op: "data_mean" in: "k0" out: "k" }
+  node { op: "mean" in: "nll" out: "n0" } node { op: "data_mean" in: "n0" out: "n" } node { op: "div" in: ["n", "k"] out: "loss" }
+  output: ["loss", "batch_loss"]
+}
+END
+perl -e 'local $/; open F, "<train.bin"; my @t = unpack "v*", <F>; $_ = $_ % 3 && $_ for @t[0 .. 40]; open O, ">val.bin"; print O pack "v*", @t[0 .. 200]'
+echo 'model: "ignore.txtpb" data { val: "val.bin" } train { batch: 2 length: 16 } eval { log: ["batch_loss"] }' >ignore-r.txtpb
+expect 0 "$weft" eval ignore-r.txtpb --batch 12 --json
+loss=$(number out batch_loss)
+for batch in 1 2 5 12; do
+    expect 0 "$weft" eval ignore-r.txtpb --batch $batch --json
+    near "$(number out loss)" "$loss" "ignored tokens, batch $batch"
+done
 finish
