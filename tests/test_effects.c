@@ -270,6 +270,136 @@ static void test_recompute(void **state)
     close_model(&t);
 }
 
+/* ---- random graphs against an oracle in which every value has memory of its own ---- */
+enum { STATES = 3, VALUES = 24, SEEDS = 60 };
+
+typedef struct {
+    enum { START, ADD, VIEW, WRITE } how;
+    int a, b;      /* values that it is made of; START: the state */
+    weft_val v;    /* in the graph */
+    double now[N]; /* in this run */
+    char name[8];
+} oracle;
+
+static uint32_t draw(uint32_t *seed, uint32_t below)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return (*seed >> 8) % below;
+}
+
+/* Reads the elements in the order 0 2 1 3, through views. */
+static weft_val turned(model *t, weft_val v)
+{
+    weft_val w = EMIT(t->g, "reshape", "dims=2,2", v);
+    return EMIT(t->g, "reshape", "dims=4", EMIT(t->g, "transpose", "perm=1,0", w));
+}
+
+/* last[k]: the newest value of state k. Returns how many values there are. */
+static int random_graph(model *t, uint32_t *seed, oracle *x, int *last)
+{
+    const weft_type f = weft_type_make(WEFT_F32, 1, (int64_t[]){N});
+    int n = 0;
+    for (; n < STATES; n++) {
+        char name[8], init[16];
+        snprintf(name, sizeof name, "s%d", n);
+        snprintf(init, sizeof init, "constant(%d)", n + 1);
+        x[n] = (oracle){.how = START, .a = n, .v = weft_graph_state(t->g, name, &f, init, false)};
+        last[n] = n;
+    }
+    for (; n < VALUES; n++) {
+        int k = (int)draw(seed, STATES);
+        oracle *y = &x[n];
+        *y = (oracle){.a = (int)draw(seed, (uint32_t)n), .b = (int)draw(seed, (uint32_t)n)};
+        y->how = draw(seed, 4) == 0 ? WRITE : draw(seed, 3) == 0 ? VIEW : ADD;
+        if (y->how == WRITE) {
+            y->a = last[k];
+            y->v = EMIT(t->g, "cache_write", "", x[y->a].v, x[y->b].v, t->zero);
+            last[k] = n;
+        } else
+            y->v = y->how == VIEW ? turned(t, x[y->a].v)
+                                  : EMIT(t->g, "scale", "alpha=0.5",
+                                         EMIT(t->g, "add", "", x[y->a].v, x[y->b].v));
+    }
+    return n;
+}
+
+static void run_oracle(oracle *x, int n, double state[STATES][N], const int *last)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < N; j++) {
+            const double *a = x[x[i].a].now, *b = x[x[i].b].now;
+            x[i].now[j] = x[i].how == START  ? state[x[i].a][j]
+                          : x[i].how == ADD  ? 0.5 * (a[j] + b[j])
+                          : x[i].how == VIEW ? a[j == 1 ? 2 : j == 2 ? 1 : j]
+                                             : b[j];
+        }
+    for (int k = 0; k < STATES; k++)
+        memcpy(state[k], x[last[k]].now, sizeof state[k]);
+}
+
+static void check_values(weft_program *p, const oracle *x, int n, uint32_t seed)
+{
+    for (int i = 0; i < n; i++) {
+        weft_type type;
+        const void *y = *x[i].name ? weft_program_output(p, x[i].name, &type) : NULL;
+        for (int j = 0; y && j < N; j++)
+            if (weft_element(&type, y, j) != x[i].now[j])
+                fail_msg("graph %u: element %d of value %d is %g instead of %g", seed, j, i,
+                         weft_element(&type, y, j), x[i].now[j]);
+    }
+}
+
+static void random_case(uint32_t number)
+{
+    uint32_t seed = number * 7919 + 1;
+    model t;
+    oracle x[VALUES] = {{0}};
+    int last[STATES], n_fetch = 0;
+    const char *fetch[VALUES + 1];
+    double state[STATES][N];
+    open_model(&t);
+    int n = random_graph(&t, &seed, x, last);
+    for (int i = 0; i < n; i++)
+        if (x[i].how == WRITE || draw(&seed, 2)) {
+            snprintf(x[i].name, sizeof x[i].name, "y%d", i);
+            out(&t, x[i].name, x[i].v);
+            fetch[n_fetch++] = x[i].name;
+        }
+    const weft_compile_options o = {.train = true, .no_rewrite = number % 2};
+    weft_session *s;
+    weft_program *p;
+    ok(t.c, weft_session_new(t.c, number % 3 == 0, &s));
+    ok(t.c, weft_session_add_states(s, t.g));
+    ok(t.c, weft_program_compile(s, t.g, fetch, n_fetch, &o, &p));
+    ok(t.c, weft_session_init(s, 1));
+    for (int k = 0; k < STATES; k++)
+        for (int j = 0; j < N; j++)
+            state[k][j] = k + 1;
+    for (int j = 0; j < N; j++) { /* elements that differ, or views would not be seen */
+        weft_type type;
+        void *data = weft_session_data(s, "s0", &type);
+        state[0][j] = 16 * j;
+        if (type.dtype == WEFT_F32)
+            ((float *)data)[j] = (float)state[0][j];
+        else
+            ((double *)data)[j] = state[0][j];
+    }
+    for (int run = 0; run < 2; run++) {
+        run_oracle(x, n, state, last);
+        ok(t.c, weft_program_run(p));
+        check_values(p, x, n, number);
+    }
+    weft_session_free(s);
+    close_model(&t);
+}
+
+static void test_random_graphs(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < SEEDS; i++)
+        random_case(i);
+}
+
 /* ---- outside training ---- */
 static void look_still(weft_session *s, weft_program *p, int time)
 {
@@ -371,6 +501,7 @@ int main(void)
         cmocka_unit_test(test_recompute),   cmocka_unit_test(test_still),
         cmocka_unit_test(test_always),      cmocka_unit_test(test_hash),
         cmocka_unit_test(test_refused),     cmocka_unit_test(test_trained_twice),
+        cmocka_unit_test(test_random_graphs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
