@@ -117,12 +117,12 @@ if [ -w /dev/full ]; then
 fi
 
 # ---- a signal asks for the end: the line is finished
-$gen masks.txtpb --ids --prompt 1 --tokens 100000000 >out 2>err &
+$gen masks.txtpb --ids --prompt 1 --tokens 100000000 >said 2>err &
 pid=$!
-await $pid test -s out
+await $pid test -s said
 kill -TERM $pid
 wait $pid
 [ $? = 143 ] || fail "exit after SIGTERM: $(cat err)"
-perl -0777 -ne 'exit !/\n\z/' out || fail "the line was not ended"
+perl -0777 -ne 'exit !/\n\z/' said || fail "the line was not ended"
 
 finish

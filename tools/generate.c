@@ -248,9 +248,10 @@ static int compare(weft_ctx *c, weft_generator *plain, weft_generator *steered, 
     text = s->text;
     weft_ids kept = s->drawn;
     s->drawn = first;
-    weft_string_init(&s->text, c);
     if (!status && !*s->stop)
         status = draw(c, steered, s, number);
+    else
+        weft_string_init(&s->text, c);
     print_both(c, s, &kept, &text, number, of);
     weft_ids_free(&kept);
     weft_string_free(&text);
