@@ -22,8 +22,8 @@ const char *weft_expand_place(weft_expander *x, const void *message)
 
 /* ---- limits ---- */
 /* Lookups of names and bytes of expressions read, and nodes and calls as so many of them: two
- * seconds; a model of 100,000 nodes takes some ten millions. Bytes of the graph: nodes, types, names
- * and the parameters of every call. */
+ * seconds; a model of 100,000 nodes takes some ten millions. Bytes of the graph: nodes, types,
+ * names and the parameters of every call. */
 static const int64_t MAX_WORK = 300000000;
 static const size_t MAX_BYTES = (size_t)1 << 30;
 

@@ -1,8 +1,8 @@
 /* number.c - numbers as text and back, the same in every locale that the program has set.
  *
- * The C library reads and writes numbers with the decimal point of the locale: under de_DE "0.5" is
- * zero with something behind it. Files, attributes and logs have one form. The "C" locale is part of
- * the C library: to name it allocates nothing. */
+ * The C library reads and writes numbers with the decimal point of the locale: under de_DE "0.5"
+ * is zero with something behind it. Files, attributes and logs have one form. The "C" locale is
+ * part of the C library: to name it allocates nothing. */
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>

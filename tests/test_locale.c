@@ -159,7 +159,10 @@ static void test_files(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_numbers),
-                                       cmocka_unit_test(test_files)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_files),
+    };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
