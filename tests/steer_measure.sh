@@ -126,6 +126,9 @@ expect 0 $planted --concept 3 --how set --strengths 1e6 --prompts 2 --tokens 20 
 holds "$(value 3 1000000 kept) == $(value 3 1000000 predicted)"
 expect 0 $planted --concept 3 --how set --strengths 1e6 --prompts 2 --tokens 20 --steer-on generated --json
 holds "$(value 3 1000000 kept) == 1"
+cp out cached
+expect 0 $planted --concept 3 --how set --strengths 1e6 --prompts 2 --tokens 20 --steer-on generated --json --no-cache
+same out cached
 
 # labels instead of latents, no judge, other steered values, other k; the same on one thread
 expect 0 $planted --concept 3 --active label --judge none --strengths 9 --prompts 2 --tokens 20 --json

@@ -132,7 +132,7 @@ static int check_saving(const steer_options *o)
         "concept", "how",       "strengths", "data",  "prompt-tokens", "prompt",
         "prompts", "tokens",    "top-k",     "top-p", "seed",          "k",
         "judge",   "active",    "show",      "svg",   "temperature",   "json",
-        "quiet",   "tokenizer", NULL};
+        "quiet",   "tokenizer", "no-cache",  NULL};
     const char *name = cli_given(measured);
     if (cli_given((const char *const[]){"steer-on", NULL}))
         return cli_usage("steer", "--steer-on needs --measure: a saved model has no notion of a "
@@ -186,6 +186,8 @@ int verb_steer(weft_ctx *c, int argc, char **argv)
         {"top-k", CLI_INT, &m->draw.top_k, "K", "draw only from the K most probable", 0, 1e9},
         {"top-p", CLI_FLOAT, &m->draw.top_p, "P", "or from those that together have P", 1e-9, 1},
         {"seed", CLI_INT, &m->seed, "N", "of the random numbers (default 1)", 0, 9e18},
+        {"no-cache", CLI_FLAG, &m->draw.no_cache, NULL, "compute the whole window for every token",
+         0, 0},
         {"k", CLI_INT, &m->k, "K", "concepts kept at a token (default: the model's k)", 1, 1e9},
         {"judge", CLI_TEXT, &m->judge, "NAME",
          "logits of the extractor (default t_logits if there; none: without)", 0, 0},
