@@ -3,7 +3,7 @@
  * At the end of a parallel loop OpenMP's threads spin, since waking one that sleeps takes some
  * microseconds. Where another process wants the cores as well, a thread that spins keeps away the
  * very thread that it waits for: gcc's runtime spins for 300,000 pauses, many milliseconds, and a
- * training step has hundreds of loops. A bound of some hundred microseconds costs nothing on an
+ * training step has hundreds of loops. A bound of thirty microseconds costs nothing on an
  * idle machine, where the others are there within that time, and little on a busy one
  * (docs/performance.md has the figures). */
 #include <stdio.h>
@@ -13,7 +13,7 @@
 
 #include "graph/util.h"
 
-enum { SPIN_NS = 100000, BLOCK_MS = 1, MOST_PATH = 4096 };
+enum { SPIN_NS = 30000, BLOCK_MS = 1, MOST_PATH = 4096 };
 
 /* clang's runtime (and Intel's) has a call for it; no other runtime defines it. */
 extern void kmp_set_blocktime(int ms) __attribute__((weak));
