@@ -14,6 +14,9 @@ typedef struct {
     bool regular, link; /* a regular file; the path itself is a symbolic link (identify) */
 } weft_file_id;
 
+/* One call never asks for more than Linux gives at once (2^31 - 4096). */
+#define WEFT_IO_MAX ((size_t)1 << 30)
+
 /* Return values as the system calls': -1 and errno on failure. `user` is the table's. */
 typedef struct weft_io {
     /* Regular files only (EISDIR, EINVAL otherwise, without blocking on a FIFO), or a folder with
@@ -61,6 +64,9 @@ weft_status weft_io_fail(weft_ctx *c, weft_status otherwise, const char *doing, 
 weft_status weft_look(weft_ctx *c, const char *path, int *kind);
 /* The same of a place that is to be written: where rights are missing it is WEFT_CANTCREATE. */
 weft_status weft_look_out(weft_ctx *c, const char *path, int *kind);
+/* *there: something is at the path, and *id says what; `otherwise` where it cannot be looked at. */
+weft_status weft_identify(weft_ctx *c, const char *path, weft_status otherwise, weft_file_id *id,
+                          bool *there);
 /* *yes: a and b are there and are one file. Fails as weft_look does. */
 weft_status weft_same_file(weft_ctx *c, const char *a, const char *b, bool *yes);
 /* *yes: what is at `path` now is the file that `fd` was opened on. Fails as weft_look does. */
