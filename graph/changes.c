@@ -251,10 +251,18 @@ static weft_status store(weft_trainer *t, const char *name, const char *text)
 
 /* The model first: it is the same one, only its defaults may have become settings or the other way
  * round. */
+/* A run that has come as far already is left as it is: nothing was done with other settings. */
+static bool nothing_to_do(const weft_trainer *t)
+{
+    return t->progress.step >= t->recipe->msg->train->steps;
+}
+
 weft_status weft_changes_store(weft_trainer *t, const weft_progress *p)
 {
     char *model = NULL;
     WEFT_TRY(check_own(t, p));
+    if (nothing_to_do(t))
+        return WEFT_OK;
     tell(t);
     WEFT_TRY(weft_model_text(t->model, &model));
     weft_status s = store(t, "model.txtpb", model);
@@ -264,7 +272,7 @@ weft_status weft_changes_store(weft_trainer *t, const weft_progress *p)
 
 weft_status weft_changes_log(weft_trainer *t)
 {
-    for (int i = 0; i < t->changes.n; i++)
+    for (int i = 0; i < t->changes.n && !nothing_to_do(t); i++)
         WEFT_TRY(weft_runlog_setting(&t->log, &t->progress, &t->changes.item[i]));
     return WEFT_OK;
 }

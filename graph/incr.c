@@ -312,7 +312,8 @@ static void run_callback(window *w, const weft_node *n, weft_call *c)
     else if (n->op->flags & WEFT_ELEMENTWISE)
         weft_incr_elementwise(c);
     else
-        weft_call_fail(c, "mixes positions in a way that cannot be decoded step by step");
+        weft_call_fail(c, "does not say how it is computed step by step: it has no incr and is not "
+                          "WEFT_ELEMENTWISE");
     if (!c->failed)
         check_asked(c);
 }

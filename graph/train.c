@@ -270,7 +270,7 @@ static weft_status begin(weft_trainer *t)
     return WEFT_OK;
 }
 
-weft_status weft_train_check(weft_recipe *r, const weft_train_options *o)
+weft_status weft_train_check(weft_recipe *r, const weft_train_options *o, weft_train_info *info)
 {
     weft_trainer t = {
         .ctx = r->ctx, .recipe = r, .options = o, .look = true, .arena = weft_arena_new(r->ctx, 0)};
@@ -278,6 +278,10 @@ weft_status weft_train_check(weft_recipe *r, const weft_train_options *o)
     r->ctx->look_only = true;
     weft_status s = t.arena ? weft_trainer_open(&t) : weft_error_status(r->ctx);
     r->ctx->look_only = false;
+    if (info)
+        *info = t.info;
+    if (info)
+        info->name = info->dir = NULL; /* memory of t */
     weft_trainer_close(&t);
     weft_arena_free(t.arena);
     return s;

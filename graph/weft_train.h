@@ -86,7 +86,8 @@ WEFT_API weft_status weft_train(weft_recipe *r, const weft_train_options *o);
  * states: damage and hashes of contents (but those of data up to 256 MiB that labels or a
  * checkpoint belong to) are not looked for, and whether another process holds the run directory is
  * not asked. */
-WEFT_API weft_status weft_train_check(weft_recipe *r, const weft_train_options *o);
+WEFT_API weft_status weft_train_check(weft_recipe *r, const weft_train_options *o,
+                                      weft_train_info *info);
 
 /* Is DIR/recipe.txtpb the recipe that the newest checkpoint of the run was saved with, by the hash
  * in its manifest? *same also where nobody can tell: there is no checkpoint, or one of version 0.1.

@@ -127,6 +127,13 @@ expect 0 "$weft" check "$root/models/recipes/sae-check.txtpb"
 snapshot >after.list
 same before.list after.list
 
+# memory is that of training, evaluation and weights that no step reads among it; --max-memory is the limit of all of it
+expect 0 "$weft" check "$recipe" --json
+memory=$(perl -ne '/"state_bytes":(\d+),"plan_bytes":(\d+)/ and print $1 + $2' out)
+expect 71 "$weft" check "$recipe" --max-memory=1000
+expect 71 "$weft" train "$recipe" --set train.max_memory=1000 --out never --quiet
+expect 0 "$weft" check "$recipe" --max-memory="$memory"
+
 # eight gigabytes of frozen weights and of tokens: neither read nor allocated
 cat >big.txtpb <<'END'
 main: "m"

@@ -100,4 +100,12 @@ tokens other.bin 12000
 refuse 'its training data' --set data.train=other.bin
 sed 's/op: "gelu"/op: "relu"/' "$root/models/gpt2.txtpb" >relu.txtpb
 refuse 'its model graph' --set model=relu.txtpb
+# a run that has come as far already is left as it is
+expect 0 train "$recipe" $base --out k --resume --set train.steps=3
+diff -r -x lock -x timing.jsonl k kept >differences || fail "nothing was done, but the run changed: $(cat differences)"
+# steps are counted by checkpoints, where not every step has a line in the log
+expect 0 train "$recipe" $base --out few --steps 20 --stop-at 7 --set train.log_every=5
+expect 0 train "$recipe" $base --out whole --steps 20
+expect 0 "$weft" compare few whole
+says out 'stopped at 7 of 20  few$'
 finish

@@ -8,6 +8,7 @@ typedef struct {
     const char *path;
     bool no_files;            /* the recipe and its model alone */
     weft_train_options train; /* where it would be trained */
+    int64_t max_memory;
     weft_file_kind kind;
     weft_recipe *recipe;
     weft_model *model;
@@ -17,6 +18,7 @@ typedef struct {
     double training_flops;
     weft_recipe_size cost;
     weft_program_size plan;
+    weft_train_info run; /* what training would take; state_bytes 0: it was not asked */
 } report;
 
 static bool has_output(const weft_graph *g, const char *name)
@@ -79,6 +81,10 @@ static weft_status plan(weft_ctx *c, report *r, const weft_compile_options *o)
     if (!status)
         status = r->loss ? plan_training(r, s, o) : plan_forward(r, s, o);
     weft_session_free(s);
+    if (r->run.state_bytes) { /* with the weights that no step reads, and the evaluation */
+        r->plan.state_bytes = r->run.state_bytes;
+        r->plan.plan_bytes = r->run.plan_bytes;
+    }
     return status;
 }
 
@@ -118,9 +124,17 @@ static weft_status preflight(weft_ctx *c, report *r)
     if (r->kind != WEFT_FILE_RECIPE || r->no_files ||
         (!r->size.trainable && !weft_recipe_file(r->recipe, WEFT_RECIPE_TRAIN)))
         return WEFT_OK;
-    WEFT_TRY(cli_train_check(c, r->recipe, &r->train));
+    WEFT_TRY(cli_train_check(c, r->recipe, &r->train, &r->run));
     c->log = NULL;
     return WEFT_OK;
+}
+
+/* For a recipe it is the limit of all that training would plan. */
+static weft_status limit_memory(report *r)
+{
+    char setting[64];
+    snprintf(setting, sizeof setting, "train.max_memory=%lld", (long long)r->max_memory);
+    return weft_recipe_set(r->recipe, setting);
 }
 
 static weft_status load(weft_ctx *c, report *r, const cli_list *set, const char *loss)
@@ -130,6 +144,8 @@ static weft_status load(weft_ctx *c, report *r, const cli_list *set, const char 
         return s;
     if (r->kind == WEFT_FILE_RECIPE) {
         s = cli_recipe_open(c, r->path, set, &r->train, &r->recipe);
+        if (!s && r->max_memory)
+            s = limit_memory(r);
         if (!s)
             s = weft_recipe_model(r->recipe, 0, 0, &r->model);
     } else
@@ -232,7 +248,7 @@ static void print_text(const report *r)
     printf("memory       %s state + %s planned for %s (%s without sharing)\n",
            cli_bytes(a, sizeof a, (double)r->plan.state_bytes),
            cli_bytes(b, sizeof b, (double)r->plan.plan_bytes),
-           r->loss ? "a training step" : "a run",
+           r->run.state_bytes ? "training" : r->loss ? "a training step" : "a run",
            cli_bytes((char[48]){0}, 48, (double)r->plan.naive_bytes));
     printf("ok\n");
 }
@@ -285,14 +301,13 @@ int verb_check(weft_ctx *c, int argc, char **argv)
     cli_list set = {{0}, 0};
     const char *loss = NULL, *disable = NULL, *resume = NULL;
     bool json = false;
-    int64_t max_memory = 0;
     report r = {0};
     const cli_option option[] = {
         {"set", CLI_LIST, &set, "NAME=VALUE",
          "parameter of the model, field of the recipe; may be repeated", 0, 0},
         {"loss", CLI_TEXT, &loss, "OUTPUT",
          "differentiate this output (default: loss, if there is one)", 0, 0},
-        {"max-memory", CLI_INT, &max_memory, "BYTES", "refuse a plan above this", 0, 9e18},
+        {"max-memory", CLI_INT, &r.max_memory, "BYTES", "refuse a plan above this", 0, 9e18},
         {"no-rewrite", CLI_MAYBE, &disable, "RULES",
          "without rewrite rules, or without these (comma-separated)", 0, 0},
         {"out", CLI_TEXT, &r.train.dir, "DIR",
@@ -318,7 +333,7 @@ int verb_check(weft_ctx *c, int argc, char **argv)
         return code;
     r.path = argv[0];
     r.train.no_rewrite = disable && !*disable;
-    weft_compile_options o = {.max_memory = (size_t)max_memory,
+    weft_compile_options o = {.max_memory = (size_t)r.max_memory,
                               .plan_only = true,
                               .no_rewrite = disable && !*disable,
                               .disable_rules = disable && *disable ? disable : NULL};

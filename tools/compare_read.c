@@ -191,14 +191,17 @@ static weft_status read_recipe(comparison *k, cmp_run *run)
 }
 
 /* What somebody wrote into it, or a resumption that saved nothing. */
-static weft_status check_recipe(comparison *k, const char *dir)
+static weft_status check_recipe(comparison *k, cmp_run *run)
 {
     bool same;
-    int64_t step;
+    int64_t step = 0;
+    const char *dir = run->dir;
     weft_status s = weft_run_check_recipe(k->ctx, dir, &same, &step);
     if (s == WEFT_NOMEM || s == WEFT_IO)
         return s;
     weft_error_clear(k->ctx); /* a damaged checkpoint is no matter of the log */
+    if (!s && step > run->step) /* not every step has a line */
+        run->step = step;
     if (s || same)
         return WEFT_OK;
     return compare_note(k,
@@ -215,7 +218,7 @@ static weft_status read_run(comparison *k, cmp_run *run)
         return WEFT_NOMEM;
     run->final = NAN;
     WEFT_TRY(read_recipe(k, run));
-    WEFT_TRY(check_recipe(k, dir));
+    WEFT_TRY(check_recipe(k, run));
     int kind;
     WEFT_TRY(weft_look(k->ctx, log, &kind));
     if (kind == 1)

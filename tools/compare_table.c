@@ -192,8 +192,7 @@ static const char *state_word(const cmp_run *r, char *buf, size_t n)
         return "finished";
     if (r->state == RUN_NO_EVALUATION)
         return "no evaluation";
-    snprintf(buf, n, "stopped at %lld of %lld", (long long)r->point[r->n - 1].step,
-             (long long)r->steps);
+    snprintf(buf, n, "stopped at %lld of %lld", (long long)r->step, (long long)r->steps);
     return buf;
 }
 

@@ -41,12 +41,13 @@ static weft_status open_tokens(weft_ctx *c, const weft_recipe *r, weft_train_opt
     return WEFT_OK;
 }
 
-weft_status cli_train_check(weft_ctx *c, weft_recipe *r, weft_train_options *o)
+weft_status cli_train_check(weft_ctx *c, weft_recipe *r, weft_train_options *o,
+                            weft_train_info *info)
 {
     cli_tokens tokens = {.ctx = c};
     weft_status s = open_tokens(c, r, o, &tokens);
     cli_tokens_close(&tokens);
-    return s ? s : weft_train_check(r, o);
+    return s ? s : weft_train_check(r, o, info);
 }
 
 weft_status cli_train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_progress *p)

@@ -10,7 +10,8 @@
  * printed. */
 weft_status cli_train(weft_ctx *c, weft_recipe *r, weft_train_options *o, cli_progress *p);
 /* Would cli_train begin? The same failures, with the same messages; nothing is made. */
-weft_status cli_train_check(weft_ctx *c, weft_recipe *r, weft_train_options *o);
+weft_status cli_train_check(weft_ctx *c, weft_recipe *r, weft_train_options *o,
+                            weft_train_info *info);
 /* Opens a recipe, or the recipe of a run directory, which is then o->dir unless that is set. */
 weft_status cli_recipe_open(weft_ctx *c, const char *path, const cli_list *set,
                             weft_train_options *o, weft_recipe **out);
