@@ -10,7 +10,7 @@ cp -R graph ops tools tests docs "$work/tree/"
 cd "$work/tree"
 
 awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' docs/adding-an-op.md >ops/leaky_sum.c
-awk '/^```c$/ {c = 1; next} /^```$/ {if (c) c = 0; else on = !on; next} on' docs/adding-an-op.md >tests/cases/leaky_sum.txt
+grep -E '^(! )?leaky_sum ' docs/adding-an-op.md >tests/cases/leaky_sum.txt
 [ "$(grep -c '^leaky_sum ' tests/cases/leaky_sum.txt)" -ge 3 ] || fail "the page has no cases"
 awk '{print} /^WEFT_OP\(layer_norm_grad_affine\)/ {print "WEFT_OP(leaky_sum)"}' ops/all.def >all.def && mv all.def ops/all.def
 grep -q leaky_sum ops/all.def || fail "all.def has no line after which to put it"
