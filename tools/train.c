@@ -82,6 +82,9 @@ static void print_result(const weft_event *e, weft_status s, const char *dir, bo
         for (int i = 0; i < e->n_val_log; i++)
             if (!isnan(e->val_log[i]))
                 cli_put(", %s %.6g", e->val_log_name[i], e->val_log[i]);
+        if (s && e->step < e->steps)
+            cli_put("; stopped at %lld of %lld, weft train %s --resume goes on", (long long)e->step,
+                    (long long)e->steps, dir);
         printf("\n");
         return;
     }
