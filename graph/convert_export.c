@@ -12,13 +12,7 @@
 static weft_status find_tokenizer(weft_conversion *j, const char *path, int64_t *bos, int64_t *eos)
 {
     const char *folder = weft_convert_folder(j, path), *found = NULL;
-    const char *run = folder ? weft_arena_printf(j->arena, "%s/../..", folder) : NULL;
-    const char *recipe = run ? weft_arena_printf(j->arena, "%s/recipe.txtpb", run) : NULL;
-    int kind = 0;
-    WEFT_TRY(recipe ? weft_look(j->ctx, recipe, &kind) : WEFT_NOMEM);
-    WEFT_TRY(weft_tokenizer_in(j->arena, folder, &found));
-    if (!found && kind == 1)
-        WEFT_TRY(weft_tokenizer_in(j->arena, run, &found));
+    WEFT_TRY(folder ? weft_tokenizer_of(j->arena, folder, &found) : WEFT_NOMEM);
     return weft_tokenizer_ids(j->ctx, found, bos, eos);
 }
 

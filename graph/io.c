@@ -135,7 +135,6 @@ void weft_close_fd(weft_ctx *c, int fd)
         c->io->close(c->io->user, fd);
 }
 
-
 static weft_status short_file(weft_ctx *c, int fd, const char *path, int64_t expected)
 {
     char name[1024];

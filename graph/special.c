@@ -21,6 +21,32 @@ weft_status weft_tokenizer_in(weft_arena *a, const char *folder, const char **ou
     return WEFT_OK;
 }
 
+/* The run that holds a checkpoint: the folder of checkpoints lies between, so that no file of
+ * another project, which happens to lie two folders above, is taken for the run's. */
+weft_status weft_run_of(weft_arena *a, const char *checkpoint, const char **out)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    const char *above = weft_arena_printf(a, "%s/..", checkpoint);
+    const char *run = weft_arena_printf(a, "%s/../..", checkpoint);
+    const char *home = weft_arena_printf(a, "%s/../../checkpoints", checkpoint);
+    bool yes = false;
+    *out = NULL;
+    if (!above || !run || !home)
+        return weft_error_status(c);
+    WEFT_TRY(weft_same_file(c, above, home, &yes));
+    *out = yes ? run : NULL;
+    return WEFT_OK;
+}
+
+weft_status weft_tokenizer_of(weft_arena *a, const char *weights, const char **out)
+{
+    const char *run = NULL;
+    WEFT_TRY(weft_tokenizer_in(a, weights, out));
+    if (!*out)
+        WEFT_TRY(weft_run_of(a, weights, &run));
+    return run ? weft_tokenizer_in(a, run, out) : WEFT_OK;
+}
+
 /* *out stays NULL without such a file. */
 static weft_status read_json(weft_arena *a, const char *path, weft_json **out)
 {
@@ -53,8 +79,8 @@ static int64_t id_of(const weft_json *root, const char *text)
 {
     const weft_json *list = weft_json_get(root, "added_tokens"), *id = NULL;
     const weft_json *model = weft_json_get(root, "model");
-    const weft_json *vocab = weft_json_is(model, WEFT_JSON_OBJECT) ? weft_json_get(model, "vocab")
-                                                                   : root;
+    const weft_json *vocab =
+        weft_json_is(model, WEFT_JSON_OBJECT) ? weft_json_get(model, "vocab") : root;
     if (!text)
         return -1;
     for (const weft_json *v = weft_json_is(list, WEFT_JSON_ARRAY) ? list->child : NULL; v;

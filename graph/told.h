@@ -8,10 +8,10 @@
 #include "graph/names.h"
 
 typedef struct {
-    const char *path;       /* of the weights: a folder or a file */
-    weft_params params;     /* parameters of the entry module, each with its source */
-    bool own;               /* by a checkpoint of ours */
-    weft_names map;         /* the shipped name map whose tensors these are; map.msg NULL: none */
+    const char *path;   /* of the weights: a folder or a file */
+    weft_params params; /* parameters of the entry module, each with its source */
+    bool own;           /* by a checkpoint of ours */
+    weft_names map;     /* the shipped name map whose tensors these are; map.msg NULL: none */
     const char *map_name;
     const Weft__Form *form; /* of that map, as the description has it; NULL: there is none */
     int64_t bos, eos;       /* token ids, -1: not told */
@@ -45,5 +45,9 @@ weft_status weft_told_complete(const weft_told *t, const char *const *set, int n
 weft_status weft_special_ids(weft_arena *a, const char *path, int64_t *bos, int64_t *eos);
 /* The tokenizer in a folder (tokenizer.json, vocab.json, encoder.json), or *out NULL. */
 weft_status weft_tokenizer_in(weft_arena *a, const char *folder, const char **out);
+/* The same of a folder of weights; if they are a checkpoint, also that of their run. */
+weft_status weft_tokenizer_of(weft_arena *a, const char *weights, const char **out);
+/* The run directory that a checkpoint's folder lies in, or *out NULL: it is none of a run. */
+weft_status weft_run_of(weft_arena *a, const char *checkpoint, const char **out);
 
 #endif

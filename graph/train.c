@@ -114,8 +114,8 @@ static weft_status stop_on_nan(weft_trainer *t)
     weft_progress p;
     char where[512];
     weft_snprintf(where, sizeof where,
-             "step %lld: loss %g, gradient norm %g; the weights were not changed", (long long)step,
-             loss, norm);
+                  "step %lld: loss %g, gradient norm %g; the weights were not changed",
+                  (long long)step, loss, norm);
     char first[1024];
     weft_error_flat(t->ctx, first, sizeof first);
     weft_error_clear(t->ctx);

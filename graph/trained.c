@@ -20,19 +20,24 @@ static weft_status is_there(weft_ctx *c, const char *path, bool *yes)
 }
 
 /* ---- opening ---- */
-/* The run directory that holds `path`: itself, or the one two levels above a checkpoint folder.
- * NULL: neither, or a failure. */
+/* The run directory that holds `path`: itself, or the one of a checkpoint or of all checkpoints.
+ * NULL: none, or a failure. */
 static const char *find_run(weft_trained *t, const char *path)
 {
-    static const char *const up[] = {"", "/../..", "/.."};
-    bool yes;
-    for (size_t i = 0; i < sizeof up / sizeof *up; i++) {
-        const char *dir = weft_arena_printf(t->arena, "%s%s", path, up[i]);
-        const char *recipe = dir ? weft_arena_printf(t->arena, "%s/recipe.txtpb", dir) : NULL;
-        if (is_there(t->ctx, recipe, &yes))
+    const char *up = weft_arena_printf(t->arena, "%s/..", path), *checkpoint = NULL;
+    const char *own = weft_arena_printf(t->arena, "%s/../checkpoints", path);
+    bool all = false;
+    if (!up || !own || weft_run_of(t->arena, path, &checkpoint) ||
+        weft_same_file(t->ctx, path, own, &all))
+        return NULL;
+    const char *const dir[] = {path, checkpoint, all ? up : NULL};
+    for (int i = 0; i < 3; i++) {
+        bool yes = false;
+        const char *recipe = dir[i] ? weft_arena_printf(t->arena, "%s/recipe.txtpb", dir[i]) : NULL;
+        if (dir[i] && is_there(t->ctx, recipe, &yes))
             return NULL;
         if (yes)
-            return dir;
+            return dir[i];
     }
     return NULL;
 }
@@ -212,19 +217,12 @@ void weft_trained_free(weft_trained *t)
 static weft_status find_beside(const weft_trained *t, const char **path)
 {
     int kind = 0;
-    bool yes = false;
     const char *dir = t->weights;
     *path = NULL;
     WEFT_TRY(dir ? weft_look(t->ctx, dir, &kind) : WEFT_OK);
     if (dir && kind != 2)
         dir = weft_parent_dir(t->arena, dir);
-    WEFT_TRY(dir ? weft_tokenizer_in(t->arena, dir, path) : WEFT_OK);
-    if (!dir || *path)
-        return weft_error_status(t->ctx);
-    const char *run = weft_arena_printf(t->arena, "%s/../..", dir);
-    const char *recipe = weft_arena_printf(t->arena, "%s/../../recipe.txtpb", dir);
-    WEFT_TRY(is_there(t->ctx, recipe, &yes));
-    return yes && run ? weft_tokenizer_in(t->arena, run, path) : weft_error_status(t->ctx);
+    return dir ? weft_tokenizer_of(t->arena, dir, path) : weft_error_status(t->ctx);
 }
 
 /* The run directory's own tokenizer goes before the recipe's, whose path may not hold any more. */

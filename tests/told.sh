@@ -266,4 +266,11 @@ for command in "import two --names=hf-gpt2 --out=x.safetensors" "eval $gpt2 --we
     expect 78 "$weft" $command
     says err 'lm_head.weight .*but the .* has one weight for both: save it with tied embeddings'
 done
+
+# what lies above weights is another project's, unless they are a checkpoint of a run
+mkdir -p other/a && cp -r hf other/a/hf && rm -f other/a/hf/tokenizer*.json other/a/hf/*token*
+cp base.txtpb other/recipe.txtpb && cp base.txtpb other/a/recipe.txtpb
+printf '{"model":{"type":"BPE","vocab":{},"merges":[]}}' >other/tokenizer.json
+cp other/tokenizer.json other/a/
+same_loss "$weft" eval other/a/hf $at
 finish

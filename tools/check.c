@@ -248,7 +248,9 @@ static void print_text(const report *r)
     printf("memory       %s state + %s planned for %s (%s without sharing)\n",
            cli_bytes(a, sizeof a, (double)r->plan.state_bytes),
            cli_bytes(b, sizeof b, (double)r->plan.plan_bytes),
-           r->run.state_bytes ? "training" : r->loss ? "a training step" : "a run",
+           r->run.state_bytes ? "training"
+           : r->loss          ? "a training step"
+                              : "a run",
            cli_bytes((char[48]){0}, 48, (double)r->plan.naive_bytes));
     printf("ok\n");
 }

@@ -199,7 +199,7 @@ static weft_status check_recipe(comparison *k, cmp_run *run)
     weft_status s = weft_run_check_recipe(k->ctx, dir, &same, &step);
     if (s == WEFT_NOMEM || s == WEFT_IO)
         return s;
-    weft_error_clear(k->ctx); /* a damaged checkpoint is no matter of the log */
+    weft_error_clear(k->ctx);   /* a damaged checkpoint is no matter of the log */
     if (!s && step > run->step) /* not every step has a line */
         run->step = step;
     if (s || same)
