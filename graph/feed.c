@@ -120,6 +120,51 @@ static weft_status wrong_bytes(weft_ctx *c, const char *path, const char *name, 
                      path, is, name, weft_type_print(type, sizeof type, t));
 }
 
+/* A file of another shape says something else, if of as many elements: rows for columns. */
+static weft_status wrong_type(weft_ctx *c, const char *path, const char *name,
+                              const weft_tensor_entry *e, const weft_type *t)
+{
+    char type[160], file[512], tensor[256], shown[256] = "";
+    for (int i = 0, k = 0; i < e->rank; i++)
+        k += snprintf(shown + k, sizeof shown - (size_t)k, "%s%lld", i ? "," : "",
+                      (long long)e->dim[i]);
+    return weft_fail(c, WEFT_MISMATCH, "%s: tensor '%s' is %s[%s], but input '%s' is %s",
+                     weft_printable(file, sizeof file, path),
+                     weft_printable(tensor, sizeof tensor, e->name), e->dtype, shown, name,
+                     weft_type_print(type, sizeof type, t));
+}
+
+static bool same_shape(const weft_tensor_entry *e, const weft_type *t)
+{
+    return e->rank == t->rank && !memcmp(e->dim, t->dim, sizeof *t->dim * (size_t)t->rank);
+}
+
+/* Reals of a wider type are taken where none is rounded; whole numbers were checked on reading. */
+static weft_status check_exact(weft_tensor_file *f, const weft_tensor_entry *e, const char *name,
+                               const weft_type *t, const void *data)
+{
+    weft_ctx *c = weft_arena_ctx(f->arena);
+    double part[256];
+    const int64_t n = weft_type_count(t), most = sizeof part / sizeof *part;
+    if (e->type->native == t->dtype || !weft_dtype_is_float(t->dtype))
+        return WEFT_OK;
+    for (int64_t at = 0; at < n; at += most) {
+        const int64_t k = n - at < most ? n - at : most;
+        WEFT_TRY(weft_tensor_file_read_part(f, e, WEFT_F64, false, (size_t)at, (size_t)k, part));
+        for (int64_t i = 0; i < k; i++) {
+            const double v = weft_element(t, data, at + i);
+            if (v == part[i] || (isnan(v) && isnan(part[i])))
+                continue;
+            wrong_type(c, f->path, name, e, t);
+            return weft_note(c,
+                             "element %lld is %.17g, which the input does not hold exactly: "
+                             "save the tensor as %s",
+                             (long long)(at + i), part[i], weft_dtype_name(t->dtype));
+        }
+    }
+    return WEFT_OK;
+}
+
 static weft_status feed_tensor(weft_program *p, const char *name, const char *path,
                                const weft_type *t, void *data)
 {
@@ -130,16 +175,15 @@ static weft_status feed_tensor(weft_program *p, const char *name, const char *pa
     if (!e && weft_tensor_file_count(f) == 1)
         e = weft_tensor_file_at(f, 0);
     weft_status s;
-    int64_t count = 1;
-    for (int i = 0; e && i < e->rank; i++)
-        count *= e->dim[i]; /* the header was checked: no overflow */
     if (!e)
         s = weft_fail(c, WEFT_MISMATCH, "%s: no tensor '%s', and more than one to choose from",
                       path, name);
-    else if (count != weft_type_count(t))
-        s = wrong_size(c, path, name, count, t, "elements");
+    else if (!same_shape(e, t))
+        s = wrong_type(c, path, name, e, t);
     else
         s = weft_tensor_file_read(f, e, t->dtype, false, data);
+    if (!s)
+        s = check_exact(f, e, name, t, data);
     weft_tensor_file_close(f);
     return s;
 }

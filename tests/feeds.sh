@@ -138,4 +138,31 @@ for bad in 1e30 2.5 nan inf; do
     expect 65 "$weft" run n.txtpb --input n=n.txt
     says err "n.txt@2: $bad, but input 'n' is\|n.txt@2: 1e+30, but input 'n' is"
 done
+# tensors of a file: of the input's shape, and of a type in which no number is another one
+tensor() { # FILE DTYPE SHAPE HEX
+    perl -e 'my $d = pack "H*", $ARGV[2]; my $h = "{\"x\":{\"dtype\":\"$ARGV[0]\",\"shape\":[$ARGV[1]],\"data_offsets\":[0," . length($d) . "]}}";
+        print pack("Q<", length $h), $h, $d' "$2" "$3" "$4" >"$1"
+}
+i32=$(printf '%02x000000' 1 2 3 4 5 6) i64=$(printf '%02x00000000000000' 1 2 3 4 5 6)
+printf 'main: "m"\nmodule { name: "m" input { name: "n" type: "i32[2,3]" } node { op: "cast" in: "n" out: "y" attr: "to=f32" } output: "y" }\n' >n.txtpb
+for shape in 3,2 6 1,2,3 2,3,1; do
+    tensor n.safetensors I32 $shape "$i32"
+    expect 78 "$weft" run n.txtpb --input n=n.safetensors
+    says err "n.safetensors: tensor 'x' is I32\[$shape\], but input 'n' is i32\[2,3\]"
+done
+tensor n.safetensors I32 2,3 "$i32"
+expect 0 "$weft" run n.txtpb --input n=n.safetensors --output a.safetensors
+tensor n.safetensors I64 2,3 "$i64"
+expect 0 "$weft" run n.txtpb --input n=n.safetensors --output b.safetensors
+same a.safetensors b.safetensors
+tensor n.safetensors I64 2,3 "${i64%00000000}01000000" # 6 + 2^32
+expect 65 "$weft" run n.txtpb --input n=n.safetensors
+says err "element 5 is out of range, which does not fit i32"
+printf 'main: "m"\nmodule { name: "m" input { name: "n" type: "f32[2]" } node { op: "neg" in: "n" out: "y" } output: "y" }\n' >n.txtpb
+tensor n.safetensors F64 2 000000000000e03f000000000000f87f # 0.5, NaN
+expect 0 "$weft" run n.txtpb --input n=n.safetensors
+tensor n.safetensors F64 2 000000000000e03f9a9999999999b93f # 0.5, 0.1
+expect 78 "$weft" run n.txtpb --input n=n.safetensors
+says err "tensor 'x' is F64\[2\], but input 'n' is f32\[2\]"
+says err 'element 1 is 0.10000000000000001, which the input does not hold exactly: save the tensor as f32'
 finish
