@@ -227,6 +227,18 @@ static weft_status may_make_dirs(weft_arena *a, const char *path)
     return p && !made ? may_make(a, p, &made) : weft_arena_ctx(a)->status;
 }
 
+/* Could the lock be taken by its file? Nothing is locked, made or written. */
+static weft_status look_at_lock(weft_run_dir *d, const char *lock)
+{
+    weft_ctx *c = d->ctx;
+    d->lock_fd = weft_open_fd(c, lock, O_RDWR | O_NOFOLLOW);
+    if (d->lock_fd >= 0)
+        return check_lock(d, lock);
+    if (errno == ENOENT)
+        return WEFT_OK; /* it would be created */
+    return errno == ELOOP ? refuse_link(d, lock) : weft_io_fail(c, WEFT_CANTCREATE, "create", lock);
+}
+
 static weft_status look(weft_run_dir *d)
 {
     weft_ctx *c = d->ctx;
@@ -234,7 +246,8 @@ static weft_status look(weft_run_dir *d)
     int kind;
     WEFT_TRY(weft_look(c, d->checkpoints, &kind));
     const char *lock = weft_arena_printf(d->arena, "%s/lock", d->path);
-    if (kind != 2 || !lock)
+    WEFT_TRY(lock ? look_at_lock(d, lock) : WEFT_NOMEM);
+    if (kind != 2)
         return c->status;
     if (c->io->writable(c->io->user, d->path))
         return weft_io_fail(c, WEFT_CANTCREATE, "create", lock);

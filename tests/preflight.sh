@@ -114,7 +114,20 @@ cut=$(ls -d done/checkpoints/*/)
 cp "$cut"/manifest.json kept.list && echo >>"$cut"/manifest.json
 refused 81 "$recipe" --out done --resume
 cp kept.list "$cut"/manifest.json
-[ $count -ge 85 ] || fail "only $count refusals were compared"
+# a lock that is another file, or none that can be taken
+mv done/lock kept.list
+: >other
+ln -s ../other done/lock
+refused 73 done --resume
+says err 'is a link to another file'
+rm done/lock && ln other done/lock
+refused 73 done --resume
+rm done/lock && mkdir done/lock
+refused 73 done --resume
+mkdir -p fresh/lock
+refused 73 "$recipe" --out fresh
+rmdir done/lock && mv kept.list done/lock
+[ $count -ge 89 ] || fail "only $count refusals were compared"
 
 # what train takes, check takes; one that only evaluates, and one whose files are elsewhere
 snapshot >before.list
