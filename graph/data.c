@@ -18,6 +18,7 @@ struct weft_tokens {
     int width;     /* bytes of an id: 2 or 4 */
     int64_t first; /* byte of id 0 */
     int64_t count, vocab;
+    int64_t tokenizer; /* tokens that it has; 0: not known */
     uint64_t hash;
     weft_file_id id; /* when it was opened */
     int64_t checked; /* epoch for which the identity was last looked at; -1: never */
@@ -197,6 +198,8 @@ weft_status weft_tokens_open(weft_ctx *c, const char *path, int64_t vocab, weft_
     return s;
 }
 
+void weft_tokens_limit(weft_tokens *t, int64_t n) { t->tokenizer = n; }
+
 void weft_tokens_close(weft_tokens *t)
 {
     if (!t)
@@ -235,14 +238,25 @@ static void widen(int32_t *out, int64_t n)
     }
 }
 
-static weft_status check_ids(weft_tokens *t, int64_t at, int64_t n, const int32_t *id)
+static weft_status refuse_id(const weft_tokens *t, int64_t at, uint32_t id)
 {
+    if (id < (uint64_t)t->vocab)
+        return weft_fail(t->ctx, WEFT_MALFORMED,
+                         "%s: token %" PRId64 " is %" PRIu32 ", the tokenizer has %" PRId64
+                         " tokens (was the file made with another one?)",
+                         t->shown, at, id, t->tokenizer);
+    return weft_fail(t->ctx, WEFT_MALFORMED,
+                     "%s: token %" PRId64 " is %" PRIu32 ", the vocabulary has %" PRId64
+                     " entries (was the file made with another tokenizer?)",
+                     t->shown, at, id, t->vocab);
+}
+
+static weft_status check_ids(const weft_tokens *t, int64_t at, int64_t n, const int32_t *id)
+{
+    const int64_t end = t->tokenizer && t->tokenizer < t->vocab ? t->tokenizer : t->vocab;
     for (int64_t i = 0; i < n; i++)
-        if ((uint32_t)id[i] >= (uint64_t)t->vocab)
-            return weft_fail(t->ctx, WEFT_MALFORMED,
-                             "%s: token %" PRId64 " is %" PRIu32 ", the vocabulary has %" PRId64
-                             " entries (was the file made with another tokenizer?)",
-                             t->shown, at + i, (uint32_t)id[i], t->vocab);
+        if ((uint32_t)id[i] >= (uint64_t)end)
+            return refuse_id(t, at + i, (uint32_t)id[i]);
     return WEFT_OK;
 }
 

@@ -11,6 +11,9 @@ typedef struct weft_tokens weft_tokens;
  * count, 0...} followed by uint32. Refuses odd sizes and wrong counts (MALFORMED); ids are checked
  * against `vocab` as batches are read. *out is NULL on failure. */
 weft_status weft_tokens_open(weft_ctx *c, const char *path, int64_t vocab, weft_tokens **out);
+/* The file's tokenizer has n tokens: its ids are below that, too, and a model that knows more does
+ * not make others right. 0: not known. */
+void weft_tokens_limit(weft_tokens *t, int64_t n);
 void weft_tokens_close(weft_tokens *t); /* NULL is fine */
 int64_t weft_tokens_count(const weft_tokens *t);
 /* XXH64 of the size and of all bytes; of a file above 256 MiB, of the size and of 64 samples of 4

@@ -120,6 +120,7 @@ static weft_status open_data(labeller *l)
     if (weft_tokens_open(l->ctx, path, l->t->vocab ? l->t->vocab : 65536, &l->data))
         return l->o->data ? weft_error_status(l->ctx)
                           : weft_recipe_note(l->t->recipe, WEFT_RECIPE_TRAIN);
+    weft_tokens_limit(l->data, l->o->vocab);
     l->sampler = (weft_sampler){.tokens = l->data, .B = l->h.B, .T = l->h.T, .seed = l->h.seed};
     WEFT_TRY(weft_sampler_check(&l->sampler));
     l->h.windows = weft_sampler_blocks(&l->sampler);

@@ -572,8 +572,10 @@ weft_status weft_evaluate(weft_trained *t, const char *data, const weft_eval_opt
         status = weft_tokens_open(t->ctx, data, t->vocab ? t->vocab : 65536, &e.sampler.tokens);
     if (status == WEFT_MISSING && !is_own_data(t, data, &labels) && labels)
         weft_recipe_note(t->recipe, WEFT_RECIPE_VAL);
-    if (!status)
+    if (!status) {
+        weft_tokens_limit(e.sampler.tokens, o->vocab);
         status = weft_session_new(t->ctx, o->reference, &s);
+    }
     if (!status)
         status = has_labels(t, data, o, &labels);
     if (!status)

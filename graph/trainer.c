@@ -200,6 +200,7 @@ static weft_status open_tokens(weft_trainer *t, weft_recipe_path which, weft_tok
 {
     if (weft_tokens_open(t->ctx, weft_recipe_file(t->recipe, which), t->progress.vocab, out))
         return weft_recipe_note(t->recipe, which);
+    weft_tokens_limit(*out, t->options->vocab);
     return weft_tokens_probe(*out);
 }
 

@@ -65,8 +65,8 @@ typedef struct {
     /* Becomes the number of a signal: finish the step, save, return weft_stopped(). NULL: never. */
     const volatile int *stop;
     bool no_rewrite;
-    int64_t vocab; /* ids that the tokenizer makes: WEFT_MISMATCH if the model knows fewer; 0: not
-                      known */
+    int64_t vocab; /* ids that the tokenizer makes: WEFT_MISMATCH if the model knows fewer,
+                      WEFT_MALFORMED if the data have others; 0: not known */
     void (*event)(void *user, const weft_event *e); /* NULL: silent */
     /* UTF-8 bytes that the tokens stand for, for bits per byte; NULL: not known. */
     int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n);
@@ -163,6 +163,8 @@ typedef struct {
     void (*progress)(void *user, int64_t done, int64_t all);           /* NULL: silent */
     int64_t (*token_bytes)(void *user, const int32_t *ids, int64_t n); /* NULL: not known */
     void *user;
+    int64_t
+        vocab; /* ids that the tokenizer makes: WEFT_MALFORMED if data have others; 0: unknown */
 } weft_eval_options;
 typedef struct {
     int64_t tokens, bytes; /* predicted tokens; bytes that they stand for, 0: not known */
@@ -251,6 +253,7 @@ typedef struct {
     const volatile int *stop;                                 /* as in weft_train_options */
     void (*progress)(void *user, const weft_label_result *r); /* after a batch; NULL: silent */
     void *user;
+    int64_t vocab; /* as in weft_eval_options */
 } weft_label_options;
 /* Computes the value label_value: i32[B,T,k] of the model, and nothing else of it, for every fixed
  * window of a token file and writes a label file (docs/labels.md) at `out`, atomically. Stopped by

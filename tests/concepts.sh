@@ -27,6 +27,13 @@ expect 0 concepts run --concept 7 --tokens 64 --contexts 64 --json
 cp out seven.json
 expect 0 concepts run --concept 7 --tokens 64 --from label --json
 cp out label.json
+# a tokenizer that lacks ids of the data
+seq 1 3000 >numbers.txt
+expect 0 "$weft" tokenize train --vocab 257 --out small.json numbers.txt
+expect 65 concepts run --top 3 --tokens 640 --tokenizer small.json
+says err 'data/val.bin: token [0-9]* is 2[5-9][0-9], the tokenizer has 257 tokens'
+expect 65 "$weft" steer run --measure --concept 7 --quiet --prompts 2 --prompt-tokens 20 --tokens 4 --tokenizer small.json
+says err 'data/val.bin: token [0-9]* is 2[5-9][0-9], the tokenizer has 257 tokens'
 last=run/$(cd run && ls -d checkpoints/step-* | tail -1)
 cat >oracle.py <<'END'
 import array, json, struct, subprocess, sys

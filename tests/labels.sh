@@ -107,6 +107,13 @@ expect 65 "$weft" labels tiny-recipe.txtpb --data high.bin --out x
 expect 65 "$weft" labels tiny-recipe.txtpb --data later.bin --out x
 [ -e x.tmp ] || fail "the windows before the failure are gone"
 rm x.tmp
+# ids that the model knows, but not the tokenizer
+seq 1 3000 >numbers.txt
+expect 0 "$weft" tokenize train --vocab 257 --out tok.json numbers.txt
+perl -e 'binmode STDOUT; print pack("v*", (300) x 100)' >beyond.bin
+expect 65 "$weft" labels tiny-recipe.txtpb --set vocab=400 --data beyond.bin --out x --set data.tokenizer=tok.json
+says err 'beyond.bin: token 0 is 300, the tokenizer has 257 tokens'
+expect 0 "$weft" labels tiny-recipe.txtpb --set vocab=400 --data beyond.bin --out beyond
 
 # nothing of the user's is overwritten: not the tokens, by whatever name, nor any file that holds no labels
 cp train.bin kept.bin

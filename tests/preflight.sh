@@ -43,6 +43,28 @@ for what in train val; do
     refused 65 "$recipe" --set data.$what=text.bin
     refused 66 "$recipe" --set data.$what=parts
 done
+# ids that the model knows, but not the tokenizer; without one they are taken
+perl -e 'print map { pack("v", $_ % 60) } 1 .. 3000' >low.bin
+perl -e 'print map { pack("v", 300 + $_ % 60) } 1 .. 3000' >high.bin
+seq 1 3000 >numbers.txt
+expect 0 "$weft" tokenize train --vocab 257 --out tok.json numbers.txt
+padded="--set vocab=400 --set data.train=low.bin --set data.val=low.bin"
+named="$padded --set data.tokenizer=tok.json"
+beyond='high.bin: token 0 is 301, the tokenizer has 257 tokens'
+for what in train val; do
+    refused 65 "$recipe" $named --set data.$what=high.bin
+    says err "$beyond"
+    expect 0 "$weft" check "$recipe" $padded --set data.$what=high.bin
+done
+expect 0 "$weft" check "$recipe" $named
+expect 0 "$weft" eval "$recipe" $named
+expect 0 "$weft" eval "$recipe" $padded --data high.bin
+for verb in "eval $recipe $named --data high.bin" "eval $recipe $padded --data high.bin --tokenizer tok.json" \
+    "compare --train --seeds 1 --out c $recipe $named --set data.val=high.bin"; do
+    # shellcheck disable=SC2086 # the words are arguments
+    expect 65 "$weft" $verb
+    says err "$beyond"
+done
 refused 65 "$recipe" --set data.train=
 refused 66 "$recipe" --set data.tokenizer=nothing.json
 refused 65 "$recipe" --set data.tokenizer=text.bin

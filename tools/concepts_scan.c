@@ -158,6 +158,7 @@ weft_status concepts_scan(concepts *m, concept_scan *s)
                          MAX_ACTIVE);
     if (weft_tokens_open(m->ctx, s->data, m->vocab ? m->vocab : 65536, &s->file))
         return weft_trained_note(m->trained, s->data);
+    weft_tokens_limit(s->file, m->tokens.n);
     WEFT_TRY(concepts_compile(m, 0, 0, true, &w));
     if (s->by_label && !w.label)
         return weft_fail(m->ctx, WEFT_USAGE,

@@ -64,6 +64,7 @@ static int evaluate(weft_ctx *c, weft_trained *t, const char *data, const char *
     o->token_bytes = u->tokens.bpe ? count_bytes : NULL;
     o->progress = on_progress;
     o->user = u;
+    o->vocab = u->tokens.n;
     u->live = isatty(2);
     if (weft_trained_vocab(t) && u->tokens.n > weft_trained_vocab(t)) {
         fprintf(stderr, "weft: error: the tokenizer has %d tokens, but the model knows only %lld\n",

@@ -1,6 +1,7 @@
 /* import_check.c - weft import --check: the weights in a model, or in a recipe that is evaluated
  * with them. */
 #include "tools/import.h"
+#include "tools/tokens.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -159,7 +160,7 @@ static int check_recipe(weft_ctx *c, const import_check *o, const char *file, co
     int code = WEFT_OK;
     weft_trained *t = NULL;
     weft_eval_result r;
-    const weft_eval_options eval = {.batches = o->batches};
+    weft_eval_options eval = {.batches = o->batches};
     weft_status st = find_place(c, o, &p);
     snprintf(own, sizeof own, "%s=%s", p.field, file);
     if (!st && *p.field)
@@ -168,6 +169,8 @@ static int check_recipe(weft_ctx *c, const import_check *o, const char *file, co
         st = weft_trained_open(c, o->model, *p.field ? NULL : file, set, n, &t);
     if (!st && *p.field)
         st = weft_trained_reads(t, file, p.scope);
+    if (!st)
+        st = cli_tokens_count(c, t, &eval.vocab);
     if (!st)
         st = weft_evaluate(t, o->data ? o->data : weft_trained_file(t, WEFT_RECIPE_VAL), &eval, &r);
     if (!st) {

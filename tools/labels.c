@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "tools/signals.h"
+#include "tools/tokens.h"
 #include "tools/verbs.h"
 
 typedef struct {
@@ -116,7 +117,9 @@ static int label(weft_ctx *c, const char *model, const char *weights, const cli_
     snprintf(shown, sizeof shown, "%s", out ? out : "");
     o->stop = cli_signals();
     o->progress = on_progress;
-    weft_status s = weft_label(t, o, &r);
+    weft_status s = cli_tokens_count(c, t, &o->vocab);
+    if (!s)
+        s = weft_label(t, o, &r);
     weft_trained_free(t);
     return finish(c, s, &r, shown, json);
 }

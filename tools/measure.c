@@ -141,6 +141,7 @@ static weft_status prompts_of_data(measurement *m)
         return WEFT_NOMEM;
     if (weft_tokens_open(m->ctx, path, vocab ? vocab : 65536, &file))
         return weft_trained_note(m->trained, path);
+    weft_tokens_limit(file, m->tokens.n);
     int64_t room = weft_tokens_count(file) - m->first;
     weft_status s = WEFT_OK;
     if (room < n - 1)

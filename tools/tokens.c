@@ -30,6 +30,18 @@ void cli_tokens_close(cli_tokens *t)
     *t = (cli_tokens){.ctx = t->ctx};
 }
 
+weft_status cli_tokens_count(weft_ctx *c, const weft_trained *t, int64_t *out)
+{
+    cli_tokens tokens;
+    const char *path = weft_trained_file(t, WEFT_RECIPE_TOKENIZER);
+    *out = 0;
+    if (cli_tokens_open(c, path, &tokens))
+        return weft_trained_note(t, path);
+    *out = tokens.n;
+    cli_tokens_close(&tokens);
+    return WEFT_OK;
+}
+
 bool cli_tokens_known(const cli_tokens *t, int32_t id)
 {
     size_t n;

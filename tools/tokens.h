@@ -14,6 +14,9 @@ typedef struct {
 
 /* Loads a tokenizer; path NULL gives one that knows nothing. */
 weft_status cli_tokens_open(weft_ctx *c, const char *path, cli_tokens *out);
+/* How many ids the tokenizer of a trained model has, by its run, recipe or weights; 0: there is
+ * none. */
+weft_status cli_tokens_count(weft_ctx *c, const weft_trained *t, int64_t *out);
 void cli_tokens_close(cli_tokens *t);
 /* Can an id be shown? Without a tokenizer any can, as a number. */
 bool cli_tokens_known(const cli_tokens *t, int32_t id);
