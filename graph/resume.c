@@ -22,23 +22,39 @@ static weft_status find_whole(weft_trainer *t, int64_t below, const char **path,
     return WEFT_OK;
 }
 
-static void tell_older(const weft_trainer *t, const weft_progress *newest, const weft_log_fit *fit,
-                       const weft_progress *p)
+/* The lines up to `step` are not those that the checkpoint counts on: the file is too short, or, if
+ * its last line is there all the same, another one is missing or was edited. */
+static const char *what_is_lost(const weft_trainer *t, const weft_log_fit *fit, int64_t step)
 {
-    weft_log(t->ctx,
-             "warning: %s/log.jsonl has lost lines: it ends at step %lld, the newest checkpoint is "
-             "of step %lld: going on from the checkpoint of step %lld, up to which it is whole "
-             "(without log.jsonl the newest one is taken)",
-             t->dir, (long long)fit->step, (long long)newest->step, (long long)p->step);
+    if (!fit->there)
+        return weft_arena_printf(t->arena, "is not there: its lines of steps 1 to %lld are lost",
+                                 (long long)step);
+    if (fit->step < step)
+        return weft_arena_printf(t->arena,
+                                 "has lost lines, or is damaged: it ends at step %lld, the newest "
+                                 "checkpoint is of step %lld",
+                                 (long long)fit->step, (long long)step);
+    return weft_arena_printf(t->arena,
+                             "has been changed: lines of steps up to %lld, of which the newest "
+                             "checkpoint is, are missing or are not as they were written",
+                             (long long)step);
 }
 
-static void tell_lost(const weft_trainer *t, const weft_progress *p, const weft_log_fit *fit)
+static weft_status tell(const weft_trainer *t, const weft_progress *newest, const weft_log_fit *fit,
+                        const weft_progress *older)
 {
-    weft_log(t->ctx,
-             "warning: %s/log.jsonl %s: its lines of steps %lld to %lld are lost; going on from "
-             "step %lld",
-             t->dir, !fit->there ? "is not there" : "is shorter than it was, or damaged",
-             (long long)fit->step + 1, (long long)p->step, (long long)p->step);
+    const char *what = what_is_lost(t, fit, newest->step);
+    if (!what)
+        return WEFT_NOMEM;
+    if (older)
+        weft_log(t->ctx,
+                 "warning: %s/log.jsonl %s: going on from the checkpoint of step %lld, up to which "
+                 "it is whole (without log.jsonl the newest one is taken)",
+                 t->dir, what, (long long)older->step);
+    else
+        weft_log(t->ctx, "warning: %s/log.jsonl %s: going on from step %lld%s", t->dir, what,
+                 (long long)newest->step, fit->kept ? " after the lines that are there" : "");
+    return WEFT_OK;
 }
 
 weft_status weft_resume_with_log(weft_trainer *t, const char **path, weft_progress *p)
@@ -51,11 +67,9 @@ weft_status weft_resume_with_log(weft_trainer *t, const char **path, weft_progre
         return WEFT_OK;
     if (fit.there)
         WEFT_TRY(find_whole(t, p->step, &other, &older));
-    if (!other) {
-        tell_lost(t, p, &fit);
-        return WEFT_OK;
-    }
-    tell_older(t, p, &fit, &older);
+    if (!other)
+        return tell(t, p, &fit, NULL);
+    WEFT_TRY(tell(t, p, &fit, &older));
     *path = other;
     *p = older;
     return WEFT_OK;

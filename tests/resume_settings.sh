@@ -108,4 +108,14 @@ expect 0 train "$recipe" $base --out few --steps 20 --stop-at 7 --set train.log_
 expect 0 train "$recipe" $base --out whole --steps 20
 expect 0 "$weft" compare few whole
 says out 'stopped at 7 of 20  few$'
+
+# a line of the log that is missing or edited: no range of steps that there is not
+expect 0 train "$recipe" $base --out o --steps 10 --stop-at 5
+cp -r o p
+sed -i '2d' o/log.jsonl
+expect 0 train o --resume
+says err 'o/log.jsonl has been changed: lines of steps up to 5, .* are missing or are not as they were written: going on from step 5 after the lines that are there'
+sed -i '2s/"loss":/"loss":1/' p/log.jsonl
+expect 0 train p --resume
+says err 'p/log.jsonl has been changed: lines of steps up to 5'
 finish
