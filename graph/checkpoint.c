@@ -207,50 +207,6 @@ weft_status weft_checkpoint_latest(weft_run_dir *d, const char **path, weft_prog
     return weft_checkpoint_before(d, INT64_MAX, path, p);
 }
 
-/* Has it no hash of a recipe, or that of this file? */
-static weft_status compare_recipe(weft_arena *a, const char *checkpoint, const char *path,
-                                  bool *same)
-{
-    weft_manifest m;
-    int64_t bytes;
-    uint64_t hash;
-    WEFT_TRY(weft_manifest_read(a, checkpoint, &m));
-    for (int i = 0; i < m.n_file; i++)
-        if (!strcmp(m.file[i].name, WEFT_RUN_RECIPE)) {
-            WEFT_TRY(weft_file_hash(weft_arena_ctx(a), path, &bytes, &hash));
-            *same = bytes == m.file[i].bytes && hash == m.file[i].hash;
-        }
-    return WEFT_OK;
-}
-
-static weft_status find_recipe(weft_arena *a, const char *dir, bool *same, int64_t *step)
-{
-    found *list;
-    int n;
-    const char *folder = weft_arena_printf(a, "%s/checkpoints", dir);
-    const char *path = weft_arena_printf(a, "%s/recipe.txtpb", dir);
-    int kind;
-    WEFT_TRY(folder && path ? weft_look(weft_arena_ctx(a), folder, &kind) : WEFT_NOMEM);
-    if (kind != 2)
-        return WEFT_OK;
-    WEFT_TRY(list_steps(a, folder, &list, &n));
-    if (!n)
-        return WEFT_OK;
-    const char *newest = weft_arena_printf(a, "%s/%s", folder, list[0].name);
-    *step = list[0].step;
-    return newest ? compare_recipe(a, newest, path, same) : WEFT_NOMEM;
-}
-
-weft_status weft_run_check_recipe(weft_ctx *c, const char *dir, bool *same, int64_t *step)
-{
-    *same = true;
-    *step = 0;
-    weft_arena *a = weft_arena_new(c, 0);
-    weft_status s = a ? find_recipe(a, dir, same, step) : weft_error_status(c);
-    weft_arena_free(a);
-    return s;
-}
-
 /* ---- saving ---- */
 typedef struct {
     weft_run_dir *d;

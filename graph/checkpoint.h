@@ -152,6 +152,10 @@ weft_status weft_states_load(weft_session *s, weft_tensor_file *const *file, int
  * damaged ones grows. */
 weft_status weft_checkpoint_scan(weft_arena *a, const char *folder, weft_run_dir *d,
                                  const char **path, weft_progress *p);
+/* runcheck.c: warns in the log of a recipe.txtpb and of a model.txtpb of the run directory that are
+ * not those that its newest checkpoint was saved with. Fails for want of memory and with IO only:
+ * who reads the checkpoint knows how to say what is wrong with it. */
+weft_status weft_run_warn(weft_ctx *c, const char *dir);
 /* Step number of a folder name "step-N", or -1. */
 int64_t weft_checkpoint_step(const char *name);
 

@@ -3,12 +3,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/checkpoint.h"
 #include "graph/convert.h"
 #include "graph/op.h"
 
-/* "model.txtpb" of the run or folder that the weights are of; *out stays NULL without one. A file
- * of another name may lie beside somebody else's model. */
-static weft_status find_model(weft_arena *a, const char *path, const char **out)
+/* The run directory of a checkpoint's folder. */
+static const char *run_of(weft_arena *a, const char *folder)
+{
+    static const char between[] = "/checkpoints/";
+    const char *last = strrchr(folder, '/');
+    size_t n = last ? (size_t)(last - folder) + 1 : 0, k = sizeof between - 1;
+    if (n > k && weft_checkpoint_step(last + 1) >= 0 && !strncmp(folder + n - k, between, k))
+        return weft_arena_strndup(a, folder, n - k);
+    return weft_arena_printf(a, "%s/../..", folder);
+}
+
+/* "model.txtpb" of the run (*run, else NULL) or folder that the weights are of; *out stays NULL
+ * without one. A file of another name may lie beside somebody else's model. */
+static weft_status find_model(weft_arena *a, const char *path, const char **run, const char **out)
 {
     weft_ctx *c = weft_arena_ctx(a);
     const char *name = strrchr(path, '/');
@@ -16,7 +28,7 @@ static weft_status find_model(weft_arena *a, const char *path, const char **out)
     WEFT_TRY(weft_look(c, path, &kind));
     const bool folder = kind == 2;
     name = name ? name + 1 : path;
-    *out = NULL;
+    *out = *run = NULL;
     if (!folder && strcmp(name, "model.safetensors"))
         return c->status;
     const char *own = folder ? path : weft_parent_dir(a, path);
@@ -25,8 +37,8 @@ static weft_status find_model(weft_arena *a, const char *path, const char **out)
         return c->status;
     /* checkpoints/step-N of a run */
     WEFT_TRY(weft_look(c, manifest, &is_checkpoint));
-    const char *up = is_checkpoint == 1 ? "/../.." : "";
-    const char *model = weft_arena_printf(a, "%s%s/model.txtpb", own, up);
+    *run = is_checkpoint == 1 ? run_of(a, own) : NULL;
+    const char *model = weft_arena_printf(a, "%s/model.txtpb", *run ? *run : own);
     if (model && !weft_look(c, model, &kind) && kind == 1)
         *out = model;
     return c->status;
@@ -63,10 +75,11 @@ weft_status weft_convert_check_model(weft_arena *a, const char *path)
 {
     weft_ctx *c = weft_arena_ctx(a);
     weft_model *m = NULL;
-    const char *model;
+    const char *model, *run;
     char name[256], shown[256];
     size_t n;
-    WEFT_TRY(find_model(a, path, &model));
+    WEFT_TRY(find_model(a, path, &run, &model));
+    WEFT_TRY(run ? weft_run_warn(c, run) : WEFT_OK);
     if (!model)
         return WEFT_OK;
     WEFT_TRY(weft_model_load(c, model, NULL, 0, &m));

@@ -42,22 +42,6 @@ static const char *find_run(weft_trained *t, const char *path)
     return NULL;
 }
 
-static weft_status check_recipe(weft_trained *t)
-{
-    bool same;
-    int64_t step;
-    weft_status s = weft_run_check_recipe(t->ctx, t->folder, &same, &step);
-    if (s == WEFT_NOMEM || s == WEFT_IO)
-        return s;
-    weft_error_clear(t->ctx); /* who reads the checkpoint knows how to say so */
-    if (!s && !same)
-        weft_log(t->ctx,
-                 "warning: %s/recipe.txtpb has been changed since the checkpoint of step %lld was "
-                 "saved",
-                 t->folder, (long long)step);
-    return WEFT_OK;
-}
-
 static weft_status open_run(weft_trained *t, const char *path, const char *weights)
 {
     t->folder = find_run(t, path);
@@ -70,7 +54,7 @@ static weft_status open_run(weft_trained *t, const char *path, const char *weigh
                                path);
     const char *recipe = weft_arena_printf(t->arena, "%s/recipe.txtpb", t->folder);
     WEFT_TRY(recipe ? weft_recipe_load(t->ctx, recipe, t->set, t->n_set, &t->recipe) : WEFT_NOMEM);
-    WEFT_TRY(check_recipe(t));
+    WEFT_TRY(weft_run_warn(t->ctx, t->folder));
     return weft_weights_find(t->arena, weights ? weights : path, &t->weights);
 }
 

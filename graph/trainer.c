@@ -312,6 +312,15 @@ static weft_status disagree(weft_trainer *t, const char *path, const char *what,
                      path, what, (unsigned long long)found, (unsigned long long)expected);
 }
 
+static weft_status refuse_model(weft_trainer *t, const char *path)
+{
+    return weft_fail(t->ctx, WEFT_MISMATCH,
+                     "cannot resume from %s: its model graph is not that of %s, which has been "
+                     "changed or is another model: give the model file that the run began with, "
+                     "or begin another run with --out=DIR",
+                     path, t->recipe->model);
+}
+
 static weft_status check_same(weft_trainer *t, const char *path, const weft_progress *p)
 {
     const weft_progress *own = &t->progress;
@@ -319,7 +328,7 @@ static weft_status check_same(weft_trainer *t, const char *path, const weft_prog
     if (p->vocab != own->vocab)
         return disagree(t, path, "vocabulary size", (uint64_t)p->vocab, (uint64_t)own->vocab);
     if (p->graph_hash != own->graph_hash)
-        return disagree(t, path, "model graph hash", p->graph_hash, own->graph_hash);
+        return refuse_model(t, path);
     if (p->data_hash != own->data_hash &&
         disagree(t, path, "training data hash", p->data_hash, own->data_hash))
         return weft_note(

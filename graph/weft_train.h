@@ -93,6 +93,13 @@ WEFT_API weft_status weft_train_check(weft_recipe *r, const weft_train_options *
  * in its manifest? *same also where nobody can tell: there is no checkpoint, or one of version 0.1.
  * *step: of that checkpoint. */
 WEFT_API weft_status weft_run_check_recipe(weft_ctx *c, const char *dir, bool *same, int64_t *step);
+/* Does DIR/model.txtpb, with the settings of that checkpoint's recipe, give the graph that was
+ * trained, by the hash in the manifest? A comment makes no other graph. */
+WEFT_API weft_status weft_run_check_model(weft_ctx *c, const char *dir, bool *same, int64_t *step);
+/* The recipe that the newest checkpoint was saved with, whatever DIR/recipe.txtpb has become; *out
+ * NULL: there is no checkpoint, or one of version 0.1. Its model is DIR/model.txtpb as it is now.
+ * CORRUPT when the checkpoint's copy is damaged. */
+WEFT_API weft_status weft_run_recipe(weft_ctx *c, const char *dir, weft_recipe **out);
 
 /* A line of log.jsonl or timing.jsonl: all its numbers by name, null as NaN, and its texts. Valid
  * during the callback only. A setting that was changed on the way is of the kind "set", with the

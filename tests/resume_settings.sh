@@ -109,6 +109,39 @@ expect 0 train "$recipe" $base --out whole --steps 20
 expect 0 "$weft" compare few whole
 says out 'stopped at 7 of 20  few$'
 
+# another model file in the run directory: whoever opens it says so, and a comment is no other model
+expect 0 train "$recipe" $base --out m --steps 10
+cp -r m m2
+sed -i '1i # a word about it' m2/model.txtpb
+expect 0 "$weft" eval m2
+[ -s err ] && fail "a comment is no other model, but: $(cat err)"
+sed -i 's/op: "gelu"/op: "relu"/' m2/model.txtpb
+warned='warning: m2/model.txtpb has been changed since the checkpoint of step 10 was saved'
+expect 0 "$weft" eval m2
+says err "$warned"
+expect 0 "$weft" export m2 --names=hf-gpt2 --out=m2.hf
+says err "$warned"
+expect 0 "$weft" export m2/checkpoints/step-000010 --names=hf-gpt2 --out=m3.hf
+says err "$warned"
+expect 0 "$weft" generate m2 --ids --prompt "1 2 3" --tokens=2
+says err "$warned"
+expect 0 "$weft" compare m m2
+says out 'note: m2: model.txtpb has been CHANGED since the checkpoint of step 10 was saved'
+cp -r m2 m3
+expect 78 train m3 --resume --steps 20
+says err 'cannot resume from m3/checkpoints/step-000010: its model graph is not that of m3/model.txtpb, which has been changed'
+diff -r -x lock m2 m3 >differences || fail "a refused resumption changes the run: $(cat differences)"
+
+# compare goes by what was run, whatever was written into the recipe since
+cp -r m n
+sed -i 's/seed: 1/seed: 2/; s/lr: 0.01/lr: 0.02/' n/recipe.txtpb
+expect 0 "$weft" compare m n
+says out 'note: n: recipe.txtpb has been CHANGED .* the recipe in that checkpoint, which was run, is taken'
+says out 'note: m and n have the same seed 1: not independent'
+grep -q 'lr=' out && fail "an edited learning rate is taken for what was run: $(cat out)"
+expect 0 "$weft" export n --names=hf-gpt2 --out=n.hf
+says err 'warning: n/recipe.txtpb has been changed since the checkpoint of step 10 was saved'
+
 # a line of the log that is missing or edited: no range of steps that there is not
 expect 0 train "$recipe" $base --out o --steps 10 --stop-at 5
 cp -r o p

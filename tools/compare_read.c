@@ -158,6 +158,77 @@ static weft_status read_speed(reader *r)
 }
 
 /* ---- a run ---- */
+typedef struct {
+    int64_t step;
+    bool yes;
+} set_reader;
+
+static weft_status on_set(void *user, const weft_log_line *l)
+{
+    set_reader *r = user;
+    r->yes = r->yes || (!strcmp(l->kind, "set") && l->step >= r->step);
+    return WEFT_OK;
+}
+
+/* Does the log say that settings were changed from the checkpoint of this step on? */
+static weft_status was_resumed(comparison *k, const char *dir, int64_t step, bool *yes)
+{
+    set_reader r = {step, false};
+    const char *log = weft_arena_printf(k->arena, "%s/log.jsonl", dir);
+    int kind;
+    WEFT_TRY(log ? weft_look(k->ctx, log, &kind) : WEFT_NOMEM);
+    if (kind == 1)
+        WEFT_TRY(weft_log_read(k->ctx, log, on_set, &r));
+    *yes = r.yes;
+    return WEFT_OK;
+}
+
+/* Damage of a checkpoint is no matter of recipe and log. */
+static weft_status forget(comparison *k, weft_status s)
+{
+    if (s == WEFT_NOMEM || s == WEFT_IO)
+        return s;
+    weft_error_clear(k->ctx);
+    return WEFT_OK;
+}
+
+/* The recipe of the run as its newest checkpoint has it, if somebody has changed it since: what was
+ * run is what counts. A resumption that has saved nothing yet has changed it with reason. */
+static weft_status load_recipe(comparison *k, cmp_run *run, const char *path, weft_recipe **r)
+{
+    bool same, resumed = false;
+    int64_t step;
+    *r = NULL;
+    weft_status s = weft_run_check_recipe(k->ctx, run->dir, &same, &step);
+    WEFT_TRY(forget(k, s));
+    if (!s && step > run->step) /* not every step has a line */
+        run->step = step;
+    if (s || same)
+        return weft_recipe_load(k->ctx, path, NULL, 0, r);
+    WEFT_TRY(was_resumed(k, run->dir, step, &resumed));
+    if (!resumed)
+        WEFT_TRY(forget(k, weft_run_recipe(k->ctx, run->dir, r)));
+    WEFT_TRY(compare_note(k,
+                          "%s: recipe.txtpb has been CHANGED since the checkpoint of step %lld was "
+                          "saved: %s",
+                          run->dir, (long long)step,
+                          *r ? "the recipe in that checkpoint, which was run, is taken"
+                             : "it may not say what was run"));
+    return *r ? WEFT_OK : weft_recipe_load(k->ctx, path, NULL, 0, r);
+}
+
+static weft_status check_model(comparison *k, const cmp_run *run)
+{
+    bool same;
+    int64_t step;
+    WEFT_TRY(forget(k, weft_run_check_model(k->ctx, run->dir, &same, &step)));
+    return same ? WEFT_OK
+                : compare_note(k,
+                               "%s: model.txtpb has been CHANGED since the checkpoint of step %lld "
+                               "was saved: it is not the model that was run",
+                               run->dir, (long long)step);
+}
+
 static weft_status read_recipe(comparison *k, cmp_run *run)
 {
     weft_recipe *r = NULL;
@@ -173,7 +244,7 @@ static weft_status read_recipe(comparison *k, cmp_run *run)
                          "compare takes folders that weft train has written; compare --train "
                          "takes recipes, and trains them");
     }
-    WEFT_TRY(weft_recipe_load(k->ctx, path, NULL, 0, &r));
+    WEFT_TRY(load_recipe(k, run, path, &r));
     run->name = weft_arena_strdup(k->arena, weft_recipe_name(r));
     weft_status s = compare_setup_read(k, r, path, &run->setup);
     if (!s)
@@ -190,26 +261,6 @@ static weft_status read_recipe(comparison *k, cmp_run *run)
     return weft_error_status(k->ctx);
 }
 
-/* What somebody wrote into it, or a resumption that saved nothing. */
-static weft_status check_recipe(comparison *k, cmp_run *run)
-{
-    bool same;
-    int64_t step = 0;
-    const char *dir = run->dir;
-    weft_status s = weft_run_check_recipe(k->ctx, dir, &same, &step);
-    if (s == WEFT_NOMEM || s == WEFT_IO)
-        return s;
-    weft_error_clear(k->ctx);   /* a damaged checkpoint is no matter of the log */
-    if (!s && step > run->step) /* not every step has a line */
-        run->step = step;
-    if (s || same)
-        return WEFT_OK;
-    return compare_note(k,
-                        "%s: recipe.txtpb has been CHANGED since the checkpoint of step %lld was "
-                        "saved: it may not say what was run",
-                        dir, (long long)step);
-}
-
 static weft_status read_run(comparison *k, cmp_run *run)
 {
     reader r = {.k = k, .run = run};
@@ -218,7 +269,7 @@ static weft_status read_run(comparison *k, cmp_run *run)
         return WEFT_NOMEM;
     run->final = NAN;
     WEFT_TRY(read_recipe(k, run));
-    WEFT_TRY(check_recipe(k, run));
+    WEFT_TRY(check_model(k, run));
     int kind;
     WEFT_TRY(weft_look(k->ctx, log, &kind));
     if (kind == 1)
