@@ -6,17 +6,7 @@
 #include "graph/checkpoint.h"
 #include "graph/convert.h"
 #include "graph/op.h"
-
-/* The run directory of a checkpoint's folder. */
-static const char *run_of(weft_arena *a, const char *folder)
-{
-    static const char between[] = "/checkpoints/";
-    const char *last = strrchr(folder, '/');
-    size_t n = last ? (size_t)(last - folder) + 1 : 0, k = sizeof between - 1;
-    if (n > k && weft_checkpoint_step(last + 1) >= 0 && !strncmp(folder + n - k, between, k))
-        return weft_arena_strndup(a, folder, n - k);
-    return weft_arena_printf(a, "%s/../..", folder);
-}
+#include "graph/told.h"
 
 /* "model.txtpb" of the run (*run, else NULL) or folder that the weights are of; *out stays NULL
  * without one. A file of another name may lie beside somebody else's model. */
@@ -37,7 +27,11 @@ static weft_status find_model(weft_arena *a, const char *path, const char **run,
         return c->status;
     /* checkpoints/step-N of a run */
     WEFT_TRY(weft_look(c, manifest, &is_checkpoint));
-    *run = is_checkpoint == 1 ? run_of(a, own) : NULL;
+    if (is_checkpoint == 1) {
+        WEFT_TRY(weft_run_of(a, own, run));
+        if (!*run)
+            return c->status;
+    }
     const char *model = weft_arena_printf(a, "%s/model.txtpb", *run ? *run : own);
     if (model && !weft_look(c, model, &kind) && kind == 1)
         *out = model;

@@ -21,6 +21,22 @@ weft_status weft_tokenizer_in(weft_arena *a, const char *folder, const char **ou
     return WEFT_OK;
 }
 
+/* RUN of RUN/checkpoints/NAME, as people write it, if that is the same folder. */
+static weft_status shorten(weft_arena *a, const char *checkpoint, const char **run)
+{
+    static const char between[] = "/checkpoints/";
+    const size_t k = sizeof between - 1;
+    const char *last = strrchr(checkpoint, '/');
+    size_t n = last ? (size_t)(last - checkpoint) + 1 : 0;
+    bool same = false;
+    if (n <= k || strncmp(checkpoint + n - k, between, k))
+        return WEFT_OK;
+    const char *own = weft_arena_strndup(a, checkpoint, n - k);
+    WEFT_TRY(own ? weft_same_file(weft_arena_ctx(a), own, *run, &same) : WEFT_NOMEM);
+    *run = same ? own : *run;
+    return WEFT_OK;
+}
+
 /* The run that holds a checkpoint: the folder of checkpoints lies between, so that no file of
  * another project, which happens to lie two folders above, is taken for the run's. */
 weft_status weft_run_of(weft_arena *a, const char *checkpoint, const char **out)
@@ -34,6 +50,8 @@ weft_status weft_run_of(weft_arena *a, const char *checkpoint, const char **out)
     if (!above || !run || !home)
         return weft_error_status(c);
     WEFT_TRY(weft_same_file(c, above, home, &yes));
+    if (yes)
+        WEFT_TRY(shorten(a, checkpoint, &run));
     *out = yes ? run : NULL;
     return WEFT_OK;
 }

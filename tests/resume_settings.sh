@@ -123,6 +123,8 @@ expect 0 "$weft" export m2 --names=hf-gpt2 --out=m2.hf
 says err "$warned"
 expect 0 "$weft" export m2/checkpoints/step-000010 --names=hf-gpt2 --out=m3.hf
 says err "$warned"
+expect 0 "$weft" eval m2/checkpoints/step-000010
+says err "$warned"
 expect 0 "$weft" generate m2 --ids --prompt "1 2 3" --tokens=2
 says err "$warned"
 expect 0 "$weft" compare m m2
