@@ -46,7 +46,7 @@ static bool get_chunks(weft_kernel *k, chunks *c, weft_prim_key key)
 static void run_chunks(const chunks *c, const weft_run *r, const void *const *arg, int n_arg)
 {
     int threads = c->n < r->threads ? (int)c->n : r->threads;
-    bool failed = false;
+    weft_status failed = WEFT_OK;
     (void)threads; /* clang with libgomp ignores the pragmas and runs one thread */
 #pragma omp parallel num_threads(threads)
     {
@@ -58,15 +58,16 @@ static void run_chunks(const chunks *c, const weft_run *r, const void *const *ar
             for (int j = 0; j < n_arg; j++)
                 at[j] =
                     (char *)(uintptr_t)arg[j] + sizeof(float) * (size_t)(i * c->step * c->width);
-            if (!weft_prim_run(i == c->n - 1 ? c->rest : c->whole, me, scratch, at)) {
+            weft_status s = weft_prim_run(i == c->n - 1 ? c->rest : c->whole, me, scratch, at);
+            if (s) {
 #pragma omp atomic write
-                failed = true;
+                failed = s;
             }
         }
         weft_prim_leave(saved);
     }
     if (failed)
-        weft_run_fail(r, "internal: oneDNN failed to run a chunk");
+        weft_run_fail_prim(r, failed, "a chunk of an element-wise operation or softmax");
 }
 
 const weft_eltwise *weft_kernel_eltwise(weft_kernel *k, weft_eltwise_alg alg, bool backward,

@@ -360,7 +360,15 @@ size_t weft_prim_scratch(const weft_prim *p) { return p->scratch; }
 const char *weft_prim_impl(const weft_prim *p) { return p->impl; }
 
 /* ---- running -------------------------------------------------------------------------------- */
-bool weft_prim_run(const weft_prim *p, int thread, void *scratch, void *const *arg)
+/* Code that oneDNN generates at the first run fails as a runtime error where memory is limited. */
+static weft_status run_status(dnnl_status_t s)
+{
+    return s == dnnl_success                                    ? WEFT_OK
+           : s == dnnl_out_of_memory || s == dnnl_runtime_error ? WEFT_NOMEM
+                                                                : WEFT_INTERNAL;
+}
+
+weft_status weft_prim_run(const weft_prim *p, int thread, void *scratch, void *const *arg)
 {
     dnnl_memory_t *m = p->memory + thread * p->n;
     dnnl_exec_arg_t args[MAX_ARG];
@@ -368,7 +376,7 @@ bool weft_prim_run(const weft_prim *p, int thread, void *scratch, void *const *a
         dnnl_memory_set_data_handle(m[i], i == p->n - 1 ? scratch : arg[i]);
         args[i] = (dnnl_exec_arg_t){p->arg[i], m[i]};
     }
-    return dnnl_primitive_execute(p->primitive, p->d->stream[thread], p->n, args) == dnnl_success;
+    return run_status(dnnl_primitive_execute(p->primitive, p->d->stream[thread], p->n, args));
 }
 
 int weft_prim_enter(void)

@@ -5,7 +5,7 @@
 
 static weft_status step_failed(weft_program *p, const weft_step *s)
 {
-    weft_fail(p->session->ctx, WEFT_MALFORMED, "%s: %s", s->node->op->name, p->fault.message);
+    weft_fail(p->session->ctx, p->fault.status, "%s: %s", s->node->op->name, p->fault.message);
     return weft_program_note(p, s);
 }
 

@@ -14,7 +14,7 @@
 /* Products of at most this many multiply-adds do not pay for a call of oneDNN. */
 enum { TINY = 4096 };
 
-#define TILE_FAILED "internal: oneDNN failed to run a tile of a matrix product"
+#define TILE "a tile of a matrix product"
 
 struct weft_gemm {
     weft_gemm_desc d;                 /* as the tiles see it: after packing */
@@ -264,8 +264,8 @@ static const void *at(const void *p, int64_t offset, weft_dtype t)
 }
 
 /* Task `index` of outer x batch x tiles, rows of tiles innermost: neighbours share a panel of B. */
-static bool run_task(const weft_gemm *g, const weft_run *r, int thread, int64_t index,
-                     const void *a, const void *b, const float *bias, float *c)
+static weft_status run_task(const weft_gemm *g, const weft_run *r, int thread, int64_t index,
+                            const void *a, const void *b, const float *bias, float *c)
 {
     const weft_gemm_desc *d = &g->d;
     int64_t tm = index % g->n_m, tn = index / g->n_m % g->n_n;
@@ -282,7 +282,7 @@ static bool run_task(const weft_gemm *g, const weft_run *r, int thread, int64_t 
     const weft_prim *p = g->prim[last_m][last_n];
     if (!p) {
         tiny_product(d, &t);
-        return true;
+        return WEFT_OK;
     }
     if (g->bias_first)
         put_bias(d, &t);
@@ -307,7 +307,7 @@ void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const v
 {
     int64_t n = task_count(g);
     int threads = n < r->threads ? (int)n : r->threads;
-    bool failed = false;
+    weft_status failed = WEFT_OK;
     (void)threads; /* clang with libgomp ignores the pragmas and runs one thread */
     if (!n)
         return;
@@ -318,15 +318,17 @@ void weft_gemm_run(const weft_gemm *g, const weft_run *r, const void *a, const v
         int saved = weft_prim_enter();
         int me = omp_get_thread_num();
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < n; i++)
-            if (!run_task(g, r, me, i, a, b, bias, c)) {
+        for (int64_t i = 0; i < n; i++) {
+            weft_status s = run_task(g, r, me, i, a, b, bias, c);
+            if (s) {
 #pragma omp atomic write
-                failed = true;
+                failed = s;
             }
+        }
         weft_prim_leave(saved);
     }
     if (failed)
-        weft_run_fail(r, TILE_FAILED);
+        weft_run_fail_prim(r, failed, TILE);
 }
 
 void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const void *a,
@@ -338,14 +340,14 @@ void weft_gemm_run_here(const weft_gemm *g, const weft_run *r, int thread, const
         return;
     }
     int saved = weft_prim_enter();
-    bool good = true;
-    for (int64_t i = 0; i < n; i++)
-        good = run_task(g, r, thread, i, a, b, bias, c) && good;
+    weft_status failed = WEFT_OK;
+    for (int64_t i = 0; i < n && !failed; i++)
+        failed = run_task(g, r, thread, i, a, b, bias, c);
     weft_prim_leave(saved);
-    if (good)
+    if (!failed)
         return;
 #pragma omp critical(weft_gemm_failed)
-    weft_run_fail(r, TILE_FAILED);
+    weft_run_fail_prim(r, failed, TILE);
 }
 
 int64_t weft_gemm_tiles(const weft_gemm *g) { return task_count(g); }

@@ -22,8 +22,13 @@ bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_
 /* What a kernel reports while it runs (weft_run_fail); one per program. */
 typedef struct weft_fault {
     bool failed;
+    weft_status status;
     char message[512];
 } weft_fault;
+
+/* As weft_run_fail, for what is no fault of the data: `s` of weft_prim_run in `what` ("a tile of a
+ * matrix product"). */
+void weft_run_fail_prim(const weft_run *r, weft_status s, const char *what);
 
 /* ---- layout.c: where values live ------------------------------------------------------------ */
 /* A value is a window on the storage of its root: itself, the input of a chain of views, or a

@@ -32,8 +32,9 @@ const char *weft_prim_impl(const weft_prim *p);
 
 /* Runs on the calling thread. Arguments in the order A, B, bias, C (matmul), x, dy or NULL, y
  * (eltwise), x, y (softmax); `thread` < threads of the session. The caller has set the thread's
- * OpenMP thread number to one (weft_prim_enter), or oneDNN would open a region of its own. */
-bool weft_prim_run(const weft_prim *p, int thread, void *scratch, void *const *arg);
+ * OpenMP thread number to one (weft_prim_enter), or oneDNN would open a region of its own. NOMEM:
+ * oneDNN could not allocate buffers of its own; INTERNAL: it was called wrongly. Records nothing. */
+weft_status weft_prim_run(const weft_prim *p, int thread, void *scratch, void *const *arg);
 
 /* In a team of one, oneDNN does not see that it is inside a region: says so. Returns what
  * weft_prim_leave restores. */

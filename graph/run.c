@@ -31,10 +31,25 @@ void weft_run_fail(const weft_run *r, const char *fmt, ...)
     if (!f || f->failed)
         return;
     f->failed = true;
+    f->status = WEFT_MALFORMED;
     va_list ap;
     va_start(ap, fmt);
     weft_vsnprintf(f->message, sizeof f->message, fmt, ap);
     va_end(ap);
+}
+
+void weft_run_fail_prim(const weft_run *r, weft_status s, const char *what)
+{
+    if (!r->fault || r->fault->failed)
+        return;
+    if (s == WEFT_NOMEM)
+        weft_run_fail(r,
+                      "oneDNN has not the memory for %s: give it more, or compute less at once "
+                      "(batch, length, --threads)",
+                      what);
+    else
+        weft_run_fail(r, "internal: oneDNN failed to run %s", what);
+    r->fault->status = s;
 }
 
 /* ---- element access of the references: any strides, any element type ---- */

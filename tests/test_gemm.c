@@ -304,12 +304,55 @@ static void test_here(void **state)
     check_here(&large);
 }
 
+/* ---- oneDNN fails ---- */
+int __real_dnnl_primitive_execute(const void *p, void *stream, int n, const void *args);
+int __wrap_dnnl_primitive_execute(const void *p, void *stream, int n, const void *args);
+
+static int refusal; /* a dnnl_status_t; 0: none */
+
+int __wrap_dnnl_primitive_execute(const void *p, void *stream, int n, const void *args)
+{
+    return refusal ? refusal : __real_dnnl_primitive_execute(p, stream, n, args);
+}
+
+static void check_failure(int with, bool here, weft_status want, const char *says)
+{
+    weft_gemm_desc d = plain(64, 64, 64, false, false);
+    float *a = fill(64 * 64, 1, draw_int), *b = fill(64 * 64, 2, draw_int);
+    float *c = calloc(64 * 64, sizeof *c);
+    rig t;
+    rig_open(&t, &d, 2);
+    refusal = with;
+    if (here)
+        weft_gemm_run_here(t.g, &t.step.run, 0, a, b, NULL, c);
+    else
+        weft_gemm_run(t.g, &t.step.run, a, b, NULL, c);
+    refusal = 0;
+    assert_true(t.fault.failed);
+    assert_int_equal(t.fault.status, want);
+    assert_non_null(strstr(t.fault.message, says));
+    t.fault.failed = false;
+    rig_close(&t);
+    free(a), free(b), free(c);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    for (int here = 0; here < 2; here++) {
+        check_failure(1, here, WEFT_NOMEM, "oneDNN has not the memory for a tile"); /* of memory */
+        check_failure(5, here, WEFT_NOMEM, "oneDNN has not the memory for a tile"); /* runtime */
+        check_failure(2, here, WEFT_INTERNAL, "internal: oneDNN failed");           /* arguments */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exact),         cmocka_unit_test(test_strided),
         cmocka_unit_test(test_real),          cmocka_unit_test(test_batched_transposed_deep),
         cmocka_unit_test(test_thread_counts), cmocka_unit_test(test_here),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
