@@ -182,13 +182,35 @@ static weft_status check_loss(const weft_graph *g, weft_val loss)
                      weft_type_print(text, sizeof text, t));
 }
 
-/* Kernels of gradients and updates are those of f32. */
-static weft_status check_by(const weft_graph *g, const weft_val *xs, int n)
+bool *weft_graph_depends(const weft_graph *g, weft_val loss)
+{
+    bool *live = weft_arena_array(g->arena, (size_t)g->n_value + 1, sizeof *live);
+    if (!live)
+        return NULL;
+    live[loss] = true;
+    for (int k = g->n_node - 1; k >= 0; k--) {
+        const weft_node *n = &g->node[k];
+        bool used = false;
+        for (int i = 0; i < n->n_out; i++)
+            used = used || live[n->out[i]];
+        for (int i = 0; used && i < n->n_in; i++)
+            if (n->in[i] >= 0)
+                live[n->in[i]] = true;
+    }
+    return live;
+}
+
+/* Kernels of gradients and updates are those of f32; what the loss does not depend on needs none.
+ * Behind a cast, which has none, a weight would be trained on nothing: refused too. */
+static weft_status check_by(const weft_graph *g, weft_val loss, const weft_val *xs, int n)
 {
     char text[256];
+    const bool *live = weft_graph_depends(g, loss);
+    if (!live)
+        return WEFT_NOMEM;
     for (int i = 0; i < n; i++) {
         const weft_value *x = &g->value[xs[i]];
-        if (x->type.dtype != WEFT_F32)
+        if (live[xs[i]] && x->type.dtype != WEFT_F32)
             return weft_fail(g->ctx, WEFT_MALFORMED,
                              "'%s' is %s, and only f32 has gradients: write it as f32, or freeze "
                              "it with trainable: false",
@@ -217,7 +239,7 @@ weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs
 {
     backward b;
     WEFT_TRY(check_loss(g, loss));
-    WEFT_TRY(check_by(g, xs, n));
+    WEFT_TRY(check_by(g, loss, xs, n));
     if (!backward_init(&b, g))
         return g->ctx->status;
     mark_reach(&b, xs, n);
@@ -235,8 +257,11 @@ weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs
     for (int k = last; k >= 0 && !g->ctx->status; k--)
         if (wants_backward(&b, &g->node[k]))
             WEFT_TRY(differentiate_node(&b, k));
-    for (int i = 0; i < n && !g->ctx->status; i++)
-        out[i] = b.dy[xs[i]] >= 0 ? b.dy[xs[i]] : weft_emit_fill(&top, 0, &g->value[xs[i]].type);
+    for (int i = 0; i < n && !g->ctx->status; i++) {
+        weft_type zero = g->value[xs[i]].type;
+        zero.dtype = WEFT_F32;
+        out[i] = b.dy[xs[i]] >= 0 ? b.dy[xs[i]] : weft_emit_fill(&top, 0, &zero);
+    }
     g->at_backward = false;
     return g->ctx->status;
 }

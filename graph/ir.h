@@ -109,7 +109,8 @@ weft_graph *weft_graph_like(const weft_graph *g, weft_val *map);
 weft_val weft_graph_input(weft_graph *g, const char *name, const weft_type *t);
 weft_val weft_graph_state(weft_graph *g, const char *name, const weft_type *t, const char *init,
                           bool trainable);
-/* A state that a pass makes, of zeros; MALFORMED, with what `maker` is, when the model has the name.
+/* A state that a pass makes, of zeros; MALFORMED, with what `maker` is, when the model has the
+ * name.
  */
 weft_val weft_graph_made_state(weft_graph *g, const char *name, const weft_type *t, weft_role role,
                                const char *maker);
@@ -187,8 +188,12 @@ weft_val weft_graph_need_value(const weft_graph *g, const char *name);
 int weft_graph_trainable(const weft_graph *g, weft_val *out);
 
 /* ---- passes (weft.h has the public ones) ------------------------------------------------- */
+/* grad.c: [v]: the loss depends on value v, by nodes of whatever kind. NULL: NOMEM. In g's arena.
+ */
+bool *weft_graph_depends(const weft_graph *g, weft_val loss);
 /* grad.c: appends gradients of `loss` with respect to xs to g itself. out[i]: WEFT_NONE ->
- * zeros were emitted. */
+ * zeros were emitted, f32 whatever the value is. MALFORMED for one of another type on which
+ * the loss depends. */
 weft_status weft_graph_gradient(weft_graph *g, weft_val loss, const weft_val *xs, int n,
                                 weft_val *out);
 /* prune.c: only what the given values and effects need. `map` (n_value entries or NULL): old ->

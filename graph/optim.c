@@ -88,25 +88,6 @@ static weft_status find_loss(builder *b)
                      near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
-/* live[v]: the loss depends on value v. */
-static bool *depends(const weft_graph *g, weft_val loss)
-{
-    bool *live = weft_arena_array(g->arena, (size_t)g->n_value + 1, sizeof *live);
-    if (!live)
-        return NULL;
-    live[loss] = true;
-    for (int k = g->n_node - 1; k >= 0; k--) {
-        const weft_node *n = &g->node[k];
-        bool used = false;
-        for (int i = 0; i < n->n_out; i++)
-            used = used || live[n->out[i]];
-        for (int i = 0; used && i < n->n_in; i++)
-            if (n->in[i] >= 0)
-                live[n->in[i]] = true;
-    }
-    return live;
-}
-
 /* Says which of the three reasons it is. */
 static weft_status nothing_to_train(const weft_graph *g, const char *loss, int weights,
                                     int trainable)
@@ -127,7 +108,7 @@ static weft_status find_weights(builder *b)
 {
     weft_graph *g = b->g;
     int weights = 0, trainable = 0;
-    bool *live = depends(g, b->loss);
+    bool *live = weft_graph_depends(g, b->loss);
     b->w = weft_arena_array(g->arena, (size_t)g->n_value + 1, sizeof *b->w);
     if (!live || !b->w)
         return WEFT_NOMEM;

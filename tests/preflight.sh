@@ -162,6 +162,28 @@ expect 0 "$weft" check "$root/models/recipes/sae-check.txtpb"
 snapshot >after.list
 same before.list after.list
 
+# a weight that cannot be trained, where the loss does not depend on it: it stays as it is, for both
+cat >beside.txtpb <<'END'
+main: "m"
+module {
+  name: "m" param: "B=1" param: "T=8"
+  input { name: "tokens" type: "i32[B,T]" } input { name: "targets" type: "i32[B,T]" }
+  weight { name: "w" type: "f32[64,64]" init: "normal(0.1)" }
+  weight { name: "half" type: "bf16[64]" init: "normal(1)" }
+  node { op: "cast" in: "half" out: "wide" attr: "to=f32" }
+  node { op: "embedding" in: ["w", "tokens"] out: "logits" } node { op: "add" in: ["logits", "wide"] out: "moved" }
+  node { op: "cross_entropy" in: ["logits", "targets"] out: "loss" }
+  output: ["loss", "logits", "moved"]
+}
+END
+expect 0 "$weft" train tiny-recipe.txtpb --set model=beside.txtpb --quiet --out beside
+says err "'loss' does not depend on weight 'half', which stays as it is"
+expect 0 "$weft" check tiny-recipe.txtpb --set model=beside.txtpb
+expect 0 "$weft" check beside.txtpb
+sed '/cross_entropy/s/"logits"/"moved"/' beside.txtpb >behind.txtpb
+refused 65 tiny-recipe.txtpb --set model=behind.txtpb
+says err "'half' is bf16\[64\], and only f32 has gradients"
+
 # memory is that of training, evaluation and weights that no step reads among it; --max-memory is the limit of all of it
 expect 0 "$weft" check "$recipe" --json
 memory=$(perl -ne '/"state_bytes":(\d+),"plan_bytes":(\d+)/ and print $1 + $2' out)
