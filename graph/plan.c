@@ -201,22 +201,28 @@ static weft_status check_overlap(weft_program *p, int *work)
                      "internal: buffers %d and %d overlap in the memory plan", a, b);
 }
 
-weft_status weft_program_plan(weft_program *p)
+static weft_status place_buffers(weft_program *p, void *work)
 {
-    lives l = {.p = p};
-    if (!allocate(p, &l))
-        return p->session->ctx->status;
-    measure_lives(&l);
-    merge_in_place(&l);
-    list_buffers(&l);
-    int *work = weft_arena_array(p->arena, 2 * (size_t)p->n_buffer + 1, sizeof *work);
-    if (!work)
-        return p->session->ctx->status;
     p->plan_bytes = weft_memory_plan(p->life, p->n_buffer, ALIGN, p->offset, work);
     for (int i = 0; i < p->n_buffer; i++)
         p->naive_bytes = sum(p->naive_bytes, sum(p->life[i].bytes, ALIGN - 1) / ALIGN * ALIGN);
     WEFT_TRY(check_limit(p));
     return check_overlap(p, work);
+}
+
+weft_status weft_program_plan(weft_program *p)
+{
+    weft_ctx *c = p->session->ctx;
+    lives l = {.p = p};
+    if (!allocate(p, &l))
+        return c->status;
+    measure_lives(&l);
+    merge_in_place(&l);
+    list_buffers(&l);
+    void *work = weft_realloc(c, NULL, weft_memory_work(p->n_buffer));
+    weft_status status = work ? place_buffers(p, work) : c->status;
+    weft_free(c, work);
+    return status;
 }
 
 /* ---- binding -------------------------------------------------------------------------------- */

@@ -12,8 +12,10 @@ typedef struct {
 
 /* Offsets (multiples of `align`) for buffers so that those alive together do not overlap; returns
  * the peak, or SIZE_MAX: they do not fit into an address space. Greedy by size (Pisarchyk and Lee,
- * 2020). `work`: n ints of scratch. */
-size_t weft_memory_plan(const weft_life *life, int n, size_t align, size_t *offset, int *work);
+ * 2020); nearly linear in n for the lives of chains of nodes. `work`: weft_memory_work(n) bytes of
+ * scratch, aligned as malloc does. */
+size_t weft_memory_plan(const weft_life *life, int n, size_t align, size_t *offset, void *work);
+size_t weft_memory_work(int n); /* enough for weft_memory_check, too */
 /* Independent check by sweeping over the steps: true, or false and an overlapping pair in *a, *b
  * (equal: beyond the peak). `work`: 2 n ints of scratch. */
 bool weft_memory_check(const weft_life *life, int n, const size_t *offset, size_t peak, int *work,
