@@ -92,18 +92,25 @@ refuse() { # FILE PATTERN: by every command that reads a corpus
     expect 65 "$2" "$WEFT" tokenize encode --tokenizer tok.json --out no "$1"
     expect 65 "$2" "$WEFT" tokenize encode --tokenizer tok.json --out no corpus.txt "$1"
     expect 65 "$2" "$WEFT" tokenize count --tokenizer tok.json "$1"
+    expect 65 "${2/#$1/standard input}" "$WEFT" tokenize ids --tokenizer tok.json <"$1"
+    expect 0 '' "$WEFT" tokenize ids --tokenizer tok.json --as-text <"$1"
     [ ! -e no ] && [ ! -e no.json ] || fail "$1 left something behind"
 }
 gzip -c corpus.txt >corpus.gz && refuse corpus.gz 'corpus.gz: this is a gzip archive; unpack it first: gzip -d FILE, expected text'
 { printf '\377\376'; sed 's/./&\x00/g; s/$/\x0d\x00/' corpus.txt; } >corpus.utf16 && refuse corpus.utf16 'this is text in UTF-16'
-refuse s4/train.bin 'train.bin: this is binary'
+refuse s4/train.bin ': this is binary'
 sed 's/.*/{"title": "x", "body": "&, which is long"}/' corpus.txt >corpus.jsonl
 refuse corpus.jsonl 'corpus.jsonl: every line is a JSON object.*json.loads(l)\["body"\].*--as-text takes it as it is'
+{ echo '['; sed '$!s/$/,/' corpus.jsonl; echo ']'; } >corpus.json
+refuse corpus.json 'corpus.json: this is a JSON array of objects.*print(d\["body"\].*json.load(sys.stdin)\].*--as-text takes it as it is'
+printf '[{"text":"a \\"]}{ b","n":[1,{"m":2}]},{"text":"c"}]' >small.json
+refuse small.json 'small.json: this is a JSON array of objects.*print(d\["text"\]'
+expect 66 'Is a directory' "$WEFT" tokenize ids --tokenizer tok.json <.
 expect 0 '' "$WEFT" tokenize encode --tokenizer tok.json --out jsonl --documents file --val 0 --as-text corpus.jsonl
 expect 0 '' "$WEFT" tokenize decode --tokenizer tok.json --file jsonl/train.bin
 cmp -n "$(stat -c %s corpus.jsonl)" out.txt corpus.jsonl || fail "JSON lines as text"
 expect 0 '' "$WEFT" tokenize count --tokenizer tok.json --as-text corpus.gz
-for text in '{"a": 1}' '{a}\n{b}' '[1]\n[2]' '{"a": 1}\n{"b": 2}\nand so on' '{}\n{}' 'caf\351' '\000' 'PAR1 and PK'; do
+for text in '{"a": 1}' '{a}\n{b}' '[1]\n[2]' '{"a": 1}\n{"b": 2}\nand so on' '{}\n{}' '[{}]' '[{a}]' '[{"a": 1}' '[{"a": 1}]x, y' '[' '[{' 'caf\351' '\000' 'PAR1 and PK'; do
     printf "$text\n" >odd.txt # text, or too little to tell
     expect 0 '' "$WEFT" tokenize count --tokenizer tok.json odd.txt
 done
@@ -120,7 +127,7 @@ read -r ids <out.txt
 expect 0 '' "$WEFT" tokenize decode --tokenizer tok.json $ids
 [ "$(cat out.txt)" = 'the <|endoftext|>' ] || fail "ids and back"
 printf 'a\0b\377\n' >bytes
-"$WEFT" tokenize ids --tokenizer tok.json <bytes | "$WEFT" tokenize decode --tokenizer tok.json | cmp - bytes || fail "any bytes"
+"$WEFT" tokenize ids --tokenizer tok.json --as-text <bytes | "$WEFT" tokenize decode --tokenizer tok.json | cmp - bytes || fail "any bytes"
 expect 0 '' "$WEFT" tokenize ids --tokenizer tok.json --json '<|endoftext|>'
 [ "$(cat out.txt)" = '[329]' ] || fail "<|endoftext|> is its id by default"
 expect 0 '' "$WEFT" tokenize ids --tokenizer tok.json --split-special-tokens --json '<|endoftext|>'

@@ -32,12 +32,12 @@ fi
 
 set -e
 node "$here/tokenizer_oracle.js" make . $corpus
-"$WEFT" tokenize ids --tokenizer $vocabulary --special --json <adversarial.txt >adversarial.ids
+"$WEFT" tokenize ids --tokenizer $vocabulary --as-text --special --json <adversarial.txt >adversarial.ids
 "$WEFT" tokenize encode --tokenizer $vocabulary --out gpt2 --val 0 --documents file corpus.txt
 "$WEFT" tokenize decode --tokenizer gpt2 --file gpt2/train.bin >back.txt
 cmp -n "$(stat -c %s corpus.txt)" corpus.txt back.txt
 head -c 2000000 corpus.txt >part.txt
 "$WEFT" tokenize train --vocab 2000 --out small.json --documents file part.txt
 tr -d '\205' <part.txt | head -c 300000 | iconv -c -f UTF-8 -t UTF-8 >sample.txt # JavaScript's \s lacks U+0085
-"$WEFT" tokenize ids --tokenizer small.json --json <sample.txt >sample.ids
+"$WEFT" tokenize ids --tokenizer small.json --as-text --json <sample.txt >sample.ids
 node "$here/tokenizer_oracle.js" check .

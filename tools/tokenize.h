@@ -29,7 +29,7 @@ typedef struct {
     {"threads", CLI_INT, &(t)->threads, "N",                                                       \
      "threads (default: all cores); the output is the same", 1, 1024},                             \
     {"as-text", CLI_FLAG, &(t)->as_text, NULL,                                                     \
-     "take files as text that look binary, like an archive, or like JSON lines", 0, 0}
+     "take files as text that look binary, like an archive, or like JSON", 0, 0}
 #define TOKENIZE_SPELLED_OPTION(to)                                                                \
     {"split-special-tokens", CLI_FLAG, to, NULL,                                                   \
      "spell <|endoftext|> and other special tokens in a text (default: their one id)", 0, 0}
@@ -39,8 +39,11 @@ typedef struct {
  */
 weft_status tokenize_open(weft_ctx *c, const tokenize_texts *t, weft_documents **out);
 
-/* Refuses a file that is no text (MALFORMED): one of another format, binary, JSON lines. */
+/* Refuses a file that is no text (MALFORMED): one of another format, binary, JSON lines, a
+ * JSON array of objects. */
 weft_status tokenize_check_file(weft_ctx *c, const char *path);
+/* The same for n bytes that came from `name`. */
+weft_status tokenize_check_text(weft_ctx *c, const char *name, const char *text, size_t n);
 
 /* ---- workers: one per thread, each with a context of its own ---- */
 typedef struct {

@@ -31,7 +31,7 @@ static weft_status read_input(weft_ctx *c, weft_string *out)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return weft_io_fail(c, WEFT_IO, "read", "standard input");
+            return weft_io_fail(c, WEFT_MISSING, "read", "standard input");
         if (!n)
             return out->failed ? c->status : WEFT_OK;
         weft_string_add(out, buf, (size_t)n);
@@ -41,7 +41,7 @@ static weft_status read_input(weft_ctx *c, weft_string *out)
 /* ---- ids ---- */
 typedef struct {
     const char *tokenizer;
-    bool special, spelled, show, json;
+    bool special, spelled, as_text, show, json;
 } ids_options;
 
 /* One line of ids, a JSON array, or a line for each token. */
@@ -69,6 +69,8 @@ static weft_status ids_run(weft_ctx *c, const weft_bpe *t, const ids_options *o,
     if (text)
         weft_string_add(&s, text, strlen(text));
     weft_status r = text ? c->status : read_input(c, &s);
+    if (!r && !text && !o->as_text)
+        r = tokenize_check_text(c, "standard input", s.s, s.len);
     if (!r)
         r = weft_bpe_encode(c, t, s.s, s.len, !o->spelled, &ids);
     if (!r)
@@ -87,6 +89,8 @@ int tokenize_ids(weft_ctx *c, int argc, char **argv)
         {"special", CLI_FLAG, &o.special, NULL,
          "<|endoftext|> in the text is its one id: the default", 0, 0},
         TOKENIZE_SPELLED_OPTION(&o.spelled),
+        {"as-text", CLI_FLAG, &o.as_text, NULL,
+         "take standard input as text that looks binary, like an archive, or like JSON", 0, 0},
         {"show", CLI_FLAG, &o.show, NULL, "one line a token: id, tab, token", 0, 0},
         {"json", CLI_FLAG, &o.json, NULL, "print a JSON array", 0, 0},
         {NULL, CLI_FLAG, NULL, NULL, NULL, 0, 0},
