@@ -57,6 +57,29 @@ grep -q ':null' out || fail "values of run that are no number: $(head -c 300 out
 expect 0 "$weft" run odd.txtpb --json --show 100
 expect 0 "$weft" weights "$run" --json
 expect 0 "$weft" weights "$run" --json --stats
+# two files: what differs, in the text too
+expect 0 "$weft" weights "$run" "$run" --json
+grep -q '"equal":[1-9][0-9]*,"not_equal":0}' out || fail "equal files: $(cat out)"
+expect 2 "$weft" weights "$run" "$run" --json --stats
+says err '--stats is for one file'
+perl -e '
+    sub put { my ($file, $head, @x) = @_; open my $f, ">", $file; binmode $f; print $f pack("Q<", length $head), $head, pack("f<*", @x) }
+    put("a.safetensors", q({"s":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"v\"":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},"one":{"dtype":"F32","shape":[1],"data_offsets":[12,16]},"n":{"dtype":"F32","shape":[1],"data_offsets":[16,20]}}), 1, 2, 3, 4, 5);
+    put("b.safetensors", q({"s":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"v\"":{"dtype":"F32","shape":[1],"data_offsets":[4,8]},"two":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},"n":{"dtype":"F32","shape":[1],"data_offsets":[12,16]}}), 1, 3.5, 4, "nan");'
+expect 1 "$weft" weights a.safetensors b.safetensors --json
+python3 "$root/tests/strict_json.py" out || fail "no JSON: $(cat out)"
+python3 - out <<'END' || fail "differences of two files: $(cat out)"
+import json, sys
+j = json.load(open(sys.argv[1]))
+d = {x.pop("name"): x for x in j["differences"]}
+assert d == {"s": {"types": ["F32[2]", "F32[1]"]}, 'v"': {"distance": 0.5}, "one": {"only_in": 1}, "two": {"only_in": 2},
+             "n": {"distance": None}}, d
+assert (j["equal"], j["not_equal"]) == (0, 5)
+END
+expect 1 "$weft" weights a.safetensors b.safetensors --tolerance 1
+says out '^1 tensors equal, 4 not'
+expect 1 "$weft" weights a.safetensors b.safetensors
+for line in '^s  *of another shape' '^v"  *differs by up to 0.5' '^one  *only in a.saf' '^two  *only in b.saf' '^0 tensors equal, 5 not'; do says out "$line"; done
 expect 0 "$weft" compare "$run" --json
 cp -r "$run" second
 expect 0 "$weft" compare "A\"B$esc=$run" "x=second" --json

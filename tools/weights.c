@@ -82,64 +82,118 @@ static int inspect(weft_ctx *c, const char *path, const settings *s)
     return WEFT_OK;
 }
 
-/* Names of either file that the other lacks, then tensors that differ. */
-static int compare(weft_ctx *c, const char *pa, const char *pb, const settings *s)
+/* ---- two files ---- */
+typedef struct {
+    const settings *s;
+    weft_tensors *file[2];
+    const char *path[2];
+    int differ, equal;
+} comparison;
+
+/* One more that differs: a line, whose end the caller prints, or the begin of a JSON object. */
+static void begin_difference(comparison *k, const char *name)
 {
-    weft_tensors *a = NULL, *b = NULL;
-    weft_tensor_info t, u;
-    int differ = 0, equal = 0;
-    double d;
-    weft_status st = weft_tensors_open(c, pa, &a);
-    if (!st)
-        st = weft_tensors_open(c, pb, &b);
-    for (int i = 0; !st && weft_tensors_at(a, i, &t); i++) {
-        int k = weft_tensors_find(b, t.name);
-        if (k < 0) {
-            print_name(t.name);
-            cli_put("only in %s\n", pa);
-            differ++;
-            continue;
-        }
-        weft_tensors_at(b, k, &u);
-        /* a distance needs equal shapes; element types may differ (bf16 against f32) */
-        if (t.rank != u.rank || memcmp(t.dim, u.dim, (size_t)t.rank * sizeof *t.dim)) {
-            print_name(t.name);
-            printf("of another shape\n");
-            differ++;
-            continue;
-        }
-        st = weft_tensors_distance(a, i, b, k, &d);
-        if (st || d <= s->tolerance) {
-            equal++;
-            continue;
-        }
-        print_name(t.name);
+    if (k->s->json) {
+        printf("%s\n{\"name\":", k->differ ? "," : "");
+        cli_json_text(stdout, name);
+    } else
+        print_name(name);
+    k->differ++;
+}
+
+static void put_alone(comparison *k, const char *name, int in)
+{
+    begin_difference(k, name);
+    if (k->s->json)
+        printf(",\"only_in\":%d}", in + 1);
+    else
+        cli_put("only in %s\n", k->path[in]);
+}
+
+static void put_shapes(comparison *k, const weft_tensor_info *t, const weft_tensor_info *u)
+{
+    char type[2][160];
+    begin_difference(k, t->name);
+    print_type(t, type[0], sizeof type[0]);
+    print_type(u, type[1], sizeof type[1]);
+    if (k->s->json)
+        printf(",\"types\":[\"%s\",\"%s\"]}", type[0], type[1]);
+    else
+        printf("of another shape\n");
+}
+
+static void put_distance(comparison *k, const char *name, double d)
+{
+    begin_difference(k, name);
+    if (k->s->json) {
+        cli_json_number(stdout, ",", "distance", d);
+        printf("}");
+    } else
         printf("differs by up to %.6g\n", d);
-        differ++;
+}
+
+/* Tensor i of the first file beside its namesake. */
+static weft_status compare_one(comparison *k, int i, const weft_tensor_info *t)
+{
+    weft_tensor_info u;
+    double d = 0;
+    int at = weft_tensors_find(k->file[1], t->name);
+    if (at < 0) {
+        put_alone(k, t->name, 0);
+        return WEFT_OK;
     }
-    for (int i = 0; !st && weft_tensors_at(b, i, &t); i++)
-        if (weft_tensors_find(a, t.name) < 0) {
-            print_name(t.name);
-            cli_put("only in %s\n", pb);
-            differ++;
-        }
-    weft_tensors_close(a);
-    weft_tensors_close(b);
-    if (st)
-        return cli_fail(c);
-    printf("%d tensors equal, %d not\n", equal, differ);
-    return differ ? WEFT_FAILED : WEFT_OK;
+    weft_tensors_at(k->file[1], at, &u);
+    /* a distance needs equal shapes; element types may differ (bf16 against f32) */
+    if (t->rank != u.rank || memcmp(t->dim, u.dim, (size_t)t->rank * sizeof *t->dim)) {
+        put_shapes(k, t, &u);
+        return WEFT_OK;
+    }
+    WEFT_TRY(weft_tensors_distance(k->file[0], i, k->file[1], at, &d));
+    if (d <= k->s->tolerance)
+        k->equal++;
+    else
+        put_distance(k, t->name, d);
+    return WEFT_OK;
+}
+
+/* Names of either file that the other lacks, then tensors that differ. */
+static weft_status compare_all(comparison *k)
+{
+    weft_tensor_info t;
+    if (k->s->json)
+        printf("{\"differences\":[");
+    for (int i = 0; weft_tensors_at(k->file[0], i, &t); i++)
+        WEFT_TRY(compare_one(k, i, &t));
+    for (int i = 0; weft_tensors_at(k->file[1], i, &t); i++)
+        if (weft_tensors_find(k->file[0], t.name) < 0)
+            put_alone(k, t.name, 1);
+    printf(k->s->json ? "],\n\"equal\":%d,\"not_equal\":%d}\n" : "%d tensors equal, %d not\n",
+           k->equal, k->differ);
+    return WEFT_OK;
+}
+
+static int compare(weft_ctx *c, char *const *path, const settings *s)
+{
+    comparison k = {.s = s, .path = {path[0], path[1]}};
+    weft_status st = weft_tensors_open(c, path[0], &k.file[0]);
+    if (!st)
+        st = weft_tensors_open(c, path[1], &k.file[1]);
+    if (!st)
+        st = compare_all(&k);
+    weft_tensors_close(k.file[0]);
+    weft_tensors_close(k.file[1]);
+    return st ? cli_fail(c) : k.differ ? WEFT_FAILED : WEFT_OK;
 }
 
 int verb_weights(weft_ctx *c, int argc, char **argv)
 {
     settings s = {.stats = false};
-    const cli_option option[] = {
-        {"stats", CLI_FLAG, &s.stats, NULL, "smallest, largest, mean, standard deviation", 0, 0},
-        {"tolerance", CLI_FLOAT, &s.tolerance, "X",
-         "two files: differences up to X are none (default 0)", 0, 1e30},
-        {"json", CLI_FLAG, &s.json, NULL, "one file: for machines", 0, 0},
-        {0}};
+    const cli_option option[] = {{"stats", CLI_FLAG, &s.stats, NULL,
+                                  "one file: smallest, largest, mean, standard deviation", 0, 0},
+                                 {"tolerance", CLI_FLOAT, &s.tolerance, "X",
+                                  "two files: differences up to X are none (default 0)", 0, 1e30},
+                                 {"json", CLI_FLAG, &s.json, NULL, "for machines", 0, 0},
+                                 {0}};
     const cli_spec spec = {
         "weights",
         "PATH [PATH] [OPTION]...",
@@ -151,5 +205,7 @@ int verb_weights(weft_ctx *c, int argc, char **argv)
     int code = cli_parse(&spec, &argc, &argv);
     if (code >= 0)
         return code;
-    return argc == 2 ? compare(c, argv[0], argv[1], &s) : inspect(c, argv[0], &s);
+    if (argc == 2 && s.stats)
+        return cli_usage("weights", "--stats is for one file: two are compared");
+    return argc == 2 ? compare(c, argv, &s) : inspect(c, argv[0], &s);
 }
