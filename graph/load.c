@@ -85,7 +85,8 @@ weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d
         WEFT_TRY(weft_shipped_find(weft_arena_ctx(a), path, &f));
         return parse_bytes(a, d, f->text, f->n, kept, lines, out);
     }
-    WEFT_TRY(weft_read_file(a, path, WEFT_MESSAGE_LIMIT, &data, &n));
+    if (weft_read_file(a, path, WEFT_MESSAGE_LIMIT, &data, &n))
+        return weft_folder_mistaken(a, path);
     return parse_bytes(a, d, data, n, kept, lines, out)
                ? weft_message_mistaken(weft_arena_ctx(a), d, kept, data, n)
                : WEFT_OK;

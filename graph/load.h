@@ -56,6 +56,10 @@ weft_status weft_binary_pack(weft_arena *a, const ProtobufCMessage *m, uint8_t *
 weft_status weft_message_mistaken(weft_ctx *c, const ProtobufCMessageDescriptor *want,
                                   const char *path, const char *data, size_t n);
 
+/* After such a file could not be opened: where `path` is a folder, notes say of what, and what to
+ * name instead. Returns the status. */
+weft_status weft_folder_mistaken(weft_arena *a, const char *path);
+
 /* Reads a whole regular file through the I/O seam and parses it as text or binary, by content. */
 weft_status weft_message_load(weft_arena *a, const ProtobufCMessageDescriptor *d, const char *path,
                               weft_lines *lines, ProtobufCMessage **out);

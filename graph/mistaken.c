@@ -1,9 +1,10 @@
 /* mistaken.c - what a file is that cannot be read as the message it was taken for: another one of
- * ours, or JSON. */
+ * ours, JSON, or a folder. */
 #include <string.h>
 
 #include "graph/load.h"
 #include "graph/reflect.h"
+#include "graph/told.h"
 #include "names.pb-c.h"
 
 /* ---- the outermost field names of a text ---- */
@@ -78,6 +79,62 @@ static const char *json_kind(const char *data, size_t n)
            : has(data, n, "\"model_type\"") ? "JSON, a config.json as it looks"
            : has(data, n, "\"weight_map\"") ? "JSON, an index of safetensors as it looks"
                                             : "JSON";
+}
+
+/* ---- folders ---- */
+static bool holds(weft_arena *a, const char *folder, const char *name)
+{
+    const char *path = weft_arena_printf(a, "%s/%s", folder, name);
+    int kind = 0;
+    return path && !weft_look(weft_arena_ctx(a), path, &kind) && kind == 1;
+}
+
+static bool holds_weights(weft_arena *a, const char *folder)
+{
+    static const char *const name[] = {"config.json", "model.safetensors",
+                                       "model.safetensors.index.json", "pytorch_model.bin"};
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
+        if (holds(a, folder, name[i]))
+            return true;
+    return false;
+}
+
+/* The run whose checkpoint, or folder of all checkpoints, this is; NULL: none's. */
+static const char *run_above(weft_arena *a, const char *folder, bool *all)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    const char *up = weft_parent_dir(a, folder), *run = NULL;
+    const char *home = up ? weft_arena_printf(a, "%s/checkpoints", up) : NULL;
+    *all = false;
+    if (!home || weft_same_file(c, folder, home, all) || weft_run_of(a, folder, &run))
+        return NULL;
+    run = *all ? up : run ? weft_parent_dir(a, up) : NULL;
+    return run && holds(a, run, "recipe.txtpb") ? run : NULL;
+}
+
+weft_status weft_folder_mistaken(weft_arena *a, const char *path)
+{
+    weft_ctx *c = weft_arena_ctx(a);
+    weft_status s = weft_error_status(c);
+    int kind = 0;
+    bool all;
+    if (s != WEFT_MISSING || weft_look(c, path, &kind) || kind != 2)
+        return weft_error_status(c);
+    if (holds(a, path, "recipe.txtpb"))
+        return weft_note(c, "%s is the folder of a run; its recipe is %s/recipe.txtpb", path, path);
+    const char *run = run_above(a, path, &all);
+    if (run)
+        return weft_note(c, "%s %s of a run: name the run, %s", path,
+                         all ? "holds the checkpoints" : "is a checkpoint", run);
+    if (!holds_weights(a, path))
+        return weft_note(c, "it is no run directory, as there is no recipe.txtpb in it: name a "
+                            "file, a recipe or a model");
+    weft_note(c,
+              "it is a model of another program, as it looks: weft generate %s and weft eval %s "
+              "take it as it is,",
+              path, path);
+    return weft_note(c,
+                     "and weft import makes a file of it, for --weights and for a recipe's load");
 }
 
 /* ---- messages ---- */

@@ -103,12 +103,8 @@ weft_status weft_file_sniff(weft_ctx *c, const char *path, weft_file_kind *out)
         size_t suffix = strlen(path);
         binary |= suffix > 6 && !strcmp(path + suffix - 6, ".binpb");
         *out = binary ? sniff_binary(a, data, n, path) : sniff_text(data);
-    } else {
-        const char *recipe = weft_arena_printf(a, "%s/recipe.txtpb", path);
-        /* only a hint for a message: what it says of itself counts for nothing */
-        if (recipe && c->io->exists(c->io->user, recipe) == 1)
-            s = weft_note(c, "%s is the folder of a run; its recipe is %s", path, recipe);
-    }
+    } else
+        s = weft_folder_mistaken(a, path);
     weft_arena_free(a);
     return s;
 }

@@ -34,7 +34,20 @@ answer 65 'tok.json is JSON, a tokenizer as it looks; expected a recipe' train t
 answer 65 'it is no text, so it was read as a recipe' train train.bin
 answer 65 'expected a field' train text.txt
 answer 73 '\-\-resume goes on from there' train run
-answer 66 'recipe.txtpb' train empty
+answer 66 'cannot read empty: Is a directory' generate run --ids --prompt @empty
+expect 66 "$weft" generate run --ids --prompt - <empty
+says err 'cannot read standard input: Is a directory'
+mkdir hf && echo '{"model_type": "gpt2"}' >hf/config.json
+for verb in check show bench train; do
+    answer 66 'no run directory, as there is no recipe.txtpb in it: name a file, a recipe or a model' $verb empty
+    answer 66 'it is a model of another program, as it looks: weft generate hf and weft eval hf' $verb hf
+    says err 'weft import makes a file of it'
+    answer 66 'run/checkpoints holds the checkpoints of a run: name the run, run$' $verb run/checkpoints
+    answer 66 'step-[0-9]* is a checkpoint of a run: name the run, run$' $verb run/checkpoints/step-*
+    [ "$(grep -c '^weft: error' err)" = 1 ] || fail "messages: $(cat err)"
+done
+cp tiny.txtpb folder.txtpb && sed -i 's/gpt2.txtpb/hf/' folder.txtpb
+answer 66 'it is a model of another program, as it looks' train folder.txtpb
 answer 65 'tiny.txtpb is a recipe; expected a model' gradcheck tiny.txtpb
 says err "named by its field 'model'"
 answer 65 'tiny.txtpb is a recipe; expected a model' run tiny.txtpb

@@ -33,7 +33,7 @@ static char *read_stream(weft_ctx *c, FILE *f, const char *name, size_t *n)
     for (size_t k; !s.failed && (k = fread(buf, 1, sizeof buf, f)) > 0;)
         weft_string_add(&s, buf, k);
     if (ferror(f))
-        weft_fail(c, WEFT_IO, "%s: reading failed: %s", name, strerror(errno));
+        weft_io_fail(c, WEFT_MISSING, "read", name);
     *n = s.len;
     if (!weft_error_status(c) && !cli_check_text(c, name, s.s ? s.s : "", s.len))
         weft_string_take(&s, &out);

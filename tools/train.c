@@ -144,8 +144,11 @@ weft_status cli_recipe_open(weft_ctx *c, const char *path, const cli_list *set,
     int kind;
     char inside[4096];
     WEFT_TRY(weft_look(c, path, &kind));
-    if (kind == 2 &&
-        snprintf(inside, sizeof inside, "%s/recipe.txtpb", path) < (int)sizeof inside) {
+    if (kind == 2 && snprintf(inside, sizeof inside, "%s/recipe.txtpb", path) < (int)sizeof inside)
+        WEFT_TRY(weft_look(c, inside, &kind));
+    else
+        kind = 0;
+    if (kind) { /* else the folder itself is what cannot be read as a recipe */
         o->dir = o->dir ? o->dir : path;
         path = inside;
     }
