@@ -77,6 +77,7 @@ static weft_status try_map(weft_arena *a, const weft_names *names, const model *
     m.dtype = "float32";
     m.bos = x->facts->bos;
     m.eos = x->facts->eos;
+    m.eos_list = x->facts->eos_list;
     weft_status s = match(&m, x, kv, n);
     weft_match_free(&m);
     if (!s || s == WEFT_NOMEM)
@@ -119,7 +120,7 @@ static void put_tokens(weft_arena *a, const weft_config_facts *f, weft_key_value
     if (f->bos >= 0)
         kv[(*n)++] = (weft_key_value){"tokens.bos_token_id", number(a, (double)f->bos)};
     if (f->eos >= 0)
-        kv[(*n)++] = (weft_key_value){"tokens.eos_token_id", number(a, (double)f->eos)};
+        kv[(*n)++] = (weft_key_value){"tokens.eos_token_id", weft_ids_text(a, f->eos, f->eos_list)};
 }
 
 weft_status weft_config_make(weft_arena *a, const weft_graph *g, const weft_config_facts *f,

@@ -28,6 +28,7 @@ static weft_status recall(weft_conversion *j, const char *path)
     const bool tokenizer = eos >= 0 && (told.own || told.eos < 0);
     j->match.bos = tokenizer ? bos : told.bos;
     j->match.eos = tokenizer ? eos : told.eos;
+    j->match.eos_list = tokenizer ? NULL : told.eos_list;
     for (int i = 0; i < told.params.n; i++)
         WEFT_TRY(weft_convert_bind_new(j, told.params.p[i].name, told.params.p[i].value,
                                        told.params.p[i].origin));

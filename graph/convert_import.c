@@ -82,10 +82,11 @@ static void note_unknown(weft_conversion *j)
     }
 }
 
-static weft_status put_id(weft_conversion *j, const char *key, int64_t id, weft_meta *meta, int *n)
+static weft_status put_id(weft_conversion *j, const char *key, int64_t id, const char *list,
+                          weft_meta *meta, int *n)
 {
     if (id >= 0)
-        meta[(*n)++] = (weft_meta){key, weft_arena_printf(j->arena, "%lld", (long long)id)};
+        meta[(*n)++] = (weft_meta){key, weft_ids_text(j->arena, id, list)};
     return weft_error_status(j->ctx);
 }
 
@@ -104,8 +105,8 @@ static weft_status find_meta(weft_conversion *j, weft_meta **out, int *n)
     meta[0] = (weft_meta){"format", "pt"};
     *out = meta;
     *n = p->n + 1;
-    WEFT_TRY(put_id(j, "bos_token_id", j->match.bos, meta, n));
-    return put_id(j, "eos_token_id", j->match.eos, meta, n);
+    WEFT_TRY(put_id(j, "bos_token_id", j->match.bos, NULL, meta, n));
+    return put_id(j, "eos_token_id", j->match.eos, j->match.eos_list, meta, n);
 }
 
 /* ---- the file that is written ---- */

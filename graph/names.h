@@ -71,6 +71,9 @@ typedef struct {
     const Weft__Form *form;     /* that was taken on reading */
     weft_params params;         /* sizes and parameters known so far, with their origin */
     int64_t bos, eos;           /* what "@bos" and "@eos" in a map mean; -1: not known */
+    const char *eos_list;       /* "[511, 3]" where several end a text, of which eos is the first */
+    int64_t n_ids;              /* ids are below it, by the form; 0: not known */
+    bool asked_ids;             /* the form has fields for them, which were read */
     weft_name_list missing, extra, misshapen;
 } weft_match;
 
@@ -116,10 +119,21 @@ weft_status weft_names_write(weft_match *m, const char *const *extra, int n_extr
                              weft_key_value **out, int *n);
 /* Those of the same form that are settings. */
 weft_status weft_names_write_settings(weft_match *m, weft_key_value **out, int *n);
+/* token_ids.c: one id or a list in the file `label`. Warns of those that are none below `below` (0:
+ * not known) and leaves them out. *first -1: there is none; *list: "[511, 3]", in a's memory, or
+ * NULL if there is but one. */
+weft_status weft_ids_read(weft_arena *a, const char *label, const char *key, const weft_json *j,
+                          int64_t below, int64_t *first, const char **list);
+weft_status weft_ids_parse(weft_arena *a, const char *label, const char *key, const char *text,
+                           int64_t below, int64_t *first, const char **list);
+/* As JSON. NULL: NOMEM. */
+const char *weft_ids_text(weft_arena *a, int64_t first, const char *list);
+
 struct weft_graph;
 typedef struct {
     int64_t batch, length, vocab;
-    int64_t bos, eos; /* ids of the tokens that begin and end a text; -1: not known */
+    int64_t bos, eos;     /* ids of the tokens that begin and end a text; -1: not known */
+    const char *eos_list; /* as JSON where several end it, or NULL */
 } weft_config_facts;
 /* config.json of a checkpoint of g: the keys of the first shipped map that fits its trainable
  * weights, if one does; then module, batch, length, the ids under "tokens" and the parameters under

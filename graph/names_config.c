@@ -35,16 +35,10 @@ static weft_status from_json(weft_arena *a, const weft_json *j, value *v)
     return v->text ? WEFT_OK : WEFT_NOMEM;
 }
 
-/* The value of a dotted key. */
-static weft_status look_up(weft_arena *a, const weft_description *d, const char *key, value *v)
+/* The value of a dotted key; *out NULL: there is none. */
+static weft_status find_json(weft_arena *a, const weft_json *j, const char *key,
+                             const weft_json **out)
 {
-    if (d->meta) {
-        const char *text = weft_tensor_file_meta(d->meta, key);
-        *v = (value){.there = text != NULL, .text = text ? text : "absent"};
-        v->number = text && weft_parse_f64(text, &v->f);
-        return WEFT_OK;
-    }
-    const weft_json *j = d->json;
     while (j && *key) {
         size_t n = strcspn(key, ".");
         const char *part = weft_arena_strndup(a, key, n);
@@ -53,6 +47,20 @@ static weft_status look_up(weft_arena *a, const weft_description *d, const char 
         j = weft_json_is(j, WEFT_JSON_OBJECT) ? weft_json_get(j, part) : NULL;
         key += n + (key[n] == '.');
     }
+    *out = j;
+    return WEFT_OK;
+}
+
+static weft_status look_up(weft_arena *a, const weft_description *d, const char *key, value *v)
+{
+    const weft_json *j;
+    if (d->meta) {
+        const char *text = weft_tensor_file_meta(d->meta, key);
+        *v = (value){.there = text != NULL, .text = text ? text : "absent"};
+        v->number = text && weft_parse_f64(text, &v->f);
+        return WEFT_OK;
+    }
+    WEFT_TRY(find_json(a, d->json, key, &j));
     return from_json(a, j, v);
 }
 
@@ -115,6 +123,27 @@ static int64_t *token_of(weft_match *m, const Weft__Field *f)
     return !strcmp(v, "@bos") ? &m->bos : !strcmp(v, "@eos") ? &m->eos : NULL;
 }
 
+static weft_status read_ids(weft_match *m, const weft_description *d, const Weft__Field *f)
+{
+    int64_t *first = token_of(m, f);
+    const char *list = NULL, *text = d->meta ? weft_tensor_file_meta(d->meta, f->key) : NULL;
+    const weft_json *j = NULL;
+    char why[256];
+    double most;
+    m->asked_ids = true;
+    if (f->most && weft_expr_eval(&m->params, f->most, strlen(f->most), &most, why, sizeof why) &&
+        most >= 0 && most < 0x1p53)
+        m->n_ids = (int64_t)most + 1;
+    WEFT_TRY(d->meta ? WEFT_OK : find_json(m->arena, d->json, f->key, &j));
+    if (text)
+        WEFT_TRY(weft_ids_parse(m->arena, d->label, f->key, text, m->n_ids, first, &list));
+    else
+        WEFT_TRY(weft_ids_read(m->arena, d->label, f->key, j, m->n_ids, first, &list));
+    if (first == &m->eos)
+        m->eos_list = list;
+    return WEFT_OK;
+}
+
 static weft_status read_field(weft_match *m, const weft_description *all, const Weft__Field *f)
 {
     const weft_description beside = {.label = all->settings_label, .json = all->settings};
@@ -122,9 +151,9 @@ static weft_status read_field(weft_match *m, const weft_description *all, const 
     value v;
     bool good;
     char text[128], want[256] = "";
+    if (token_of(m, f))
+        return read_ids(m, d, f);
     WEFT_TRY(look_up(m->arena, d, f->key, &v));
-    if (token_of(m, f) && v.number && v.f >= 0 && v.f == floor(v.f) && v.f < 0x1p53)
-        *token_of(m, f) = (int64_t)v.f;
     good = !f->n_accept || accepts(f, &v);
     if (!good)
         WEFT_TRY(is_harmless(m, f, &good));
@@ -339,7 +368,7 @@ static weft_status field_text(weft_match *m, const Weft__Field *f, const char **
     const int64_t *id = token_of(m, f);
     *text = f->value && !strcmp(f->value, "@dtype") ? m->dtype : f->value;
     if (id) {
-        *text = *id < 0 ? NULL : weft_arena_printf(m->arena, "%lld", (long long)*id);
+        *text = *id < 0 ? NULL : weft_ids_text(m->arena, *id, id == &m->eos ? m->eos_list : NULL);
         return *id < 0 || *text ? WEFT_OK : WEFT_NOMEM;
     }
     if (p)

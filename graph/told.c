@@ -15,11 +15,6 @@
 enum { CONFIG_LIMIT = 16 << 20 };
 
 /* ---- a checkpoint of ours ---- */
-static int64_t whole(const weft_json *j)
-{
-    return weft_json_is(j, WEFT_JSON_INT) && j->i >= 0 ? j->i : -1;
-}
-
 static weft_status read_json(weft_arena *a, const char *path, weft_json **out)
 {
     char *text;
@@ -33,6 +28,16 @@ static weft_status read_json(weft_arena *a, const char *path, weft_json **out)
     return weft_json_parse_file(a, path, text, n, out);
 }
 
+static weft_status read_both(weft_arena *a, const char *label, const weft_json *j, weft_told *out)
+{
+    const char *list;
+    if (out->bos < 0)
+        WEFT_TRY(weft_ids_read(a, label, "bos_token_id", weft_json_get(j, "bos_token_id"),
+                               out->n_ids, &out->bos, &list));
+    return weft_ids_read(a, label, "eos_token_id", weft_json_get(j, "eos_token_id"), out->n_ids,
+                         &out->eos, &out->eos_list);
+}
+
 /* Only a checkpoint's config.json has "parameters", under the names of its entry module. */
 static weft_status read_own(weft_arena *a, const char *folder, weft_told *out)
 {
@@ -43,8 +48,7 @@ static weft_status read_own(weft_arena *a, const char *folder, weft_told *out)
     if (!weft_json_is(p, WEFT_JSON_OBJECT))
         return WEFT_OK;
     out->own = true;
-    out->bos = whole(weft_json_get(t, "bos_token_id"));
-    out->eos = whole(weft_json_get(t, "eos_token_id"));
+    WEFT_TRY(read_both(a, path, t, out));
     for (p = p->child; p; p = p->next)
         if ((p->kind == WEFT_JSON_INT || p->kind == WEFT_JSON_REAL) &&
             !weft_params_add(a, &out->params, p->key,
@@ -54,7 +58,15 @@ static weft_status read_own(weft_arena *a, const char *folder, weft_told *out)
 }
 
 /* ---- an import ---- */
-static bool is_id(double v) { return v >= 0 && v == floor(v) && v < 0x1p53; }
+static weft_status read_meta_ids(weft_arena *a, const weft_meta *m, weft_told *out)
+{
+    const char *list;
+    if (!strcmp(m->key, "bos_token_id"))
+        return weft_ids_parse(a, out->path, m->key, m->value, 0, &out->bos, &list);
+    return strcmp(m->key, "eos_token_id")
+               ? WEFT_OK
+               : weft_ids_parse(a, out->path, m->key, m->value, 0, &out->eos, &out->eos_list);
+}
 
 static weft_status read_meta(weft_arena *a, const weft_tensor_set *set, weft_told *out)
 {
@@ -65,15 +77,12 @@ static weft_status read_meta(weft_arena *a, const weft_tensor_set *set, weft_tol
             double v;
             if (!name)
                 return WEFT_NOMEM;
+            WEFT_TRY(read_meta_ids(a, m, out));
             if (!weft_parse_f64(m->value, &v) || !isfinite(v))
                 continue;
             if (!strncmp(name, "param.", 6) &&
                 !weft_params_add(a, &out->params, name + 6, v, out->path))
                 return WEFT_NOMEM;
-            if (is_id(v) && !strcmp(name, "bos_token_id"))
-                out->bos = (int64_t)v;
-            if (is_id(v) && !strcmp(name, "eos_token_id"))
-                out->eos = (int64_t)v;
         }
     return WEFT_OK;
 }
@@ -87,22 +96,15 @@ static weft_status match_tensors(weft_match *m, const weft_tensor_set *set)
     return weft_match_finish(m);
 }
 
-/* A whole number, or the first of a list. */
-static int64_t first_whole(const weft_json *j)
-{
-    return whole(weft_json_is(j, WEFT_JSON_ARRAY) ? j->child : j);
-}
-
-/* Ids that are lists, or stand in the file that only generation reads. */
+/* Ids that the map does not speak of, or that stand in the file that only generation reads. */
 static weft_status read_ids(weft_arena *a, const char *folder, weft_told *out)
 {
     static const char *const name[] = {"config.json", "generation_config.json"};
-    for (int i = 0; folder && i < 2 && out->eos < 0; i++) {
+    for (int i = out->asked_ids; folder && i < 2 && out->eos < 0; i++) {
         weft_json *root;
-        WEFT_TRY(read_json(a, weft_arena_printf(a, "%s/%s", folder, name[i]), &root));
-        out->eos = first_whole(weft_json_get(root, "eos_token_id"));
-        if (out->bos < 0)
-            out->bos = first_whole(weft_json_get(root, "bos_token_id"));
+        const char *path = weft_arena_printf(a, "%s/%s", folder, name[i]);
+        WEFT_TRY(read_json(a, path, &root));
+        WEFT_TRY(read_both(a, path, root, out));
     }
     return WEFT_OK;
 }
@@ -149,6 +151,9 @@ static weft_status try_map(weft_arena *a, const weft_tensor_set *set, const char
             out->form = m.form;
             out->bos = m.bos;
             out->eos = m.eos;
+            out->eos_list = m.eos_list;
+            out->n_ids = m.n_ids;
+            out->asked_ids = m.asked_ids;
             s = s ? s : weft_error_status(weft_arena_ctx(a));
         }
     } else if (s && s != WEFT_NOMEM) {
@@ -345,8 +350,9 @@ weft_status weft_told_complete(const weft_told *t, const char *const *set, int n
             return weft_fail(weft_arena_ctx(t->map.arena), WEFT_USAGE,
                              "%s: %s is not told by these files (%s of %s): give --set %s=NUMBER",
                              t->path, p, form->field[k]->key,
-                             form->field[k]->setting ? n->settings : n->config ? n->config
-                                                                              : "the metadata",
+                             form->field[k]->setting ? n->settings
+                             : n->config             ? n->config
+                                                     : "the metadata",
                              p);
     }
     return WEFT_OK;

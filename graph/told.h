@@ -15,6 +15,9 @@ typedef struct {
     const char *map_name;
     const Weft__Form *form; /* of that map, as the description has it; NULL: there is none */
     int64_t bos, eos;       /* token ids, -1: not told */
+    const char *eos_list;   /* "[511, 3]" where several end a text, of which eos is the first */
+    int64_t n_ids;          /* ids are below it; 0: not told */
+    bool asked_ids;         /* config.json was asked for them */
 } weft_told;
 
 enum {

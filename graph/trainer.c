@@ -419,6 +419,7 @@ static weft_status told_ids(weft_trainer *t, const char *path, weft_config_facts
     WEFT_TRY(weft_told_read(t->arena, path, 0, &told));
     f->bos = told.bos;
     f->eos = told.eos;
+    f->eos_list = told.eos_list;
     return WEFT_OK;
 }
 
@@ -426,7 +427,7 @@ static weft_status told_ids(weft_trainer *t, const char *path, weft_config_facts
  * NULL. */
 static weft_status make_config(weft_trainer *t, const char *path)
 {
-    weft_config_facts f = {t->info.batch, t->info.length, t->progress.vocab, -1, -1};
+    weft_config_facts f = {t->info.batch, t->info.length, t->progress.vocab, -1, -1, NULL};
     WEFT_TRY(weft_tokenizer_ids(t->ctx, t->dir, &f.bos, &f.eos));
     if (f.eos < 0 && path)
         WEFT_TRY(told_ids(t, path, &f));

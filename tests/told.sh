@@ -201,6 +201,43 @@ for from in ids.safetensors hf-ids; do
     expect 0 "$weft" export x --names=hf-gpt2 --out=kept
     ids kept 7
 done
+# a list of those that end a text goes the same ways
+sed 's/"eos_token_id": 7/"eos_token_id": [7, 3]/' hf-ids/config.json >list.json
+mkdir hf-list && cp hf-ids/model.safetensors hf-list/ && cp list.json hf-list/config.json
+expect 0 "$weft" import hf-list --names=hf-gpt2 --out=list.safetensors
+for from in list.safetensors hf-list; do
+    rm -rf kept && expect 0 "$weft" export $from --names=hf-gpt2 --out=kept
+    says kept/config.json '"eos_token_id": \[7, 3\]'
+    says kept/config.json '"bos_token_id": 7,'
+    rm -rf x kept && sed "s|^data|load { file: \"$from\" }\ndata|" base.txtpb >go-on.txtpb
+    expect 0 "$weft" train go-on.txtpb --quiet --out x --steps 1
+    expect 0 "$weft" train go-on.txtpb --quiet --out x --steps 2 --resume
+    expect 0 "$weft" export x --names=hf-gpt2 --out=kept
+    says kept/config.json '"eos_token_id": \[7, 3\]'
+done
+# what is no id of the model is left out, and said
+mkdir badly
+for bad in -1 3.5 '"x"' 320 '[320]' '{}' '[-1, "x"]'; do
+    sed "s/\"eos_token_id\": 7/\"eos_token_id\": $bad/" hf-ids/config.json >hf-list/config.json
+    expect 0 "$weft" import hf-list --names=hf-gpt2 --out=badly/import.safetensors
+    says err 'warning: hf-list/config.json: eos_token_id is .*, which is no token of the model (expected a whole number from 0 to 319): left out'
+    rm -rf kept && expect 0 "$weft" export hf-list --names=hf-gpt2 --out=kept
+    says err 'hf-list/config.json: eos_token_id is '
+    says kept/config.json '"bos_token_id": 7,'
+    grep eos_token_id kept/config.json && fail "eos_token_id $bad is exported"
+    rm -rf kept && expect 0 "$weft" export badly/import.safetensors --names=hf-gpt2 --out=kept
+    grep eos_token_id kept/config.json && fail "eos_token_id $bad goes through an import"
+done
+sed 's/"eos_token_id": 7/"eos_token_id": [900, 3, 5]/' hf-ids/config.json >hf-list/config.json
+rm -rf kept && expect 0 "$weft" export hf-list --names=hf-gpt2 --out=kept
+says err 'hf-list/config.json: eos_token_id is 900, '
+says kept/config.json '"eos_token_id": \[3, 5\]'
+# so in the file for generation alone
+sed '/eos_token_id/d' hf-ids/config.json >hf-list/config.json
+echo '{"eos_token_id": [900, 5]}' >hf-list/generation_config.json
+rm -rf kept && expect 0 "$weft" export hf-list --names=hf-gpt2 --out=kept
+says err 'hf-list/generation_config.json: eos_token_id is 900, '
+says kept/config.json '"eos_token_id": 5,'
 # what the tokenizer declares
 cp tokenizer.json hf/ && cp -r hf hf-declared
 echo '{"bos_token": null, "eos_token": {"content": "a"}}' >hf-declared/tokenizer_config.json
