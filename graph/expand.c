@@ -345,6 +345,7 @@ static weft_status prepare_call(weft_instance *it, const Weft__Node *node,
     WEFT_TRY(check_recursion(it, callee));
     WEFT_TRY(weft_expand_check_attrs(it, node, callee));
     WEFT_TRY(repeat_bounds(it, node, from, to));
+    WEFT_TRY(weft_expand_check_names(it, node, callee, *to - *from));
     char text[512];
     if (node->n_out > callee->n_output)
         return weft_expand_fail(x, "module '%s' has %zu output%s, but %zu are named%s",

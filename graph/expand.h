@@ -43,6 +43,10 @@ typedef struct weft_instance {
 /* Counts what expansion does and makes. MALFORMED when the sum over the whole model passes a
  * limit: the time of expansion, and the memory of the graph, are bounded whatever the file says. */
 weft_status weft_expand_spend(weft_expander *x, int64_t work);
+/* Before any of n_call calls is made: refuses those whose names alone are more than a graph holds.
+ */
+weft_status weft_expand_check_names(weft_instance *it, const Weft__Node *node,
+                                    const Weft__Module *callee, int64_t n_call);
 /* scope + name, or NULL with the error recorded: out of memory, or longer than WEFT_EXPAND_NAME. */
 const char *weft_expand_join(weft_instance *it, const char *scope, const char *name);
 /* Records a malformed model; returns the status. */

@@ -55,6 +55,37 @@ const char *weft_expand_join(weft_instance *it, const char *scope, const char *n
     return NULL;
 }
 
+/* Bytes of a name's pattern that stay in every name. */
+static size_t fixed_bytes(const char *pattern)
+{
+    size_t n = 0;
+    for (const char *p = pattern ? pattern : ""; *p;) {
+        size_t k = strcspn(p, "{");
+        n += k;
+        p += k;
+        p += strcspn(p, "}");
+        p += *p == '}';
+    }
+    return n;
+}
+
+/* The graph keeps the scope of each call, and below it the names of its weights. One name that is
+ * too long is refused by itself. */
+weft_status weft_expand_check_names(weft_instance *it, const Weft__Node *node,
+                                    const Weft__Module *callee, int64_t n_call)
+{
+    size_t n = fixed_bytes(node->name) + strlen(it->scope), bytes;
+    if (n <= WEFT_EXPAND_NAME &&
+        (__builtin_mul_overflow(n * (size_t)n_call, callee->n_weight + 1, &bytes) ||
+         bytes > MAX_BYTES))
+        return weft_expand_fail(it->x,
+                                "the names of %lld calls of module '%s' and of their weights, of "
+                                "at least %zu bytes each, take more than the %zu MiB of an "
+                                "expanded model; shorten the name of the call",
+                                (long long)n_call, callee->name, n, MAX_BYTES >> 20);
+    return WEFT_OK;
+}
+
 /* ---- parameters ---- */
 static const char *param_name(weft_arena *a, const char *text)
 {
