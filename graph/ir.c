@@ -177,11 +177,25 @@ weft_val weft_graph_find(const weft_graph *g, const char *name)
     return weft_map_get(g->names, name, WEFT_NONE);
 }
 
+/* Room for what a copy of g needs: arrays that grow leave their old selves in the arena. */
+static bool reserve(weft_graph *h, const weft_graph *g)
+{
+    h->value = weft_arena_array(h->arena, (size_t)g->n_value + 1, sizeof *h->value);
+    h->node = weft_arena_array(h->arena, (size_t)g->n_node + 1, sizeof *h->node);
+    h->cap_value = g->n_value + 1;
+    h->cap_node = g->n_node + 1;
+    return h->value && h->node;
+}
+
 weft_graph *weft_graph_like(const weft_graph *g, weft_val *map)
 {
     weft_graph *h = weft_graph_new(g->ctx);
     if (!h)
         return NULL;
+    if (!reserve(h, g)) {
+        weft_graph_free(h);
+        return NULL;
+    }
     h->next_stream = g->next_stream;
     h->entry = weft_arena_strdup(h->arena, g->entry);
     for (weft_val v = 0; v < g->n_value; v++) {
