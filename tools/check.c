@@ -55,8 +55,6 @@ static weft_status plan_training(report *r, weft_session *s, const weft_compile_
         status = weft_recipe_check_feeds(r->recipe, r->forward, micro, step);
     if (!status && r->no_files && weft_recipe_file(r->recipe, WEFT_RECIPE_VAL))
         status = weft_recipe_check_evaluation(r->recipe, r->forward);
-    if (!status)
-        status = weft_recipe_measure(r->recipe, r->forward, &r->cost);
     if (status)
         return status;
     weft_program_measure(step, &r->plan);
@@ -81,6 +79,8 @@ static weft_status plan(weft_ctx *c, report *r, const weft_compile_options *o)
     if (!status)
         status = r->loss ? plan_training(r, s, o) : plan_forward(r, s, o);
     weft_session_free(s);
+    if (!status && r->loss) /* it compiles, too: one program at a time */
+        status = weft_recipe_measure(r->recipe, r->forward, &r->cost);
     if (r->run.state_bytes) { /* with the weights that no step reads, and the evaluation */
         r->plan.state_bytes = r->run.state_bytes;
         r->plan.plan_bytes = r->run.plan_bytes;
